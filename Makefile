@@ -1,0 +1,59 @@
+# Two commands matter: `make up` and `make test`. Everything they need is installed on the way.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PACKAGES := desk actors serve_apps tune_configs bingx_sim
+
+.PHONY: help setup up down test check bench clean lock format screenshots
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(INSTALLED) ## install Python packages and the pages' third-party files
+
+up: setup ## start everything, backfill, start a paper run, print the address
+	@$(BIN)/desk up
+
+down: ## end every process that `make up` started
+	@test -x $(BIN)/desk && $(BIN)/desk down || echo "nothing is installed here, so nothing runs"
+
+test: setup ## the whole suite
+	$(BIN)/python -m pytest
+
+check: setup ## formatting, lint, types, import contracts, spelling, generated docs
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/basedpyright --level error
+	$(BIN)/basedpyright --level error -p tests/pyrightconfig.json
+	$(BIN)/lint-imports
+	$(BIN)/codespell $(PACKAGES) tests bench docs README.md CHANGELOG.md
+	$(BIN)/python -m desk.cli.settings_page --check docs/settings.md
+
+bench: setup ## one table of measured ratios, and bench/results/*.json
+	$(BIN)/python -m bench
+
+screenshots: setup ## screenshots of the running pages into docs/images
+	$(BIN)/python docs/screenshots.py
+
+format: setup ## format and sort imports
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+lock: $(UV) ## pin every dependency anew
+	$(UV) pip compile --universal --generate-hashes --no-header --group dev -p 3.12 pyproject.toml -o requirements.lock
+
+clean: ## remove what the build made (not DESK_HOME)
+	rm -rf .venv .tools build dist bench/results tests/artifacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml serve_apps/ui/package-lock.json | $(UV)
+	$(UV) venv --quiet --python 3.12 --allow-existing .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	UV=$(abspath $(UV)) $(BIN)/python -m serve_apps.ui.vendor
+	@touch $@
+
+.tools/bin/uv:
+	python3 -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv

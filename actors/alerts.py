@@ -1,0 +1,78 @@
+"""Alerts: one open row per cause, counted up while it lasts."""
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from actors.events import alert_event
+from actors.store_calls import stored
+from desk.errors import StoreUnavailable, VersionConflict
+from desk.runs import Alert
+from desk.store import kinds
+from desk.store.port import DocStore
+
+log = structlog.stdlib.get_logger()
+
+TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why an alert is raised; the same code about the same thing is the same alert."""
+
+    code: str
+    about: str
+    category: str
+    severity: str
+    detail: str
+    trace_id: str = ""
+    metric: str = ""
+    value: str = ""
+    threshold: str = ""
+
+
+async def raise_alert(store: DocStore, cause: Cause, *, at_ms: int) -> None:
+    """Open an alert, or count up the open one. A store that is away costs the alert, not the caller."""
+    try:
+        for _ in range(TRIES):
+            if await _put(store, cause, at_ms):
+                return
+    except StoreUnavailable as away:
+        log.warning("alert_lost", code=cause.code, about=cause.about, error=str(away))
+
+
+async def _put(store: DocStore, cause: Cause, at_ms: int) -> bool:
+    alert_id = f"{cause.code}:{cause.about}"
+    found = await stored(lambda: store.get(kinds.ALERTS, alert_id), within_s=2.0)
+    is_open = found is not None and found.value.status == "open"
+    fresh = Alert(
+        alert_id=alert_id,
+        category=cause.category,
+        severity=cause.severity,
+        code=cause.code,
+        detail=cause.detail,
+        created_ms=at_ms,
+        trace_id=cause.trace_id,
+        metric=cause.metric,
+        value=cause.value,
+        threshold=cause.threshold,
+    )
+    if found is not None and is_open:
+        before = found.value
+        fresh = replace(fresh, count=before.count + 1, created_ms=before.created_ms)
+    try:
+        await stored(
+            lambda: store.put(
+                kinds.ALERTS,
+                alert_id,
+                fresh,
+                at_ms=at_ms,
+                expected_version=found.version if found else 0,
+                event=alert_event(fresh, at_ms=at_ms),
+            ),
+            within_s=2.0,
+        )
+    except VersionConflict:
+        return False
+    log.warning("alert_raised", code=cause.code, about=cause.about, detail=cause.detail)
+    return True

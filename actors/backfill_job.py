@@ -1,0 +1,34 @@
+"""The row of a backfill: what it asks for, and back."""
+
+from actors.commands import BackfillAsk
+from desk.runs import Job, JobStatus
+
+KIND = "backfill"
+
+
+def job_of(job_id: str, ask: BackfillAsk, *, now_ms: int) -> Job:
+    """The row of a new backfill."""
+    bounds = {"start_ms": ask.start_ms, "end_ms": ask.end_ms, "max_batches": ask.max_batches}
+    given = {name: value for name, value in bounds.items() if value is not None}
+    return Job(
+        job_id=job_id,
+        kind=KIND,
+        status=JobStatus.QUEUED,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        unit="candles",
+        detail=f"{ask.pair} {ask.interval}: waiting",
+        arguments={"pair": ask.pair, "interval": ask.interval, **given},
+    )
+
+
+def ask_of(job: Job) -> BackfillAsk:
+    """What a backfill's row asks for."""
+    given = job.arguments
+    return BackfillAsk(
+        pair=str(given["pair"]),
+        interval=str(given["interval"]),
+        start_ms=given.get("start_ms"),
+        end_ms=given.get("end_ms"),
+        max_batches=given.get("max_batches"),
+    )

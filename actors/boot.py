@@ -1,0 +1,85 @@
+"""Starting the actors of a desk whose store, venue and Ray are up; done once everybody's heart beats."""
+
+import asyncio
+from functools import partial
+
+import ray
+import structlog
+
+from actors import tree
+from actors.names import SUPERVISOR, ActorAway, Door
+from actors.parts.foundation import open_store
+from actors.parts.supervision import supervisor_parts
+from actors.parts.venue import market_data
+from actors.supervisor import SupervisorActor
+from actors.tree import ChildSpec
+from actors.watch import UP
+from actors.wiring import Wiring
+from desk.errors import DeskError, VenueUnavailable
+from desk.store import kinds
+from desk.wallclock import monotonic_s
+
+log = structlog.stdlib.get_logger()
+
+CLOCK_PATIENCE_S = 60.0
+
+
+class NotStarted(DeskError):
+    """Some actors did not come up in time; the text names them."""
+
+
+def start_actors(wiring: Wiring, *, within_s: float = 120.0) -> list[str]:
+    """Start the tree and return its names; Ray must be initialised. Raises `NotStarted`.
+
+    Safe to repeat: what lives is left alone.
+    """
+    asyncio.run(read_clock(wiring))
+    spec = ChildSpec(
+        name=SUPERVISOR.of(),
+        role=SUPERVISOR.name,
+        actor=SupervisorActor,
+        build=partial(supervisor_parts, wiring),
+    )
+    tree.start(spec, wiring)
+    return asyncio.run(_await_children(wiring, within_s))
+
+
+def stop_actors(wiring: Wiring) -> None:
+    """End every actor of the tree, the supervisor last."""
+    supervisor = Door(SUPERVISOR, "", namespace=wiring.namespace)
+    asyncio.run(supervisor.ask(lambda actor: actor.stop.remote(), within_s=60.0))
+    ray.kill(ray.get_actor(SUPERVISOR.of(), namespace=wiring.namespace), no_restart=True)
+
+
+async def read_clock(wiring: Wiring) -> None:
+    """Store a first reading of the venue's clock: nobody may live on another time before it."""
+    venue, until_s = market_data(wiring), monotonic_s() + CLOCK_PATIENCE_S
+    try:
+        while True:
+            try:
+                read = await venue.server_clock()
+                break
+            except VenueUnavailable:
+                if monotonic_s() > until_s:
+                    raise
+                await asyncio.sleep(0.5)
+    finally:
+        await venue.close()
+    value = {"market_ms": read.market_ms, "wall_ms": read.wall_ms, "speed": read.speed}
+    open_store(wiring).put(kinds.STATE, "clock", value, at_ms=read.market_ms)
+
+
+async def _await_children(wiring: Wiring, within_s: float) -> list[str]:
+    door, until_s = Door(SUPERVISOR, "", namespace=wiring.namespace), monotonic_s() + within_s
+    waiting = [SUPERVISOR.of()]
+    while monotonic_s() < until_s:
+        try:
+            states = await door.ask(lambda actor: actor.states.remote(), within_s=within_s)
+        except ActorAway:
+            await asyncio.sleep(0.2)
+            continue
+        waiting = [name for name, status in states.items() if status != UP]
+        if not waiting:
+            return list(states)
+        await asyncio.sleep(0.2)
+    raise NotStarted(f"not up after {within_s:g} s: {', '.join(waiting)}; read their logs")

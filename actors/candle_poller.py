@@ -1,0 +1,332 @@
+"""The candle poller of one pair: every interval at its close, history on request, the venue's clock."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+import ray
+import structlog
+
+from actors.backfill import Backfill
+from actors.candle_intake import CandleIntake, Taken
+from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
+from actors.events import candle_event
+from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.market_time import MarketClock
+from actors.source_book import CANDLES, FUNDING, MARK, SourceBook
+from actors.store_calls import rebuilt, stored
+from desk import ids
+from desk.clock import DAY_MS, MINUTE_MS, SECOND_MS
+from desk.errors import DeskError, NotFound, VenueUnavailable
+from desk.ids import Pair
+from desk.market.candles import Candles
+from desk.market.interval import Interval, floor_ms, interval_ms, last_closed_open_ms
+from desk.store import kinds
+from desk.store.port import Sample, Store
+from desk.venues import pager
+from desk.venues.port import MarketData
+from desk.wallclock import wall_ms
+
+log = structlog.stdlib.get_logger()
+
+EXECUTION_INTERVAL = "1m"
+"""Paper orders fill on these candles, and positions are marked at their closes."""
+PAGE = 1440
+OVERLAP = 3
+"""Candles asked for again at every poll: the venue's replicas may lag by one."""
+OFFSET_MS = 500
+"""Market time after a candle's close at which it is asked for."""
+STAGGER_MS = SECOND_MS
+"""Between pollers, which share one address and its budget."""
+CLOCK_ERROR_S = 2.0
+"""Wall seconds by which our reading of the venue's clock may be wrong at most."""
+LATE_RETRY_S = 0.3
+LATE_RETRIES = 10
+SIDES_OFFSET_MS = 20 * SECOND_MS
+"""Mark price and funding are asked for between two candles."""
+FUNDING_HISTORY_MS = 3 * DAY_MS
+CLOCK_MAX_AGE_S = 10.0
+DOWN_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+# --- what it needs ------------------------------------------------------------------------------
+
+
+class Listeners(Protocol):
+    """Who must know of a closed candle, in this order. Each raises `DeskError` when it did not hear."""
+
+    async def settle(self, pair: Pair, upto_open_ms: int) -> None:
+        """The paper venue: it fills what was decided on the candle before."""
+        ...
+
+    async def mark(self, prices: Mapping[Pair, Decimal]) -> None:
+        """The risk ledgers."""
+        ...
+
+    async def tell(self, closed: CandleClosed) -> None:
+        """The decision loops of the running runs on this series."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollerParts:
+    """Collaborators and settings; `index` staggers the pollers of one address."""
+
+    pair: Pair
+    intervals: tuple[Interval, ...]
+    store: Store
+    venue: MarketData
+    clock: MarketClock
+    listeners: Listeners
+    index: int = 0
+
+
+# --- the shell ----------------------------------------------------------------------------------
+
+
+class CandlePoller:
+    """Shell only: what a batch is worth is `market.integrity`'s to say."""
+
+    def __init__(self, build: Callable[[], PollerParts]) -> None:
+        parts = rebuilt(build)
+        self._pair, self._store, self._venue = parts.pair, parts.store, parts.venue
+        self._clock, self._listeners, self._intervals = (
+            parts.clock,
+            parts.listeners,
+            parts.intervals,
+        )
+        self._delay_ms = OFFSET_MS + parts.index * STAGGER_MS
+        self._pulse = Pulse(f"candle_poller:{parts.pair}")
+        self._intake = CandleIntake(parts.pair, parts.store, parts.clock, self._pulse)
+        self._sources = SourceBook(parts.pair, parts.store, parts.clock)
+        self._backfill = Backfill(parts.pair, parts.store, parts.venue, parts.clock, self._intake)
+        self._announced_ms = {
+            interval: rebuilt(lambda interval=interval: self._newest_stored(interval))
+            for interval in parts.intervals
+        }
+        self._due_ms = dict.fromkeys(parts.intervals, 0)
+        self._sides_due_ms = 0
+        self._late = dict.fromkeys(parts.intervals, 0)
+        self._is_ready = False
+        self._failures = 0
+        self._work: set[asyncio.Task[None]] = set()
+        self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
+
+    @ray.method(max_task_retries=0)
+    async def backfill(self, ask: StartBackfill) -> None:
+        """Take on a stored job; its progress is in its row."""
+        self._start(self._backfill.work_on(ask.job_id))
+
+    @ray.method(max_task_retries=0)
+    async def fetch(self, ask: FetchRange) -> Fetched:
+        """Fetch a range again, for the gap monitor."""
+        end_ms, added = ask.end_ms + interval_ms(ask.interval), 0
+        try:
+            async for page in pager.page(
+                self._venue, self._pair, ask.interval, ask.start_ms, end_ms
+            ):
+                added += (await self._intake.take(ask.interval, page)).added
+        except VenueUnavailable as down:
+            log.info("fetch_failed", pair=self._pair, error=str(down))
+            return Fetched(added=added, is_answered=False)
+        return Fetched(added=added, is_answered=True)
+
+    @ray.method(max_task_retries=0)
+    async def heartbeat(self) -> Heartbeat:
+        """Answer the supervisor."""
+        return self._pulse.beat()
+
+    # --- loop -----------------------------------------------------------------------------------
+
+    async def turn(self) -> float:
+        """Poll what is due; returns the wall seconds until something is due again."""
+        try:
+            await self._refresh_clock()
+            if not self._is_ready:
+                await self._get_ready()
+            for interval in self._intervals:
+                if self._due_ms[interval] <= self._clock.now_ms():
+                    await self._poll(interval)
+        except VenueUnavailable as down:
+            return await self._wait_out(down)
+        self._failures = 0
+        if self._sides_due_ms <= self._clock.now_ms():
+            await self._poll_sides()
+        due_ms = min([self._sides_due_ms, *self._due_ms.values()])
+        return max(self._clock.anchor.wall_seconds(due_ms - self._clock.now_ms()), 0.0)
+
+    async def _wait_out(self, down: VenueUnavailable) -> float:
+        """The venue is away: say so, come back later and a little later each time."""
+        self._pulse.count("venue_failures")
+        log.warning("venue_away", pair=self._pair, error=str(down))
+        for interval in self._intervals:
+            await self._sources.failed(CANDLES, interval, why=str(down))
+        self._failures += 1
+        return DOWN_RETRY_S[min(self._failures, len(DOWN_RETRY_S)) - 1]
+
+    async def _get_ready(self) -> None:
+        instruments = await self._venue.instruments()
+        if self._pair not in instruments:
+            raise NotFound("instrument", self._pair)
+        instrument, now_ms = instruments[self._pair], self._clock.now_ms()
+        await stored(
+            lambda: self._store.put(kinds.INSTRUMENTS, self._pair, instrument, at_ms=now_ms)
+        )
+        for job in await self._backfill.unfinished():
+            self._start(self._backfill.work_on(job.job_id))
+        self._is_ready = True
+
+    async def _refresh_clock(self) -> None:
+        anchor = await stored(lambda: self._store.get(kinds.STATE, "clock"))
+        if anchor is not None and self._age_s(anchor.value) < CLOCK_MAX_AGE_S:
+            return
+        read = await self._venue.server_clock()
+        value = {"market_ms": read.market_ms, "wall_ms": read.wall_ms, "speed": read.speed}
+        await stored(lambda: self._store.put(kinds.STATE, "clock", value, at_ms=read.market_ms))
+
+    def _age_s(self, anchor: Mapping[str, object]) -> float:
+        return abs(wall_ms() - int(str(anchor["wall_ms"]))) / 1000
+
+    # --- candles --------------------------------------------------------------------------------
+
+    async def _poll(self, interval: Interval) -> None:
+        step_ms, now_ms = interval_ms(interval), self._clock.now_ms()
+        self._due_ms[interval] = floor_ms(now_ms, interval) + step_ms + self._delay_ms
+        if not await self._sources.is_enabled(CANDLES, interval):
+            return
+        expected_ms = last_closed_open_ms(now_ms, interval)
+        known_ms = self._announced_ms[interval] - OVERLAP * step_ms
+        start_ms = max(known_ms, expected_ms - (PAGE - 2) * step_ms)
+        # The range includes the forming candle: it proves that the one before it has closed.
+        end_ms = expected_ms + 2 * step_ms
+        batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
+        taken = await self._intake.take(interval, self._proved(batch, step_ms))
+        newest_ms = int(taken.candles.open_ms[-1]) if len(taken.candles) else 0
+        self._come_back(interval, is_late=newest_ms < expected_ms, now_ms=now_ms)
+        if len(taken.candles):
+            # Before anybody decides: a source that just answered must not count as away.
+            await self._sources.delivered(CANDLES, interval, last_event_ms=newest_ms + step_ms)
+        if newest_ms > self._announced_ms[interval]:
+            await self._announce(interval, taken)
+
+    def _proved(self, batch: Candles, step_ms: int) -> Candles:
+        """Leave out a newest candle of which only our reading of the venue's clock says that it closed.
+
+        A later candle in the answer proves it, and so does time beyond any error of that reading.
+        """
+        if not len(batch):
+            return batch
+        newest_ms = int(batch.open_ms.max())
+        error_ms = round(CLOCK_ERROR_S * 1000 * self._clock.anchor.speed)
+        if newest_ms + step_ms + error_ms <= self._clock.now_ms():
+            return batch
+        return batch.take(batch.open_ms < newest_ms)
+
+    def _come_back(self, interval: Interval, *, is_late: bool, now_ms: int) -> None:
+        """Ask again soon when the newest candle was not there yet, some times before the next close."""
+        if not is_late or self._late[interval] >= LATE_RETRIES:
+            self._late[interval] = 0
+            return
+        self._late[interval] += 1
+        self._pulse.count("candles_late")
+        speed = self._clock.anchor.speed
+        self._due_ms[interval] = now_ms + round(LATE_RETRY_S * 1000 * speed)
+
+    async def _announce(self, interval: Interval, taken: Taken) -> None:
+        """Say what is new: to the streams, to the paper venue, to the ledgers, to the loops."""
+        new = taken.candles.take(taken.candles.open_ms > self._announced_ms[interval])
+        open_ms = int(new.open_ms[-1])
+        trace_id = ids.trace_id("candle", self._pair, interval, open_ms)
+        lag_ms = self._clock.now_ms() - open_ms - interval_ms(interval)
+        await self._emit(interval, new.take(slice(-OVERLAP, None)))
+        if interval == EXECUTION_INTERVAL:
+            close = Decimal(str(float(new.close[-1])))
+            await self._pass_on("settle", self._listeners.settle(self._pair, open_ms))
+            await self._pass_on("mark", self._listeners.mark({self._pair: close}))
+        closed = CandleClosed(
+            pair=self._pair, interval=interval, open_ms=open_ms, trace_id=trace_id
+        )
+        await self._pass_on("tell", self._listeners.tell(closed))
+        self._announced_ms[interval] = open_ms
+        sample = Sample(
+            name="ingestion_lag_seconds",
+            value=lag_ms / 1000,
+            unit="s",
+            recorded_at_ms=self._clock.now_ms(),
+            tags={"pair": self._pair, "interval": interval},
+            trace_id=trace_id,
+        )
+        await stored(lambda: self._store.record([sample]))
+
+    async def _emit(self, interval: Interval, new: Candles) -> None:
+        at_ms = self._clock.now_ms()
+        for index in range(len(new)):
+            candle = new.row(index)
+            event = candle_event(
+                self._pair,
+                interval,
+                candle,
+                at_ms=at_ms,
+                trace_id=ids.trace_id("candle", self._pair, interval, candle.open_ms),
+            )
+            await stored(lambda event=event: self._store.emit(event))
+
+    async def _pass_on(self, what: str, hearing: Coroutine[object, object, None]) -> None:
+        """A listener that is away catches up by itself: the candle is in the store."""
+        try:
+            await hearing
+        except DeskError as away:
+            self._pulse.count(f"{what}_unheard")
+            log.warning("candle_unheard", pair=self._pair, by=what, error=str(away))
+
+    def _newest_stored(self, interval: Interval) -> int:
+        """The newest stored open time but one: after a restart the newest is passed on again."""
+        bounds = self._store.candle_bounds(self._pair, interval)
+        return bounds[1] - interval_ms(interval) if bounds else 0
+
+    # --- mark price and funding -----------------------------------------------------------------
+
+    async def _poll_sides(self) -> None:
+        now_ms = self._clock.now_ms()
+        self._sides_due_ms = floor_ms(now_ms, "1m") + MINUTE_MS + SIDES_OFFSET_MS + self._delay_ms
+        try:
+            await self._poll_funding(now_ms)
+            seen = await self._venue.mark_price(self._pair)
+        except VenueUnavailable as down:
+            log.warning("side_source_away", pair=self._pair, error=str(down))
+            return await self._sources.failed(MARK, why=str(down))
+        await stored(lambda: self._store.put(kinds.MARKS, self._pair, seen, at_ms=seen.at_ms))
+        await self._sources.delivered(MARK, last_event_ms=seen.at_ms)
+        return await self._pass_on("mark", self._listeners.mark({self._pair: seen.mark}))
+
+    async def _poll_funding(self, now_ms: int) -> None:
+        kind = kinds.funding_rates(self._pair)
+        newest = await stored(lambda: self._store.list(kind, limit=1))
+        known_ms = newest[0].value.due_ms if newest else now_ms - FUNDING_HISTORY_MS
+        if newest and now_ms - known_ms < 8 * 60 * MINUTE_MS:
+            return  # the next settlement is still to come
+        rates = await self._venue.funding_rates(self._pair, known_ms + 1, now_ms + 1)
+        for rate in rates:
+            await stored(
+                lambda rate=rate: self._store.put(kind, str(rate.due_ms), rate, at_ms=rate.due_ms)
+            )
+        if rates:
+            await self._sources.delivered(FUNDING, last_event_ms=rates[-1].due_ms)
+
+    # --- background work ------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._work.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (failed := task.exception()) is not None:
+            self._pulse.count("work_failed")
+            log.warning("work_failed", actor=self._pulse.name, error=repr(failed))
+
+
+CandlePollerActor = ray.remote(CandlePoller)

@@ -1,0 +1,134 @@
+"""Getting out: entries cancelled, positions closed reduce-only, by the account's own actors."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Protocol
+
+import structlog
+
+from actors.placement import Approver, Executor, place
+from actors.store_calls import stored
+from desk.clock import Clock
+from desk.errors import BadInput, DeskError, NotFound
+from desk.ids import Pair
+from desk.store import kinds
+from desk.store.port import Store
+from desk.trading import ledger as books
+from desk.trading.intents import close_intent
+from desk.trading.ledger import Ledger, Position
+from desk.trading.orders import Order
+
+log = structlog.stdlib.get_logger()
+
+NO_LIMITS = "default"
+"""Reduce-only orders pass every limit; the set is only named."""
+
+
+class CancellingExecutor(Executor, Protocol):
+    """The account's executor. Raises `DeskError` when it did not answer."""
+
+    async def cancel(self, client_order_id: str, reason: str) -> Order: ...
+
+
+class Closer:
+    """Exits on any account; every order's id follows from what it closes, so a repeat is the same order."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        approver_of: Callable[[str], Approver],
+        executor_of: Callable[[str], CancellingExecutor],
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._approver_of, self._executor_of = approver_of, executor_of
+
+    async def close_trade(
+        self, trade_id: str, quantity: Decimal | None, *, reason: str, trace_id: str
+    ) -> str:
+        """Close a trade's position, or `quantity` coins of it; returns the order's id.
+
+        While an exit of it is under way, asking again for all of it returns that order.
+        """
+        orders = await stored(lambda: self._store.orders_of_trade(trade_id))
+        if not orders:
+            raise NotFound("trade", trade_id)
+        first = orders[0]
+        ledger = await self._ledger(first.account)
+        position = ledger.positions.get(first.pair)
+        if position is None or position.trade_id != trade_id:
+            raise BadInput("trade_id", f"{trade_id} has no open position: nothing to close")
+        pending = await self._exits(first.account, first.pair)
+        left = abs(position.quantity) - sum(
+            (order.remaining_quantity for order in pending), Decimal(0)
+        )
+        if left <= 0:
+            return pending[0].client_order_id
+        if quantity is not None and quantity > left:
+            raise BadInput("quantity", f"was {quantity}, expected at most {left}")
+        what = f"{reason}:{position.quantity}:{left}:{quantity or left}"
+        return await self._close(ledger, position, quantity or left, what, trace_id)
+
+    async def flatten(self, account: str, pair: Pair, *, reason: str, trace_id: str) -> str | None:
+        """Close the whole position of a pair; None when it is flat or already being closed."""
+        ledger = await self._ledger(account)
+        position = ledger.positions.get(pair)
+        if position is None:
+            return None
+        exits = await self._exits(account, pair)
+        left = abs(position.quantity) - sum(
+            (order.remaining_quantity for order in exits), Decimal(0)
+        )
+        if left <= 0:
+            return None
+        what = f"{reason}:{position.trade_id}:{position.quantity}:{left}"
+        return await self._close(ledger, position, left, what, trace_id)
+
+    async def cancel_entries(self, account: str, pair: Pair | None, *, reason: str) -> int:
+        """Ask for the end of every order that could still open or enlarge a position."""
+        cancelled = 0
+        for order in await stored(lambda: self._store.active_orders(account)):
+            if order.reduce_only or pair not in (None, order.pair):
+                continue
+            try:
+                await self._executor_of(account).cancel(order.client_order_id, reason)
+                cancelled += 1
+            except DeskError as failed:
+                # The flag in the store stops what was not sent; the executor resolves the rest.
+                log.warning(
+                    "cancel_failed", client_order_id=order.client_order_id, error=str(failed)
+                )
+        return cancelled
+
+    async def _close(
+        self, ledger: Ledger, position: Position, quantity: Decimal, what: str, trace_id: str
+    ) -> str:
+        pair = position.pair
+        instrument = await stored(lambda: self._store.get(kinds.INSTRUMENTS, pair))
+        if instrument is None:
+            raise NotFound("instrument", pair)
+        intent = close_intent(
+            position,
+            quantity=quantity,
+            reference_price=books.price_of(ledger, pair),
+            instrument=instrument.value,
+            account=ledger.account,
+            decision_id=f"close:{what}",
+            now_ms=self._clock.now_ms(),
+            trace_id=trace_id,
+        )
+        approver, executor = self._approver_of(ledger.account), self._executor_of(ledger.account)
+        placement = await place([intent], NO_LIMITS, approver, executor)
+        if placement.refused is not None:
+            raise BadInput("trade_id", f"the exit was refused by {placement.refused.limit}")
+        return placement.orders[0].client_order_id
+
+    async def _exits(self, account: str, pair: Pair) -> list[Order]:
+        active = await stored(lambda: self._store.active_orders(account))
+        return [order for order in active if order.reduce_only and order.pair == pair]
+
+    async def _ledger(self, account: str) -> Ledger:
+        ledger = await stored(lambda: self._store.ledger(account))
+        if ledger is None:
+            raise NotFound("ledger", account)
+        return ledger

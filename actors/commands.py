@@ -1,0 +1,41 @@
+"""What an operator may ask of the running actors, and their answers."""
+
+from dataclasses import dataclass
+
+from desk.runs import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun:
+    """Start one run of an agent. None means the agent's own default."""
+
+    mode: Mode
+    pair: str
+    risk_limit_set_id: str
+    version_id: str | None = None
+    decision_threshold: float | None = None
+    learning_enabled: bool = False
+    learning_window_minutes: int | None = None
+    dataset_id: str | None = None
+    feature_set_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileReport:
+    """Result of one comparison with the venue."""
+
+    checked: int
+    updated: int
+    errors: int
+    reconciled_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillAsk:
+    """Fetch history of one pair and interval; open bounds mean the venue's earliest and now."""
+
+    pair: str
+    interval: str
+    start_ms: int | None = None
+    end_ms: int | None = None
+    max_batches: int | None = None

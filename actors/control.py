@@ -1,0 +1,350 @@
+"""Commands of an operator, carried out on the running actors and the store, each with its audit event."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from actors.audit import Audit
+from actors.backfill_job import job_of
+from actors.closing import CancellingExecutor, Closer
+from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.decision_scene import follows_key
+from actors.events import job_event, ops_event, run_event
+from actors.market_time import MarketClock
+from actors.placement import Approver
+from actors.run_book import ACTIVE, DECIDING, RunBook
+from actors.start_gates import Plan, plan_run
+from actors.store_calls import stored
+from actors.wiring import Wiring
+from desk import ids, runs
+from desk.errors import BadInput, DeskError, IllegalTransition, NotFound, VersionConflict
+from desk.ids import parse_pair
+from desk.market.interval import parse_interval
+from desk.runs import Job, Mode, Run
+from desk.store import kinds
+from desk.store.port import Store
+
+__all__ = ["BackfillAsk", "Control", "ControlParts", "Floor", "ReconcileReport", "StartRun"]
+
+log = structlog.stdlib.get_logger()
+
+SLOT_TRIES = 5
+
+
+class Floor(Protocol):
+    """The running actors, as commands reach them. Every method raises `DeskError` when one is away."""
+
+    def approver_of(self, account: str) -> Approver: ...
+
+    def executor_of(self, account: str) -> CancellingExecutor: ...
+
+    async def watch_run(self, run: Run) -> None:
+        """Have the run's decision loop started."""
+        ...
+
+    async def reconcile(self, account: str, trace_id: str) -> ReconcileReport: ...
+
+    async def backfill(self, job_id: str, ask: BackfillAsk) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlParts:
+    """Collaborators and settings."""
+
+    wiring: Wiring
+    store: Store
+    clock: MarketClock
+    floor: Floor
+
+
+class Control:
+    """The real `serve_apps.desk_port.Desk`; holds nothing, so that every API replica may have one."""
+
+    def __init__(self, parts: ControlParts) -> None:
+        self._wiring, self._store, self._clock = parts.wiring, parts.store, parts.clock
+        self._floor = parts.floor
+        self._runs = RunBook(parts.store, parts.clock)
+        self._audit = Audit(parts.store, parts.clock)
+        self._closer = Closer(
+            parts.store, parts.clock, parts.floor.approver_of, parts.floor.executor_of
+        )
+
+    # --- runs -----------------------------------------------------------------------------------
+
+    async def start_run(self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str) -> Run:
+        """Start a run once everything it rests on is there.
+
+        Raises `BadInput` with what is missing; for live, with every gate that is not passed.
+        """
+        now_ms = self._clock.now_ms()
+        run_id = "run" + ids.trace_id("run", agent_id, ask.pair, trace_id, now_ms)[2:14]
+        check = partial(
+            plan_run,
+            self._store,
+            self._wiring,
+            agent_id,
+            ask,
+            run_id=run_id,
+            now_ms=now_ms,
+            speed=self._clock.anchor.speed,
+        )
+        plan = await stored(check)
+        await self._take_slot(plan.run)
+        run = await self._open(plan, trace_id)
+        await self._audit.note(
+            "run.start",
+            f"run/{run_id}",
+            actor=actor,
+            trace_id=trace_id,
+            after={"pair": run.pair, "mode": run.mode.value, "version_id": run.version_id},
+        )
+        await self._started(run)
+        return run
+
+    async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
+        """Pause the agent's current run; pausing a paused run changes nothing."""
+        before = await self._current(agent_id)
+        reason = reason or "operator"
+        after = await self._move(before, lambda run: runs.pause(run, reason), trace_id)
+        await self._note_run("run.pause", before, after, actor=actor, trace_id=trace_id)
+        return after
+
+    async def resume_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
+        """Let the agent's current run decide again. Refused while a kill switch is on."""
+        before = await self._current(agent_id)
+        killed = await stored(lambda: self._store.kill_reason(before.account))
+        if killed is not None:
+            raise BadInput("run", f"the kill switch is on ({killed}): lift it before resuming")
+        if before.mode is Mode.LIVE:
+            await self._check_live(before)
+        after = await self._move(before, runs.resume, trace_id)
+        await self._note_run("run.resume", before, after, actor=actor, trace_id=trace_id)
+        await self._started(after)
+        return after
+
+    async def stop_run(
+        self, agent_id: str, reason: str, *, flatten: bool, actor: str, trace_id: str
+    ) -> Run:
+        """End the run and its resting entries; `flatten` closes its position reduce-only."""
+        before = await self._current(agent_id)
+        now_ms = self._clock.now_ms()
+        after = await self._move(before, lambda run: runs.stop(run, now_ms=now_ms), trace_id)
+        await self._closer.cancel_entries(after.account, after.pair, reason="run_stopped")
+        if flatten:
+            await self._closer.flatten(
+                after.account, after.pair, reason=after.run_id, trace_id=trace_id
+            )
+        await self._note_run("run.stop", before, after, actor=actor, trace_id=trace_id)
+        return after
+
+    # --- money ----------------------------------------------------------------------------------
+
+    async def reconcile(self, account: str | None, *, actor: str, trace_id: str) -> ReconcileReport:
+        """Compare one account, or every one, with its venue now."""
+        accounts = self._wiring.accounts if account is None else (account,)
+        if unknown := set(accounts) - set(self._wiring.accounts):
+            raise NotFound("account", ", ".join(sorted(unknown)))
+        reports = [await self._floor.reconcile(name, trace_id) for name in accounts]
+        report = ReconcileReport(
+            checked=sum(one.checked for one in reports),
+            updated=sum(one.updated for one in reports),
+            errors=sum(one.errors for one in reports),
+            reconciled_at_ms=max(one.reconciled_at_ms for one in reports),
+        )
+        await self._audit.note(
+            "trading.reconcile",
+            f"account/{account or 'all'}",
+            actor=actor,
+            trace_id=trace_id,
+            after={"updated": report.updated, "errors": report.errors},
+        )
+        return report
+
+    async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
+        """Set or lift the kill switch of all accounts; returns how many runs it stops.
+
+        The flag is stored first: from then on the store itself refuses every entry. Runs stay
+        paused when it is lifted.
+        """
+        now_ms = self._clock.now_ms()
+        event = ops_event(
+            "risk", "all", {"kill_switch": on, "reason": reason}, at_ms=now_ms, trace_id=trace_id
+        )
+        await stored(lambda: self._store.set_kill("all", on=on, reason=reason, event=event))
+        stopped = await self._stop_everything(flatten=flatten, trace_id=trace_id) if on else 0
+        await self._audit.note(
+            "trading.kill" if on else "trading.kill_lifted",
+            "account/all",
+            actor=actor,
+            trace_id=trace_id,
+            after={"reason": reason, "flatten": flatten, "runs": stopped},
+        )
+        return stopped
+
+    async def close_trade(
+        self, trade_id: str, quantity: Decimal | None, reason: str, *, actor: str, trace_id: str
+    ) -> str:
+        """Send a reduce-only market order for a trade's position; returns its client order id."""
+        client_order_id = await self._closer.close_trade(
+            trade_id, quantity, reason=reason, trace_id=trace_id
+        )
+        await self._audit.note(
+            "trade.close",
+            f"trade/{trade_id}",
+            actor=actor,
+            trace_id=trace_id,
+            after={
+                "client_order_id": client_order_id,
+                "quantity": str(quantity) if quantity is not None else "all",
+                "reason": reason,
+            },
+        )
+        return client_order_id
+
+    # --- data -----------------------------------------------------------------------------------
+
+    async def backfill(self, ask: BackfillAsk, *, actor: str, trace_id: str) -> Job:
+        """Have history fetched; the job's row and events carry its progress."""
+        pair, interval = parse_pair(ask.pair), parse_interval(ask.interval)
+        if pair not in self._wiring.pairs:
+            raise BadInput("pair", f"was {pair}, expected one of {' '.join(self._wiring.pairs)}")
+        if ask.start_ms is not None and ask.end_ms is not None and ask.start_ms >= ask.end_ms:
+            raise BadInput("start_ms", f"was {ask.start_ms}, expected a time before end_ms")
+        if ask.max_batches is not None and ask.max_batches < 1:
+            raise BadInput("max_batches", f"was {ask.max_batches}, expected at least 1")
+        now_ms = self._clock.now_ms()
+        job_id = "job" + ids.trace_id("backfill", pair, interval, trace_id, now_ms)[2:14]
+        job = job_of(job_id, ask, now_ms=now_ms)
+        await stored(
+            lambda: self._store.put(
+                kinds.JOBS, job_id, job, at_ms=now_ms, event=job_event(job, at_ms=now_ms)
+            )
+        )
+        await self._audit.note(
+            "data.backfill", f"job/{job_id}", actor=actor, trace_id=trace_id, after=job.arguments
+        )
+        try:
+            await self._floor.backfill(job_id, ask)
+        except DeskError as away:
+            log.warning("backfill_waits_for_its_poller", job_id=job_id, error=str(away))
+        return job
+
+    # --- small things ---------------------------------------------------------------------------
+
+    async def _current(self, agent_id: str) -> Run:
+        """The newest run of an agent that has not ended."""
+        for run in await self._runs.active():
+            if run.agent_id == agent_id:
+                return run
+        raise NotFound("active run of agent", agent_id)
+
+    async def _take_slot(self, run: Run) -> None:
+        """One active run per pair and account, whoever starts at the same time."""
+        key = f"slot:{run.account}:{run.pair}"
+        for _ in range(SLOT_TRIES):
+            slot = await stored(lambda: self._store.get(kinds.STATE, key))
+            if slot is not None:
+                holder_id = str(slot.value["run_id"])
+                holder = await stored(lambda: self._store.get(kinds.RUNS, holder_id))  # noqa: B023 - awaited here
+                if holder is not None and holder.value.status in ACTIVE:
+                    raise BadInput(
+                        "pair",
+                        f"run {holder_id} on {run.pair} is {holder.value.status}: stop it first",
+                    )
+            try:
+                await stored(partial(self._claim_slot, key, run, slot.version if slot else 0))
+            except VersionConflict:
+                continue
+            return
+        raise BadInput("pair", f"another start on {run.pair} came first: try again")
+
+    def _claim_slot(self, key: str, run: Run, expected_version: int) -> None:
+        holder = {"run_id": run.run_id}
+        self._store.put(
+            kinds.STATE, key, holder, at_ms=run.started_ms, expected_version=expected_version
+        )
+
+    async def _open(self, plan: Plan, trace_id: str) -> Run:
+        run = plan.run
+        if plan.follows_agent:
+            fact = {"agent_id": run.agent_id}
+            key = follows_key(run.run_id)
+            await stored(lambda: self._store.put(kinds.STATE, key, fact, at_ms=run.started_ms))
+        await stored(
+            lambda: self._store.put(
+                kinds.RUNS,
+                run.run_id,
+                run,
+                at_ms=run.started_ms,
+                event=run_event(run, at_ms=run.started_ms, trace_id=trace_id),
+            )
+        )
+        return run
+
+    async def _started(self, run: Run) -> None:
+        try:
+            await self._floor.watch_run(run)
+        except DeskError as away:
+            # The supervisor finds the run in the store by itself.
+            log.warning("loop_starts_later", run_id=run.run_id, error=str(away))
+
+    async def _move(self, run: Run, move: Callable[[Run], Run], trace_id: str) -> Run:
+        try:
+            return await self._runs.change(run.run_id, move, trace_id=trace_id)
+        except IllegalTransition as wrong:
+            raise BadInput(
+                "run", f"{run.run_id} is {wrong.state}: it cannot {wrong.event} now"
+            ) from None
+
+    async def _check_live(self, run: Run) -> None:
+        """A live run resumes only while it could start."""
+        ask = StartRun(
+            mode=run.mode,
+            pair=run.pair,
+            risk_limit_set_id=run.risk_limit_set_id,
+            version_id=run.version_id,
+        )
+        check = partial(
+            plan_run,
+            self._store,
+            self._wiring,
+            run.agent_id,
+            ask,
+            run_id=run.run_id,
+            now_ms=self._clock.now_ms(),
+            speed=self._clock.anchor.speed,
+        )
+        await stored(check)
+
+    async def _stop_everything(self, *, flatten: bool, trace_id: str) -> int:
+        stopped = 0
+        for run in await self._runs.active():
+            if run.status in DECIDING:
+                await self._move(run, lambda run: runs.pause(run, "kill_switch"), trace_id)
+                stopped += 1
+        for account in self._wiring.accounts:
+            await self._closer.cancel_entries(account, None, reason="kill_switch")
+            if flatten:
+                await self._flatten_account(account, trace_id)
+        return stopped
+
+    async def _flatten_account(self, account: str, trace_id: str) -> None:
+        ledger = await stored(lambda: self._store.ledger(account))
+        for pair in sorted(ledger.positions) if ledger else ():
+            await self._closer.flatten(account, pair, reason="kill_switch", trace_id=trace_id)
+
+    async def _note_run(
+        self, action: str, before: Run, after: Run, *, actor: str, trace_id: str
+    ) -> None:
+        await self._audit.note(
+            action,
+            f"run/{after.run_id}",
+            actor=actor,
+            trace_id=trace_id,
+            before={"status": before.status.value, "pause_reason": before.pause_reason},
+            after={"status": after.status.value, "pause_reason": after.pause_reason},
+        )

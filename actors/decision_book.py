@@ -1,0 +1,97 @@
+"""Decisions on record: claimed before an order leaves, completed afterwards, never made twice."""
+
+from dataclasses import replace
+
+from actors.events import decision_event
+from actors.store_calls import stored
+from desk.clock import Clock
+from desk.errors import VersionConflict
+from desk.runs import Action, DecisionRecord
+from desk.store import kinds
+from desk.store.port import Doc, Sample, Store
+
+CLAIMED, COMPLETED = 1, 2
+"""Versions of a decision's row in the index of its run."""
+
+
+class DecisionBook:
+    """The decisions of one run.
+
+    The row in the run's own index is the claim: the store creates it once, so whoever comes second,
+    a restarted loop, a zombie, a candle delivered again, finds it and decides nothing.
+    """
+
+    def __init__(self, run_id: str, store: Store, clock: Clock) -> None:
+        self._kind = kinds.decisions_of_run(run_id)
+        self._store, self._clock = store, clock
+
+    async def claim(self, record: DecisionRecord) -> bool:
+        """Create the row; False when this candle was decided on before."""
+        try:
+            await stored(lambda: self._create(record))
+        except VersionConflict:
+            return False
+        return True
+
+    async def newest(self) -> Doc[DecisionRecord] | None:
+        """The row of the newest decided candle."""
+        found = await stored(lambda: self._store.list(self._kind, limit=1))
+        return found[0] if found else None
+
+    async def complete(self, record: DecisionRecord) -> None:
+        """Store what came of a claimed decision, once, with its event and latencies."""
+        now_ms = self._clock.now_ms()
+        key, event = record.decision_id, decision_event(record, at_ms=now_ms)
+        try:
+            await stored(
+                lambda: self._store.put(
+                    self._kind,
+                    key,
+                    record,
+                    at_ms=record.open_ms,
+                    expected_version=CLAIMED,
+                    event=event,
+                )
+            )
+        except VersionConflict:
+            return  # another incarnation completed it
+        await stored(lambda: self._store.put(kinds.DECISIONS, key, record, at_ms=record.open_ms))
+        await stored(lambda: self._store.record(_samples(record, now_ms)))
+
+    def _create(self, record: DecisionRecord) -> None:
+        self._store.put(
+            self._kind,
+            record.decision_id,
+            record,
+            at_ms=record.open_ms,
+            expected_version=0,
+        )
+
+
+def is_complete(doc: Doc[DecisionRecord]) -> bool:
+    """Whether a stored decision has come to its end."""
+    return doc.version >= COMPLETED
+
+
+def with_outcome(
+    record: DecisionRecord, *, action: Action, hold_reason: str, client_order_ids: tuple[str, ...]
+) -> DecisionRecord:
+    """A claimed decision that a later incarnation brought to its end."""
+    return replace(
+        record, action=action, hold_reason=hold_reason, client_order_ids=client_order_ids
+    )
+
+
+def _samples(record: DecisionRecord, now_ms: int) -> list[Sample]:
+    tags = {"pair": record.pair, "run_id": record.run_id}
+    return [
+        Sample(
+            name="decision_latency_ms",
+            value=value,
+            unit="ms",
+            recorded_at_ms=now_ms,
+            tags={**tags, "stage": stage},
+            trace_id=record.trace_id,
+        )
+        for stage, value in record.latency_ms.items()
+    ]

@@ -1,0 +1,128 @@
+"""Everything one decision rests on, read in one go, and the gates it has to pass before the policy."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from actors.market_time import acceleration_grace_ms
+from actors.source_book import CANDLES, judged, key_of
+from desk import runs
+from desk.errors import NotFound
+from desk.market.candles import Candles
+from desk.market.features import FEATURE_SETS, FEATURES_V1, FeatureSet
+from desk.market.integrity import (
+    STALE_AFTER_INTERVALS,
+    WindowVerdict,
+    window_move,
+    window_verdict,
+)
+from desk.market.interval import interval_ms
+from desk.runs import Admission, Agent, Run, SourceStatus
+from desk.store import kinds
+from desk.store.port import Store
+from desk.trading.instruments import Instrument
+from desk.trading.ledger import Ledger
+from desk.trading.orders import Order
+from desk.trading.risk import RiskLimitSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """The stored facts around one closed candle."""
+
+    run: Run
+    """With the version to ask: of a run that follows its agent, the agent's active one."""
+    agent: Agent
+    instrument: Instrument
+    features: FeatureSet
+    window: Candles
+    sources: tuple[SourceStatus, ...]
+    ledger: Ledger | None
+    orders_in_flight: tuple[Order, ...]
+    """Of the run's pair on its account."""
+    limits: RiskLimitSet | None
+    kill_reason: str | None
+    admission: Admission
+    now_ms: int
+
+
+def read_scene(
+    store: Store, run: Run, *, now_ms: int, speed: float, enforce_provenance: bool
+) -> Scene:
+    """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row."""
+    agent = store.get(kinds.AGENTS, run.agent_id)
+    if agent is None:
+        raise NotFound("agent", run.agent_id)
+    if agent.value.active_version_id and store.get(kinds.STATE, follows_key(run.run_id)):
+        run = replace(run, version_id=agent.value.active_version_id)
+    instrument = store.get(kinds.INSTRUMENTS, run.pair)
+    if instrument is None:
+        raise NotFound("instrument", run.pair)
+    features = FEATURE_SETS.get(run.feature_set_id, FEATURES_V1)
+    window = store.last_candles(run.pair, run.interval, features.lookback)
+    limits = store.get(kinds.RISK_LIMITS, run.risk_limit_set_id)
+    sources = read_sources(store, run, now_ms=now_ms, speed=speed)
+    kill_reason = store.kill_reason(run.account)
+    return Scene(
+        run=run,
+        agent=agent.value,
+        instrument=instrument.value,
+        features=features,
+        window=window,
+        sources=sources,
+        ledger=store.ledger(run.account),
+        orders_in_flight=tuple(
+            order for order in store.active_orders(run.account) if order.pair == run.pair
+        ),
+        limits=limits.value if limits else None,
+        kill_reason=kill_reason,
+        admission=runs.admit(
+            run,
+            agent.value,
+            sources=sources,
+            verdict=verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed),
+            kill_reason=kill_reason,
+            enforce_provenance=enforce_provenance and run.mode is runs.Mode.LIVE,
+            is_in_maintenance=not instrument.value.tradable,
+            window_move=window_move(window),
+        ),
+        now_ms=now_ms,
+    )
+
+
+def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[SourceStatus, ...]:
+    """The required sources of a run, as fresh as they are now."""
+    found = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
+    return (judged(found.value, now_ms=now_ms, speed=speed),) if found else ()
+
+
+def follows_key(run_id: str) -> str:
+    """Name of the fact that a run was started without a version of its own: promotion moves it."""
+    return f"follows:{run_id}"
+
+
+def ends_at(window: Candles, open_ms: int) -> bool:
+    """Whether this candle is the newest of the window."""
+    return bool(len(window)) and int(window.open_ms[-1]) == open_ms
+
+
+def reference_price(window: Candles) -> Decimal:
+    """Close of the newest candle."""
+    return Decimal(str(float(window.close[-1])))
+
+
+def verdict_of(
+    store: Store, run: Run, window: Candles, needed: int, *, now_ms: int, speed: float
+) -> WindowVerdict:
+    """Whether the stored window may be decided on; `needed` candles are wanted."""
+    step_ms = interval_ms(run.interval)
+    begin_ms = int(window.open_ms[0]) if len(window) else now_ms
+    # Gaps are indexed by their last missing open time: only those that touch the window come back.
+    gaps = [doc.value for doc in store.list(kinds.GAPS, start_ms=begin_ms)]
+    return window_verdict(
+        window,
+        run.interval,
+        now_ms=now_ms,
+        needed=needed,
+        gaps=[gap for gap in gaps if (gap.pair, gap.interval) == (run.pair, run.interval)],
+        stale_after_intervals=STALE_AFTER_INTERVALS + acceleration_grace_ms(speed) / step_ms,
+    )

@@ -1,0 +1,151 @@
+"""How the actors reach each other on Ray: each port of a shell, kept by asking a named actor."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import structlog
+
+from actors.candle_messages import CandleClosed, Fetched, FetchRange
+from actors.names import (
+    CANDLE_POLLER,
+    DECISION_LOOP,
+    ORDER_EXECUTOR,
+    RISK_LEDGER,
+    Door,
+)
+from actors.order_executor import Cancel, Execute, Refresh, Settle
+from actors.risk_ledger import Adjust, Approve, Mark
+from actors.run_book import DECIDING, PAGE
+from actors.store_calls import stored
+from desk.errors import DeskError
+from desk.ids import Pair
+from desk.market.interval import Interval
+from desk.store import kinds
+from desk.store.port import Store
+from desk.trading.intents import OrderIntent
+from desk.trading.orders import Order
+from desk.trading.risk import Approved, Refused
+
+if TYPE_CHECKING:
+    from actors.candle_poller import CandlePoller
+
+log = structlog.stdlib.get_logger()
+
+MONEY_S = 15.0
+"""Longer than the venue's deadline: an executor that waits for the venue is not away."""
+SETTLE_S = 5.0
+MARK_S = 3.0
+TELL_S = 30.0
+FETCH_S = 120.0
+
+
+class LedgerDoor:
+    """The risk ledger of one account."""
+
+    def __init__(self, account: str, *, namespace: str) -> None:
+        self._door = Door(RISK_LEDGER, account, namespace=namespace)
+
+    async def greet(self) -> None:
+        """Connect, so that the first request does not wait for it."""
+        await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=MONEY_S)
+
+    async def approve(self, intent: OrderIntent, limits_set_id: str) -> Approved[Order] | Refused:
+        ask = Approve(intent=intent, limits_set_id=limits_set_id)
+        return await self._door.ask(lambda actor: actor.approve.remote(ask), within_s=MONEY_S)
+
+    async def adjust(
+        self, pair: Pair, quantity: Decimal, price: Decimal, adjustment_id: str
+    ) -> None:
+        ask = Adjust(pair=pair, quantity=quantity, price=price, adjustment_id=adjustment_id)
+        await self._door.ask(lambda actor: actor.adjust.remote(ask), within_s=MONEY_S)
+
+    async def mark(self, prices: Mapping[Pair, Decimal]) -> None:
+        ask = Mark(prices=prices)
+        await self._door.ask(lambda actor: actor.mark.remote(ask), within_s=MARK_S)
+
+
+class ExecutorDoor:
+    """The order executor of one account."""
+
+    def __init__(self, account: str, *, namespace: str) -> None:
+        self._door = Door(ORDER_EXECUTOR, account, namespace=namespace)
+
+    async def greet(self) -> None:
+        """Connect, so that the first request does not wait for it."""
+        await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=MONEY_S)
+
+    async def execute(self, approved: Approved[Order]) -> Order:
+        ask = Execute(approved=approved)
+        return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=MONEY_S)
+
+    async def cancel(self, client_order_id: str, reason: str) -> Order:
+        ask = Cancel(client_order_id=client_order_id, reason=reason)
+        return await self._door.ask(lambda actor: actor.cancel.remote(ask), within_s=MONEY_S)
+
+    async def refresh(self, client_order_id: str) -> Order:
+        ask = Refresh(client_order_id=client_order_id)
+        return await self._door.ask(lambda actor: actor.refresh.remote(ask), within_s=MONEY_S)
+
+    async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
+        ask = Settle(pair=pair, upto_open_ms=upto_open_ms)
+        return await self._door.ask(lambda actor: actor.settle.remote(ask), within_s=SETTLE_S)
+
+
+class PollerDoor:
+    """The pollers, by pair."""
+
+    def __init__(self, *, namespace: str) -> None:
+        self._namespace = namespace
+        self._doors: dict[Pair, Door[CandlePoller]] = {}
+
+    async def fetch(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Fetched:
+        door = self._doors.setdefault(pair, Door(CANDLE_POLLER, pair, namespace=self._namespace))
+        ask = FetchRange(interval=interval, start_ms=start_ms, end_ms=end_ms)
+        return await door.ask(lambda actor: actor.fetch.remote(ask), within_s=FETCH_S)
+
+
+class CandleListeners:
+    """Everybody who must know of a closed candle."""
+
+    def __init__(
+        self, accounts: tuple[str, ...], paper: str, store: Store, *, namespace: str
+    ) -> None:
+        self._store, self._namespace = store, namespace
+        self._paper = ExecutorDoor(paper, namespace=namespace)
+        self._ledgers = [LedgerDoor(account, namespace=namespace) for account in accounts]
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def settle(self, pair: Pair, upto_open_ms: int) -> None:
+        await self._paper.settle(pair, upto_open_ms)
+
+    async def mark(self, prices: Mapping[Pair, Decimal]) -> None:
+        answers = await asyncio.gather(
+            *(ledger.mark(prices) for ledger in self._ledgers), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    async def tell(self, closed: CandleClosed) -> None:
+        """Tell every loop without waiting for its decision: a slow one must not delay the next poll."""
+        docs = await stored(lambda: self._store.list(kinds.RUNS, limit=PAGE))
+        for run in (doc.value for doc in docs):
+            if run.status in DECIDING and (run.pair, run.interval) == (
+                closed.pair,
+                closed.interval,
+            ):
+                self._start(self._tell(run.run_id, closed))
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, run_id: str, closed: CandleClosed) -> None:
+        door = Door(DECISION_LOOP, run_id, namespace=self._namespace)
+        try:
+            await door.ask(lambda actor: actor.on_candle_closed.remote(closed), within_s=TELL_S)
+        except DeskError as away:
+            log.warning("loop_unheard", run_id=run_id, trace_id=closed.trace_id, error=str(away))

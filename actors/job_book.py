@@ -1,0 +1,102 @@
+"""The row of one long job: who works on it writes progress, who asked may cancel it."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from actors.events import job_event
+from desk.clock import Clock
+from desk.errors import NotFound, VersionConflict
+from desk.runs import Job, JobStatus
+from desk.store import kinds
+from desk.store.port import Doc, Store
+
+ENDED = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
+CONFLICT_TRIES = 10
+
+
+class JobCancelled(Exception):
+    """Somebody ended the job while it was worked on; unwinds the work."""
+
+
+class JobBook:
+    """Moves one job on; every change is stored with its event. An ended job never changes again."""
+
+    def __init__(self, store: Store, job_id: str, clock: Clock) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._clock = clock
+
+    @classmethod
+    def open(cls, store: Store, job: Job, clock: Clock) -> "JobBook":
+        """Store a new job; one that is stored already, after a restart of the worker, goes on."""
+        book = cls(store, job.job_id, clock)
+        with suppress(VersionConflict):
+            book._put(job, 0)
+        return book
+
+    @property
+    def job(self) -> Job:
+        """The row as it stands."""
+        return self._doc().value
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody ended the job."""
+        return self.job.status is JobStatus.CANCELLED
+
+    def advance(self, done: float, total: float, unit: str, detail: str) -> None:
+        """Note progress. Raises `JobCancelled` when the job was ended from outside."""
+        self._move(
+            status=JobStatus.RUNNING, done=float(done), total=float(total), unit=unit, detail=detail
+        )
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """End with a result. Raises `JobCancelled` when the job was ended from outside before."""
+        job = self.job
+        self._move(status=JobStatus.DONE, done=max(job.done, job.total), result=dict(result))
+
+    def fail(self, error: str) -> None:
+        """End with a sentence that says what was wrong; a job that has ended keeps its end."""
+        try:
+            self._move(status=JobStatus.FAILED, error=error)
+        except JobCancelled:
+            return
+
+    def cancel(self) -> None:
+        """End from outside: the worker learns of it at its next step."""
+        try:
+            self._move(status=JobStatus.CANCELLED)
+        except JobCancelled:
+            return
+
+    def _move(self, **changes: Any) -> None:
+        for left in range(CONFLICT_TRIES - 1, -1, -1):
+            doc = self._doc()
+            if doc.value.status in ENDED:
+                raise JobCancelled(self._job_id)
+            now_ms = max(self._clock.now_ms(), doc.value.updated_ms)
+            try:
+                self._put(replace(doc.value, updated_ms=now_ms, **changes), doc.version)
+            except VersionConflict:
+                if not left:
+                    raise
+            else:
+                return
+
+    def _put(self, job: Job, expected_version: int) -> None:
+        self._store.put(
+            kinds.JOBS,
+            job.job_id,
+            job,
+            at_ms=job.created_ms,
+            expected_version=expected_version,
+            event=job_event(job, at_ms=job.updated_ms),
+        )
+
+    def _doc(self) -> Doc[Job]:
+        doc = self._store.get(kinds.JOBS, self._job_id)
+        if doc is None:
+            raise NotFound("job", self._job_id)
+        return doc

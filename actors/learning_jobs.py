@@ -1,0 +1,131 @@
+"""Starting a training or an evaluation as a job: a row that everybody can follow, an actor that works."""
+
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from actors.evaluation import STAGES, EvaluateAsk
+from actors.evaluator import Evaluate, EvaluatorActor
+from actors.job_book import ENDED, JobBook
+from actors.parts.jobs import job_parts
+from actors.study_period import Period
+from actors.trainer import Train, TrainerActor
+from actors.training import TrainAsk
+from actors.wiring import Wiring
+from desk.clock import Clock
+from desk.errors import NotFound
+from desk.ids import Pair
+from desk.market.interval import Interval
+from desk.runs import Job, JobStatus
+from desk.store import kinds
+from desk.store.port import DocStore, Store
+from desk.trading.fills import FillSpec
+
+TRAINING, EVALUATION = "training", "evaluation"
+
+ONE_THREAD = {
+    name: "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+}
+LEARNING_ENVIRONMENT = {"env_vars": {"RAY_worker_niceness": "10", **ONE_THREAD}}
+"""Trading comes first on a shared machine; a second numeric thread on busy cores only costs."""
+
+
+def period_of(
+    store: DocStore, pair: Pair, interval: Interval, start_ms: int, end_ms: int
+) -> Period:
+    """A period on a pair whose instrument is known, at its own taker and maker rates."""
+    doc = store.get(kinds.INSTRUMENTS, pair)
+    if doc is None:
+        raise NotFound("instrument", pair)
+    instrument = doc.value
+    return Period(
+        pair=pair,
+        interval=interval,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        instrument=instrument,
+        fills=FillSpec(
+            interval=interval, taker_rate=instrument.taker_rate, maker_rate=instrument.maker_rate
+        ),
+    )
+
+
+def start_training(wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock) -> Job:
+    """Queue a training and return its job; Ray must be initialised. Follow the row, or cancel it."""
+    arguments = _arguments(ask.period)
+    job = _queued(TRAINING, float(ask.training.steps), "steps", arguments, clock.now_ms())
+    JobBook.open(store, job, clock)
+    actor = TrainerActor.options(**_options(wiring, job)).remote(partial(job_parts, wiring))
+    actor.work.remote(Train(job_id=job.job_id, ask=ask))
+    actor.leave.remote()
+    return job
+
+
+def start_evaluation(wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: Clock) -> Job:
+    """Queue an evaluation and return its job; Ray must be initialised."""
+    arguments = {**_arguments(ask.period), "version_id": ask.version_id}
+    job = _queued(EVALUATION, float(STAGES), "stages", arguments, clock.now_ms())
+    JobBook.open(store, job, clock)
+    actor = EvaluatorActor.options(**_options(wiring, job)).remote(partial(job_parts, wiring))
+    actor.work.remote(Evaluate(job_id=job.job_id, ask=ask))
+    actor.leave.remote()
+    return job
+
+
+def cancel_job(store: Store, job_id: str, *, clock: Clock) -> Job:
+    """End a job; its worker stops at its next step. A job that has ended stays as it is."""
+    book = JobBook(store, job_id, clock)
+    book.cancel()
+    return book.job
+
+
+def fail_abandoned(store: Store, *, clock: Clock) -> list[str]:
+    """Mark every unfinished learning job as failed; call it when no worker can be alive any more.
+
+    That is so right after Ray was started: its workers end with it. Returns the job ids.
+    """
+    found: list[str] = []
+    for doc in store.list(kinds.JOBS, limit=1_000):
+        if doc.value.kind in {TRAINING, EVALUATION} and doc.value.status not in ENDED:
+            JobBook(store, doc.key, clock).fail(
+                "the desk ended while this was running: start it again"
+            )
+            found.append(doc.key)
+    return found
+
+
+def _queued(kind: str, total: float, unit: str, arguments: Mapping[str, Any], now_ms: int) -> Job:
+    return Job(
+        job_id=f"job-{secrets.token_hex(10)}",
+        kind=kind,
+        status=JobStatus.QUEUED,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        total=total,
+        unit=unit,
+        arguments=arguments,
+    )
+
+
+def _arguments(period: Period) -> dict[str, Any]:
+    return {
+        "pair": period.pair,
+        "interval": period.interval,
+        "start_ms": period.start_ms,
+        "end_ms": period.end_ms,
+    }
+
+
+def _options(wiring: Wiring, job: Job) -> dict[str, Any]:
+    """One actor a job. It waits for a CPU, and is not restarted: a job is started again as a whole."""
+    return {
+        "name": f"{job.kind}:{job.job_id}",
+        "namespace": wiring.namespace,
+        "lifetime": "detached",
+        "num_cpus": 1,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "runtime_env": LEARNING_ENVIRONMENT,
+    }

@@ -1,0 +1,24 @@
+"""Market time as the actors live by it, and what its speed means for processes that live by the wall."""
+
+from typing import Protocol
+
+from desk.clock import Clock, ClockAnchor
+
+PROCESS_GRACE_S = 10.0
+"""Wall seconds within which a killed process is back."""
+
+
+class MarketClock(Clock, Protocol):
+    """Market time, and how fast it runs."""
+
+    @property
+    def anchor(self) -> ClockAnchor: ...
+
+
+def acceleration_grace_ms(speed: float) -> int:
+    """Market time by which an accelerated market may run ahead of us; 0 at the speed of the wall.
+
+    A request, or the restart of a killed process, takes its wall seconds however fast the
+    simulator's market runs meanwhile.
+    """
+    return round(PROCESS_GRACE_S * 1000 * max(speed - 1.0, 0.0))

@@ -1,0 +1,374 @@
+"""The order executor of one account: it commits, speaks to the venue once, and books what is proved."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import ray
+import structlog
+
+from actors.fill_books import FillBooks
+from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.order_rows import OrderRows
+from actors.store_calls import rebuilt, stored
+from actors.venue_talk import LIKELY_REFUSED, VenueTalk
+from desk.clock import Clock
+from desk.errors import LimitReached, VenueUnavailable, VersionConflict
+from desk.ids import Pair
+from desk.store.port import Store
+from desk.trading import ledger as books
+from desk.trading import orders
+from desk.trading.fills import FundingPayment
+from desk.trading.orders import Order, OrderEffect, OrderEvent, OrderState, VenueOrder
+from desk.trading.risk import Approved
+from desk.venues.port import TradingVenue
+from desk.wallclock import monotonic_s, wall_ms
+
+log = structlog.stdlib.get_logger()
+
+SEND_COMMIT_S = 2.0
+"""The stored time of sending must not be older than this when the order leaves: the proof that an
+order never arrived counts from it."""
+LEASE_MARGIN_S = 2.0
+"""Sending stops this long before a newer executor could hold the lease."""
+
+WAITING = (OrderState.UNKNOWN, OrderState.QUARANTINED)
+RESTING = (OrderState.OPEN, OrderState.PARTIAL, OrderState.CANCELLING)
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execute:
+    """Send an order that passed the check and is stored in state INTENT."""
+
+    approved: Approved[Order]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Ask for the end of an order of ours."""
+
+    client_order_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Candles of a pair up to this one, inclusive, are stored."""
+
+    pair: Pair
+    upto_open_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """Ask the venue about an order now."""
+
+    client_order_id: str
+
+
+# --- what it needs ------------------------------------------------------------------------------
+
+
+class SettlingVenue(TradingVenue, Protocol):
+    """A venue of our own, which fills from closed candles."""
+
+    async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]: ...
+
+    async def funding(self, pair: Pair) -> list[FundingPayment]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorParts:
+    """Collaborators and settings. `paper` is the venue once more where it settles candles."""
+
+    account: str
+    owner: str
+    store: Store
+    venue: TradingVenue
+    clock: Clock
+    pairs: tuple[Pair, ...] = ()
+    paper: SettlingVenue | None = None
+    max_decision_age_ms: int = 60_000
+    lease_ttl_s: float = 6.0
+    lease_renew_s: float = 2.0
+    lookup_schedule_s: tuple[float, ...] = (0.3, 0.6, 1.2, 2.4, 5.0)
+    fill_schedule_s: tuple[float, ...] = (0.2, 0.4, 0.8, 1.5, 3.0)
+
+
+# --- the shell ----------------------------------------------------------------------------------
+
+
+class OrderExecutor:
+    """Shell only: `orders.advance` decides, the store commits, then the venue hears."""
+
+    def __init__(self, build: Callable[[], ExecutorParts]) -> None:
+        parts = rebuilt(build)
+        self._parts, self._account, self._store = parts, parts.account, parts.store
+        self._clock, self._talk = parts.clock, VenueTalk(parts.venue)
+        self._ttl_ms = round(parts.lease_ttl_s * 1000)
+        asked_s = monotonic_s()
+        role = f"executor:{parts.account}"
+        self._fence = rebuilt(lambda: self._store.acquire_lease(role, parts.owner, self._ttl_ms))
+        self._hold_lease_from(asked_s)
+        self._rows = OrderRows(self._account, self._store, self._fence, self._clock)
+        self._books = FillBooks(self._account, self._store, self._fence, self._clock)
+        self._pulse = Pulse(f"order_executor:{parts.account}")
+        self._pulse.epoch = self._fence.epoch
+        self._in_flight: set[str] = set()
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._is_recovered = False
+        self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
+
+    @ray.method(max_task_retries=0)
+    async def execute(self, ask: Execute) -> Order:
+        """Send the order once. Idempotent: one already under way is returned as it stands."""
+        order = await self._rows.load(ask.approved.value.client_order_id)
+        return await self._send(order) if order.state is OrderState.INTENT else order
+
+    @ray.method(max_task_retries=0)
+    async def cancel(self, ask: Cancel) -> Order:
+        """Ask the venue to end an order; what becomes of it is learnt afterwards."""
+        return await self._learn(ask.client_order_id, orders.CancelRequested(reason=ask.reason))
+
+    @ray.method(max_task_retries=0)
+    async def refresh(self, ask: Refresh) -> Order:
+        """Look an order up and book what the venue says of it."""
+        return await self._look_again(ask.client_order_id)
+
+    @ray.method(max_task_retries=0)
+    async def settle(self, ask: Settle) -> list[str]:
+        """Let the paper venue fill from stored candles and book it; returns the orders that changed."""
+        return await self._settle(ask.pair, ask.upto_open_ms)
+
+    @ray.method(max_task_retries=0)
+    async def heartbeat(self) -> Heartbeat:
+        """Answer the supervisor."""
+        return self._pulse.beat()
+
+    # --- loop -----------------------------------------------------------------------------------
+
+    async def turn(self) -> float:
+        """Renew the lease and see to it that no unfinished order is left alone."""
+        asked_s = monotonic_s()
+        await stored(
+            lambda: self._store.renew_lease(self._fence, self._ttl_ms), within_s=SEND_COMMIT_S
+        )
+        self._hold_lease_from(asked_s)
+        self._start("sweep", self._sweep())
+        return self._parts.lease_renew_s
+
+    async def quiet(self) -> None:
+        """Wait until nothing is being followed any more."""
+        while self._work:
+            await asyncio.wait(self._work.values())
+            await asyncio.sleep(0)  # lets what has ended be struck off
+
+    def _hold_lease_from(self, asked_s: float) -> None:
+        self._may_send_until_s = asked_s + self._parts.lease_ttl_s - LEASE_MARGIN_S
+
+    async def _sweep(self) -> None:
+        first, self._is_recovered = not self._is_recovered, True
+        if first and self._parts.paper is not None:
+            await self._settle_stored()
+        for order in await self._rows.active():
+            await self._take_up(order, first=first)
+
+    async def _settle_stored(self) -> None:
+        for pair in self._parts.pairs:
+            newest = await stored(lambda pair=pair: self._store.last_candles(pair, "1m", 1))
+            if len(newest):
+                await self._settle(pair, newest.row(-1).open_ms)
+
+    async def _take_up(self, order: Order, *, first: bool) -> None:
+        """Resume an order that this incarnation is not working on."""
+        cid = order.client_order_id
+        if cid in self._in_flight:
+            return
+        if order.state is OrderState.SENDING:
+            await self._learn(cid, orders.SendUnanswered(reason="restart"))
+        elif order.state is OrderState.INTENT and (first or self._is_stale(order)):
+            await self._send(order)
+        elif order.state in WAITING or order.state is OrderState.CANCELLING:
+            self._follow(cid)
+        elif first and order.state in RESTING:
+            await self._look_again(cid)
+
+    def _start(self, name: str, work: Coroutine[object, object, None]) -> None:
+        """Run in the background; a second start of what still runs is dropped."""
+        if name in self._work:
+            work.close()
+            return
+        task = asyncio.ensure_future(work)
+        self._work[name] = task
+        task.add_done_callback(lambda done: self._ended(name, done))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._work.pop(name, None)
+        if not task.cancelled() and (failed := task.exception()) is not None:
+            self._pulse.count("work_failed")
+            log.warning("work_failed", actor=self._pulse.name, work=name, error=repr(failed))
+
+    # --- sending --------------------------------------------------------------------------------
+
+    async def _send(self, order: Order) -> Order:
+        cid = order.client_order_id
+        if not self._may_send():
+            return order  # a newer executor takes it up, or this one after its next renewal
+        if (reason := await self._reason_against(order)) is not None:
+            return await self._learn(cid, orders.Abandoned(reason=reason))
+        self._in_flight.add(cid)
+        try:
+            started = orders.SendStarted(sent_wall_ms=wall_ms())
+            sending, effects = await self._rows.commit(order, started, within_s=SEND_COMMIT_S)
+            return await self._perform(sending, effects)
+        except VersionConflict:
+            return await self._rows.load(cid)  # somebody else moved it: it is theirs to send
+        except LimitReached as switch:
+            return await self._learn(cid, orders.Abandoned(reason=switch.limit))
+        finally:
+            self._in_flight.discard(cid)
+
+    def _may_send(self) -> bool:
+        return monotonic_s() < self._may_send_until_s
+
+    def _is_stale(self, order: Order) -> bool:
+        return self._clock.now_ms() - order.created_ms > self._parts.max_decision_age_ms
+
+    async def _reason_against(self, order: Order) -> str | None:
+        if order.reduce_only:
+            return None
+        if self._is_stale(order):
+            return "decision_stale"
+        killed = await stored(lambda: self._store.kill_reason(self._account))
+        return None if killed is None else "kill_switch"
+
+    async def _submit(self, order: Order) -> OrderEvent:
+        if not self._may_send() or wall_ms() - order.sent_wall_ms > SEND_COMMIT_S * 1000:
+            return orders.SendUnanswered(reason="commit_was_slow")
+        began_s = monotonic_s()
+        event = await self._talk.submit(order)
+        self._pulse.count("sent")
+        self._pulse.count("sent_us", round((monotonic_s() - began_s) * 1e6))
+        return event
+
+    # --- learning -------------------------------------------------------------------------------
+
+    async def _learn(
+        self, client_order_id: str, event: OrderEvent, seen: VenueOrder | None = None
+    ) -> Order:
+        return await self._perform(*await self._rows.learn(client_order_id, event), seen)
+
+    async def _perform(
+        self, order: Order, effects: list[OrderEffect], seen: VenueOrder | None = None
+    ) -> Order:
+        """Act on each effect once; the world's answer is the next event."""
+        for effect in effects:
+            match effect:
+                case orders.Submit():
+                    order = await self._learn(order.client_order_id, await self._submit(order))
+                case orders.LookUp():
+                    self._follow(order.client_order_id)
+                case orders.FetchFills():
+                    order = await self._fetch_fills(order, seen)
+                case orders.CancelAtVenue():
+                    await self._talk.cancel(order)
+                    self._follow(order.client_order_id)
+                case orders.RaiseAlert():
+                    await self._rows.alert(effect.code, order, effect.detail)
+                case _:
+                    assert_never(effect)
+        return order
+
+    def _follow(self, client_order_id: str) -> None:
+        self._start(client_order_id, self._follow_up(client_order_id))
+
+    async def _follow_up(self, client_order_id: str) -> None:
+        """Ask the venue about an order until nothing more can be learnt by asking."""
+        looks = 0
+        order = await self._rows.load(client_order_id)
+        while (wait_s := self._next_look_s(order, looks)) is not None:
+            await asyncio.sleep(wait_s)
+            order = await self._look_again(client_order_id)
+            looks += 1
+
+    def _next_look_s(self, order: Order, looks: int) -> float | None:
+        if order.state in WAITING:
+            schedule = self._parts.lookup_schedule_s
+            return schedule[looks] if looks < len(schedule) else 1.0
+        if order.state not in RESTING or (self._parts.paper is not None and looks):
+            return None  # on paper the next candle tells
+        schedule = self._parts.fill_schedule_s
+        return schedule[looks] if looks < len(schedule) else None  # later the reconciler asks
+
+    async def _look_again(self, client_order_id: str) -> Order:
+        order = await self._rows.load(client_order_id)
+        try:
+            seen = await self._talk.look_up(order)
+        except VenueUnavailable as unclear:
+            self._pulse.count("look_ups_failed")
+            log.info("look_up_failed", client_order_id=client_order_id, why=str(unclear))
+            return order
+        if seen is not None:
+            return await self._learn(client_order_id, orders.VenueReported(order=seen), seen)
+        order = await self._learn(client_order_id, orders.NotFoundVoted(wall_ms=wall_ms()))
+        return await self._judge_absence(order)
+
+    async def _judge_absence(self, order: Order) -> Order:
+        cid, at_ms = order.client_order_id, wall_ms()
+        if orders.is_overdue(order, wall_ms=at_ms):
+            order = await self._learn(cid, orders.Quarantined(reason="unresolved"))
+        if not orders.final_not_found(order, wall_ms=at_ms, absent_in_second_source=True):
+            return order  # the votes alone do not suffice: spare the venue the other questions
+        held = books.held_quantity(await self._books.ledger(), order.pair)
+        is_proved = orders.final_not_found(
+            order,
+            wall_ms=at_ms,
+            absent_in_second_source=await self._talk.is_absent_elsewhere(
+                order, now_ms=self._clock.now_ms()
+            ),
+            seen_in_fills=await self._talk.may_have_filled(order, expected=held),
+        )
+        if not is_proved:
+            return order
+        refused = order.reason.startswith(LIKELY_REFUSED)
+        resend = not refused and self._may_send() and await self._reason_against(order) is None
+        reason = order.reason if refused else "not_found"
+        order = await self._learn(cid, orders.NotFoundProved(resend=resend, reason=reason))
+        return await self._send(order) if order.state is OrderState.INTENT else order
+
+    # --- fills ----------------------------------------------------------------------------------
+
+    async def _fetch_fills(self, order: Order, seen: VenueOrder | None) -> Order:
+        cid = order.client_order_id
+        try:
+            seen = seen or await self._talk.look_up(order)
+            executions = await self._talk.fills(order, seen) if seen else []
+        except VenueUnavailable as unclear:
+            log.warning("fills_not_fetched", client_order_id=cid, why=str(unclear))
+            return order
+        for fill in executions:
+            booked = await self._books.book(cid, fill)
+            if booked is not None:
+                self._pulse.count("fills")
+                await self._perform(*booked)
+        order = await self._rows.load(cid)
+        if seen is None or order.filled_quantity < seen.filled_quantity:
+            return order  # the venue lists its fills late: whoever follows the order asks again
+        return await self._learn(cid, orders.VenueReported(order=seen), seen)
+
+    async def _settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
+        paper = self._parts.paper
+        if paper is None:
+            return []
+        changed = await paper.settle(pair, upto_open_ms)
+        for client_order_id in changed:
+            await self._look_again(client_order_id)
+        await self._books.book_funding(pair, await paper.funding(pair))
+        return changed
+
+
+OrderExecutorActor = ray.remote(OrderExecutor)

@@ -1,0 +1,90 @@
+"""The decision loop's parts, with the policy on Serve or in the loop's own process."""
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.decision_loop import LoopParts
+from actors.doors import ExecutorDoor, LedgerDoor
+from actors.parts.foundation import market_clock, open_store
+from actors.version_registry import policy_of, version_of
+from actors.wiring import PolicyMode, Wiring
+from desk.learning.policy import MlpPolicy, PolicyAnswer
+from desk.market.features import FEATURES_V1
+from desk.store.port import Store
+
+SERVE_APP, SERVE_DEPLOYMENT = "policy", "Policy"
+
+
+def loop_parts(wiring: Wiring, run_id: str, account: str) -> LoopParts:
+    """Build in the loop's process."""
+    store, policy = open_store(wiring), policy_client(wiring)
+    approver = LedgerDoor(account, namespace=wiring.namespace)
+    executor = ExecutorDoor(account, namespace=wiring.namespace)
+
+    async def warm(version_id: str) -> None:
+        await asyncio.gather(policy.warm(version_id), approver.greet(), executor.greet())
+
+    return LoopParts(
+        run_id=run_id,
+        store=store,
+        clock=market_clock(store),
+        policy=policy,
+        approver=approver,
+        executor=executor,
+        warm=warm,
+        policy_deadline_s=wiring.policy_deadline_s,
+        feature_max_freshness_s=wiring.feature_max_freshness_s,
+        feature_ood_zscore_limit=wiring.feature_ood_zscore_limit,
+        enforce_provenance=wiring.enforce_provenance,
+    )
+
+
+def policy_client(wiring: Wiring) -> "ServePolicy | LocalPolicy":
+    """Where this desk asks its policies."""
+    if wiring.policy_mode is PolicyMode.LOCAL:
+        return LocalPolicy(wiring.home, open_store(wiring))
+    return ServePolicy()
+
+
+class ServePolicy:
+    """The replicas of the application `policy`, by handle."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    async def decide(self, version_id: str, values: list[float], threshold: float) -> PolicyAnswer:
+        handle = self._handle or await self._connect()
+        return await handle.decide.remote(version_id, values, threshold)
+
+    async def warm(self, version_id: str) -> None:
+        size = FEATURES_V1.size + 1
+        await self.decide(version_id, [0.0] * size, 1.0)
+
+    async def _connect(self) -> Any:
+        # Serve costs 80 MB and a second: only a process that uses it loads it.
+        serve: Any = await asyncio.to_thread(importlib.import_module, "ray.serve")
+        self._handle = serve.get_deployment_handle(SERVE_DEPLOYMENT, SERVE_APP)
+        return self._handle
+
+
+class LocalPolicy:
+    """The same artifacts and the same forward pass, in this process."""
+
+    def __init__(self, home: Path, store: Store) -> None:
+        self._home, self._store = home, store
+        self._known: dict[str, MlpPolicy] = {}
+
+    async def decide(self, version_id: str, values: list[float], threshold: float) -> PolicyAnswer:
+        if version_id not in self._known:
+            self._known[version_id] = await asyncio.to_thread(self._load, version_id)
+        return self._known[version_id].answer(np.asarray(values, dtype=np.float32), threshold)
+
+    async def warm(self, version_id: str) -> None:
+        self._known[version_id] = await asyncio.to_thread(self._load, version_id)
+
+    def _load(self, version_id: str) -> MlpPolicy:
+        return policy_of(self._home, version_of(self._store, version_id))

@@ -1,0 +1,22 @@
+"""The candle poller's parts."""
+
+from actors.candle_poller import PollerParts
+from actors.doors import CandleListeners
+from actors.parts.foundation import market_clock, open_store
+from actors.parts.venue import market_data
+from actors.wiring import PAPER, Wiring
+from desk.ids import Pair
+
+
+def poller_parts(wiring: Wiring, pair: Pair) -> PollerParts:
+    """Build in the poller's process."""
+    store = open_store(wiring)
+    return PollerParts(
+        pair=pair,
+        intervals=wiring.intervals,
+        store=store,
+        venue=market_data(wiring),
+        clock=market_clock(store, is_first=True),
+        listeners=CandleListeners(wiring.accounts, PAPER, store, namespace=wiring.namespace),
+        index=wiring.pairs.index(pair),
+    )

@@ -1,0 +1,72 @@
+"""Legs on their way to the venue: approved by the risk ledger, sent by the executor, one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from desk.trading.intents import OrderIntent
+from desk.trading.orders import Leg, Order, OrderState
+from desk.trading.risk import Approved, Refused
+from desk.wallclock import monotonic_s
+
+UNDER_WAY = (OrderState.OPEN, OrderState.PARTIAL, OrderState.FILLED)
+
+
+class Approver(Protocol):
+    """The risk ledger of an account. Raises `DeskError` when it did not answer."""
+
+    async def approve(
+        self, intent: OrderIntent, limits_set_id: str
+    ) -> Approved[Order] | Refused: ...
+
+
+class Executor(Protocol):
+    """The order executor of an account. Raises `DeskError` when it did not answer."""
+
+    async def execute(self, approved: Approved[Order]) -> Order: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What became of some legs: the orders there are now, and what stopped the others."""
+
+    orders: tuple[Order, ...]
+    refused: Refused | None
+    unresolved: Order | None
+    """An exit whose outcome is not known: no entry follows it."""
+    risk_ms: float
+    execute_ms: float
+
+
+async def place(
+    legs: Sequence[OrderIntent], limits_set_id: str, approver: Approver, executor: Executor
+) -> Placement:
+    """Approve and execute leg by leg; an entry follows only an exit that is under way.
+
+    Safe to repeat: both actors answer a leg that they know with its order as it stands.
+    """
+    orders: list[Order] = []
+    refused: Refused | None = None
+    unresolved: Order | None = None
+    risk_s = execute_s = 0.0
+    for leg in legs:
+        began_s = monotonic_s()
+        verdict = await approver.approve(leg, limits_set_id)
+        risk_s += monotonic_s() - began_s
+        if isinstance(verdict, Refused):
+            refused = verdict
+            break
+        began_s = monotonic_s()
+        order = await executor.execute(verdict)
+        execute_s += monotonic_s() - began_s
+        orders.append(order)
+        if leg.leg is Leg.EXIT and order.state not in UNDER_WAY:
+            unresolved = order
+            break
+    return Placement(
+        orders=tuple(orders),
+        refused=refused,
+        unresolved=unresolved,
+        risk_ms=round(risk_s * 1000, 3),
+        execute_ms=round(execute_s * 1000, 3),
+    )

@@ -1,0 +1,324 @@
+"""The risk ledger of one account: approves intents, marks the books, watches the breaker."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+import ray
+import structlog
+
+from actors.alerts import Cause, raise_alert
+from actors.events import order_event, position_event, risk_event
+from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
+from actors.market_time import MarketClock, acceleration_grace_ms
+from actors.store_calls import RequestIds, rebuilt, retried, stored
+from desk import ids
+from desk.errors import Fenced, LimitReached, NotFound
+from desk.ids import Pair
+from desk.store import kinds
+from desk.store.port import Event, Store, Stream
+from desk.trading import breaker as breakers
+from desk.trading import intents, risk
+from desk.trading import ledger as books
+from desk.trading.breaker import Breaker
+from desk.trading.intents import OrderIntent
+from desk.trading.ledger import Ledger
+from desk.trading.orders import Order
+from desk.trading.risk import AccountPolicy, Approved, Refused
+
+log = structlog.stdlib.get_logger()
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approve:
+    """Check an intent of a run against its limit set and the account's guardrails."""
+
+    intent: OrderIntent
+    limits_set_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Prices of pairs now."""
+
+    prices: Mapping[Pair, Decimal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjust:
+    """A change of position at the venue that no order of ours explains."""
+
+    pair: Pair
+    quantity: Decimal
+    price: Decimal
+    adjustment_id: str
+    """Booked once per id."""
+
+
+# --- what it needs ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerParts:
+    """Collaborators and settings. `opening_cash` is asked once in an account's life."""
+
+    account: str
+    owner: str
+    store: Store
+    clock: MarketClock
+    default_policy: AccountPolicy
+    opening_cash: Callable[[], Awaitable[Decimal]]
+    leverage: Decimal = Decimal(1)
+    max_mark_age_ms: int = 60_000
+    lease_ttl_s: float = 6.0
+    lease_renew_s: float = 2.0
+
+
+# --- the shell ----------------------------------------------------------------------------------
+
+
+class RiskLedger:
+    """Shell only: `risk.check` judges, the store reserves and creates the order in one call."""
+
+    def __init__(self, build: Callable[[], LedgerParts]) -> None:
+        parts = rebuilt(build)
+        self._parts, self._account, self._store = parts, parts.account, parts.store
+        self._clock = parts.clock
+        self._ttl_ms = round(parts.lease_ttl_s * 1000)
+        role = f"ledger:{parts.account}"
+        self._fence = rebuilt(lambda: self._store.acquire_lease(role, parts.owner, self._ttl_ms))
+        self._requests = RequestIds(role, self._fence.epoch)
+        self._pulse = Pulse(f"risk_ledger:{parts.account}")
+        self._pulse.epoch = self._fence.epoch
+        self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
+
+    @ray.method(max_task_retries=0)
+    async def approve(self, ask: Approve) -> Approved[Order] | Refused:
+        """Reserve and create the order, or say which limit spoke.
+
+        Idempotent by client order id: an order that exists is approved as it stands.
+        """
+        verdict = await retried(lambda: self._judge(ask))
+        if isinstance(verdict, Refused):
+            self._pulse.count("refused")
+            await self._record_refusal(ask.intent, verdict)
+        else:
+            self._pulse.count("approved")
+        return verdict
+
+    @ray.method(max_task_retries=0)
+    async def mark(self, ask: Mark) -> None:
+        """Value the books at these prices; a loss between two decisions trips the breaker too."""
+        before = await stored(lambda: self._store.ledger(self._account))
+        if before is None:
+            return  # the account is being opened; the next candle marks it
+        ledger = await self._move(lambda ledger, at_ms: books.mark(ledger, ask.prices, at_ms))
+        await self._watch(ledger)
+
+    @ray.method(max_task_retries=0)
+    async def adjust(self, ask: Adjust) -> None:
+        """Book a position change from outside; repeating an adjustment id changes nothing."""
+
+        def change(ledger: Ledger, at_ms: int) -> Ledger:
+            return books.adjust(
+                ledger,
+                ask.pair,
+                ask.quantity,
+                price=ask.price,
+                adjustment_id=ask.adjustment_id,
+                now_ms=at_ms,
+            )
+
+        request_id = ids.request_id("adjust", self._account, ask.adjustment_id)
+        ledger = await self._move(change, pair=ask.pair, request_id=request_id)
+        await self._watch(ledger)
+
+    @ray.method(max_task_retries=0)
+    async def heartbeat(self) -> Heartbeat:
+        """Answer the supervisor."""
+        return self._pulse.beat()
+
+    # --- loop -----------------------------------------------------------------------------------
+
+    async def turn(self) -> float:
+        """Renew the lease, open the books of a new account, let a cool-down end."""
+        await self._fenced(lambda: self._store.renew_lease(self._fence, self._ttl_ms))
+        ledger = await stored(lambda: self._store.ledger(self._account))
+        if ledger is None:
+            ledger = await self._open()
+        await self._watch(ledger)
+        return self._parts.lease_renew_s
+
+    async def _open(self) -> Ledger:
+        cash = await self._parts.opening_cash()
+        now_ms = self._clock.now_ms()
+        fresh = books.open_ledger(self._account, cash, now_ms=now_ms)
+        event = risk_event(fresh, at_ms=now_ms)
+        log.info("ledger_opened", account=self._account, cash=str(cash))
+        return await self._fenced(
+            lambda: self._store.create_ledger(fresh, fence=self._fence, event=event)
+        )
+
+    # --- approving ------------------------------------------------------------------------------
+
+    async def _judge(self, ask: Approve) -> Approved[Order] | Refused:
+        intent = ask.intent
+        known = await stored(lambda: self._store.order(intent.client_order_id))
+        if known is not None:
+            return Approved(value=known, limits_set_id=ask.limits_set_id)
+        ledger = await self._ledger()
+        limits = await stored(lambda: self._store.get(kinds.RISK_LIMITS, ask.limits_set_id))
+        if limits is None:
+            return Refused(
+                limit="risk_limit_set_missing", asked=ask.limits_set_id, allowed="an existing set"
+            )
+        verdict = risk.check(
+            intent,
+            ledger=ledger,
+            open_orders=await stored(lambda: self._store.active_orders(self._account)),
+            limits=limits.value,
+            policy=await self._policy(),
+            breaker=await self._breaker(),
+            price=intent.reference_price,
+            leverage=self._parts.leverage,
+            now_ms=self._clock.now_ms(),
+            max_mark_age_ms=self._parts.max_mark_age_ms
+            + acceleration_grace_ms(self._clock.anchor.speed),
+        )
+        return verdict if isinstance(verdict, Refused) else await self._create(verdict, ledger)
+
+    async def _create(
+        self, verdict: Approved[OrderIntent], ledger: Ledger
+    ) -> Approved[Order] | Refused:
+        intent, now_ms = verdict.value, self._clock.now_ms()
+        order = intents.order_of(
+            intent,
+            position=ledger.positions.get(intent.pair),
+            reserved_quote=risk.reservation(intent, price=intent.reference_price),
+            now_ms=now_ms,
+        )
+        request_id = self._requests.fresh("intent")
+        event = order_event(order, at_ms=now_ms)
+        try:
+            created = await self._fenced(
+                lambda: self._store.create_order(
+                    order, ledger, fence=self._fence, request_id=request_id, event=event
+                )
+            )
+        except LimitReached as reached:
+            return Refused(
+                limit=reached.limit, asked=str(intent.notional), allowed="0", scope="account"
+            )
+        return Approved(value=created, limits_set_id=verdict.limits_set_id)
+
+    async def _record_refusal(self, intent: OrderIntent, refused: Refused) -> None:
+        event = Event(
+            topic="risk",
+            key=intent.run_id,
+            data={
+                "refused": refused.limit,
+                "scope": refused.scope,
+                "asked": refused.asked,
+                "allowed": refused.allowed,
+                "account": self._account,
+                "pair": intent.pair,
+                "leg": intent.leg.value,
+                "client_order_id": intent.client_order_id,
+            },
+            at_ms=self._clock.now_ms(),
+            trace_id=intent.trace_id,
+            stream=Stream.RISK,
+        )
+        log.info("intent_refused", limit=refused.limit, scope=refused.scope, pair=intent.pair)
+        await stored(lambda: self._store.emit(event))
+
+    # --- books ----------------------------------------------------------------------------------
+
+    async def _move(
+        self,
+        change: Callable[[Ledger, int], Ledger],
+        *,
+        pair: Pair | None = None,
+        request_id: str | None = None,
+    ) -> Ledger:
+        """Move the ledger by a pure change, however often another writer comes first."""
+        request_id = request_id or self._requests.fresh("move")
+
+        async def attempt() -> Ledger:
+            before, now_ms = await self._ledger(), self._clock.now_ms()
+            after = change(before, now_ms)
+            event = (
+                position_event(after, pair, at_ms=now_ms)
+                if pair
+                else risk_event(after, at_ms=now_ms)
+            )
+            return await self._fenced(
+                lambda: self._store.move_ledger(
+                    before, after, fence=self._fence, request_id=request_id, event=event
+                )
+            )
+
+        return await retried(attempt)
+
+    async def _ledger(self) -> Ledger:
+        ledger = await stored(lambda: self._store.ledger(self._account))
+        if ledger is None:
+            raise NotFound("ledger", self._account)
+        return ledger
+
+    async def _policy(self) -> AccountPolicy:
+        found = await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
+        return found.value if found else self._parts.default_policy
+
+    async def _breaker(self) -> Breaker:
+        found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))
+        return found.value if found else Breaker(account=self._account)
+
+    async def _watch(self, ledger: Ledger) -> None:
+        """Let the breaker see the books; a change is stored, and a trip is an alert."""
+        await retried(lambda: self._observe(ledger))
+
+    async def _observe(self, ledger: Ledger) -> None:
+        found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))
+        before = found.value if found else Breaker(account=self._account)
+        now_ms = self._clock.now_ms()
+        after = breakers.observe(before, ledger=ledger, policy=await self._policy(), now_ms=now_ms)
+        if after == before:
+            return
+        moved = after.state is not before.state
+        event = risk_event(ledger, at_ms=now_ms, breaker=after) if moved else None
+        await stored(
+            lambda: self._store.put(
+                kinds.BREAKERS,
+                self._account,
+                after,
+                at_ms=now_ms,
+                expected_version=found.version if found else 0,
+                event=event,
+            )
+        )
+        if after.tripped_ms > before.tripped_ms:
+            await self._alert_trip(after, now_ms)
+
+    async def _alert_trip(self, breaker: Breaker, now_ms: int) -> None:
+        cause = Cause(
+            code="circuit_breaker",
+            about=self._account,
+            category="risk",
+            severity="critical",
+            detail=f"{self._account}: {breaker.trigger_reason}; no entries until"
+            f" {breaker.cooldown_until_ms}",
+        )
+        await raise_alert(self._store, cause, at_ms=now_ms)
+
+    async def _fenced[R](self, call: Callable[[], R]) -> R:
+        try:
+            return await stored(call)
+        except Fenced as newer:
+            leave(str(newer))
+
+
+RiskLedgerActor = ray.remote(RiskLedger)

@@ -1,0 +1,49 @@
+"""The market a training or an evaluation happens on: which candles, filled by which rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from desk.ids import Pair
+from desk.learning.study import Window, window
+from desk.market.candles import Candles
+from desk.market.features import FeatureSet
+from desk.market.interval import Interval
+from desk.trading.fills import FillSpec
+from desk.trading.instruments import Instrument
+from desk.trading.tape import Market
+
+type Rates = Sequence[tuple[int, Decimal]]
+"""Funding settlements `(due_ms, rate)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """Candles of a pair with `start_ms <= open_ms < end_ms`, and how orders fill on them."""
+
+    pair: Pair
+    interval: Interval
+    start_ms: int
+    end_ms: int
+    instrument: Instrument
+    fills: FillSpec = field(default_factory=FillSpec)
+
+    @property
+    def fill_spec(self) -> FillSpec:
+        """The fill rules on candles of this interval."""
+        return replace(self.fills, interval=self.interval)
+
+    def window(self, candles: Candles, features: FeatureSet) -> Window:
+        """Cut the period out of sorted candles; nothing after its end is looked at."""
+        return window(
+            self.pair,
+            self.interval,
+            candles,
+            features,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+        )
+
+    def market(self, chosen: Window, rates: Rates) -> Market:
+        """The window's candles in ticks, with the settlements among them."""
+        return Market.of(chosen.candles, self.instrument, self.fill_spec, rates)

@@ -1,0 +1,81 @@
+"""The actor of one training job."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+import structlog
+from ray.actor import exit_actor
+
+from actors.job_book import JobBook, JobCancelled
+from actors.parts.jobs import JobParts, stored_rates
+from actors.training import TrainAsk, describe, train_version
+from desk.engines.rllib import TrainingProgress
+from desk.errors import DeskError
+from desk.market.features import FEATURES_V1
+from desk.market.interval import interval_ms
+
+log = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Carry out a job that is stored."""
+
+    job_id: str
+    ask: TrainAsk
+
+
+class Trainer:
+    """Shell only: reads candles, lets `train_version` work, keeps the job's row."""
+
+    def __init__(self, build: Callable[[], JobParts]) -> None:
+        self._parts = build()
+
+    @ray.method(max_task_retries=0)
+    def work(self, order: Train) -> None:
+        """Train to the end, a failure or a cancellation; the row tells which."""
+        parts = self._parts
+        book = JobBook(parts.store, order.job_id, parts.clock)
+        try:
+            self._train(order.ask, book)
+        except JobCancelled:
+            log.info("training_cancelled", job_id=order.job_id)
+        except DeskError as refused:
+            log.warning("training_failed", job_id=order.job_id, error=str(refused))
+            book.fail(str(refused))
+        except Exception as broken:
+            log.exception("training_broke", job_id=order.job_id)
+            book.fail(f"training broke: {broken!r}; read the logs")
+
+    @ray.method(max_task_retries=0)
+    def leave(self) -> None:
+        """End this process; called after the work."""
+        exit_actor()
+
+    def _train(self, ask: TrainAsk, book: JobBook) -> None:
+        parts, period = self._parts, ask.period
+        warm_up_ms = FEATURES_V1.lookback * interval_ms(period.interval)
+        book.advance(0, ask.training.steps, "steps", "reading candles")
+        candles = parts.candles.read(
+            period.pair, period.interval, period.start_ms - warm_up_ms, period.end_ms
+        )
+
+        def note(progress: TrainingProgress) -> bool:
+            book.advance(progress.steps, progress.total_steps, "steps", describe(progress))
+            return False
+
+        version = train_version(
+            parts.home,
+            parts.store,
+            candles,
+            ask,
+            clock=parts.clock,
+            progress=note,
+            rates=stored_rates(parts.store, period.pair, period.start_ms, period.end_ms),
+        )
+        if version is not None:
+            book.finish({"version_id": version.version_id, "dataset_id": version.dataset_id})
+
+
+TrainerActor = ray.remote(Trainer)

@@ -1,0 +1,126 @@
+"""The actors as data: which there are, how each is started, in which order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from actors.candle_poller import CandlePollerActor
+from actors.decision_loop import DecisionLoopActor
+from actors.gap_monitor import GapMonitorActor
+from actors.names import (
+    CANDLE_POLLER,
+    DECISION_LOOP,
+    GAP_MONITOR,
+    ORDER_EXECUTOR,
+    RECONCILER,
+    RISK_LEDGER,
+)
+from actors.order_executor import OrderExecutorActor
+from actors.parts.decisions import loop_parts
+from actors.parts.gaps import gap_parts
+from actors.parts.live_money import (
+    live_executor_parts,
+    live_ledger_parts,
+    live_reconciler_parts,
+)
+from actors.parts.money import (
+    paper_executor_parts,
+    paper_ledger_parts,
+    paper_reconciler_parts,
+)
+from actors.parts.poller import poller_parts
+from actors.reconciler import ReconcilerActor
+from actors.risk_ledger import RiskLedgerActor
+from actors.wiring import LIVE, PAPER, Wiring
+from desk.runs import Run
+
+TRADING = "trading"
+"""Custom resource of the nodes that trade."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSpec:
+    """One actor: its name, its class, and what builds its parts in its own process."""
+
+    name: str
+    role: str
+    actor: Any
+    """`ray.remote(Shell)`; its options are given here and nowhere else."""
+    build: Callable[[], object]
+    max_concurrency: int = 32
+
+
+def children(wiring: Wiring) -> list[ChildSpec]:
+    """Every standing child, in the order of starting; stop in reverse.
+
+    Money first: an executor settles what it finds before a poller brings the next candle.
+    """
+    specs = [spec for account in wiring.accounts for spec in money_children(wiring, account)]
+    specs += [
+        ChildSpec(
+            name=CANDLE_POLLER.of(pair),
+            role=CANDLE_POLLER.name,
+            actor=CandlePollerActor,
+            build=partial(poller_parts, wiring, pair),
+        )
+        for pair in wiring.pairs
+    ]
+    gaps = ChildSpec(
+        name=GAP_MONITOR.of(),
+        role=GAP_MONITOR.name,
+        actor=GapMonitorActor,
+        build=partial(gap_parts, wiring),
+    )
+    return [*specs, gaps]
+
+
+def money_children(wiring: Wiring, account: str) -> list[ChildSpec]:
+    """Ledger, executor and reconciler of an account, in the order of starting."""
+    builders: dict[str, tuple[Callable[[Wiring], object], ...]] = {
+        PAPER: (paper_ledger_parts, paper_executor_parts, paper_reconciler_parts),
+        LIVE: (live_ledger_parts, live_executor_parts, live_reconciler_parts),
+    }
+    roles = (RISK_LEDGER, ORDER_EXECUTOR, RECONCILER)
+    actors = (RiskLedgerActor, OrderExecutorActor, ReconcilerActor)
+    return [
+        ChildSpec(name=role.of(account), role=role.name, actor=actor, build=partial(build, wiring))
+        for role, actor, build in zip(roles, actors, builders[account], strict=True)
+    ]
+
+
+def loop_child(wiring: Wiring, run: Run) -> ChildSpec:
+    """The decision loop of a run."""
+    return ChildSpec(
+        name=DECISION_LOOP.of(run.run_id),
+        role=DECISION_LOOP.name,
+        actor=DecisionLoopActor,
+        build=partial(loop_parts, wiring, run.run_id, run.account),
+        max_concurrency=8,
+    )
+
+
+def start(spec: ChildSpec, wiring: Wiring) -> ActorHandle[Any]:
+    """Start an actor, or return the living one of that name.
+
+    Ray restarts a dead process for ever; nothing is ever called again by itself.
+    """
+    return spec.actor.options(
+        name=spec.name,
+        namespace=wiring.namespace,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        resources=trading_resource(),
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=spec.max_concurrency,
+    ).remote(spec.build)
+
+
+def trading_resource() -> dict[str, float]:
+    """What a trading actor asks for where the cluster has nodes for it."""
+    return {TRADING: 1.0} if ray.cluster_resources().get(TRADING, 0.0) else {}

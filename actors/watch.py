@@ -1,0 +1,116 @@
+"""What a supervisor knows of one child, and what follows from it."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from actors.heartbeat import Heartbeat
+from desk.runs import ActorStatus
+from desk.wallclock import wall_ms
+
+if TYPE_CHECKING:
+    from actors.supervisor import Child
+
+MISSES = 3
+GRACE_MISSES = 10
+"""After a kill, so that the next incarnation can start."""
+RESTARTING_WEIGHT = 0.1
+"""Ray is at work on it: about half a minute passes before we kill what it started."""
+MAX_RESTARTS, WINDOW_S = 5, 60.0
+
+UP, LATE, RESTARTING, QUARANTINED = "up", "late", "restarting", "quarantined"
+
+
+class Watch:
+    """Beats, misses and restarts of one child; `known` is its row from before our own restart."""
+
+    def __init__(
+        self, child: "Child", known: ActorStatus | None = None, *, stale_loop_s: float = 20.0
+    ) -> None:
+        self.child = child
+        self.status = QUARANTINED if known and known.status == QUARANTINED else RESTARTING
+        self._stale_loop_s = stale_loop_s
+        self._beat: Heartbeat | None = None
+        self._heard_wall_ms = known.last_heartbeat_wall_ms if known else 0
+        self._pid = known.pid if known else 0
+        self._restarts = known.restarts if known else 0
+        self._recent: deque[float] = deque()
+        self._misses: float = -GRACE_MISSES
+        self._detail = ""
+        self._written_s = float("-inf")
+        self._written_as: tuple[str, int] = ("", 0)
+
+    def heard(self, beat: Heartbeat, *, now_s: float) -> None:
+        """The child answered; a standing loop counts as a miss all the same."""
+        if self._pid and beat.pid != self._pid:
+            self._restarts += 1
+            self._recent.append(now_s)
+        is_new = beat.pid != self._pid
+        self._pid, self._beat, self._heard_wall_ms = beat.pid, beat, wall_ms()
+        if beat.loop_age_s > self._stale_loop_s:
+            self._misses += 1
+            self.status, self._detail = LATE, f"loop stood still for {beat.loop_age_s:.0f} s"
+        else:
+            self._misses = 0
+            self.status, self._detail = UP, ""
+        if is_new:
+            self._misses = min(self._misses, 0)
+
+    def missed(self, why: str, *, weight: float = 1.0) -> None:
+        """The child did not answer; one that is being restarted weighs less than a silent one."""
+        self._misses += weight
+        self.status, self._detail = (RESTARTING if self._beat is None else LATE), why
+
+    def killed(self) -> None:
+        """We ended it; the next incarnation gets time to start."""
+        self._misses = -GRACE_MISSES
+        self.status = RESTARTING
+
+    def quarantine(self) -> None:
+        """It is not started again."""
+        self.status = QUARANTINED
+
+    def release(self) -> None:
+        """An operator wants it tried again."""
+        self._recent.clear()
+        self._misses = -GRACE_MISSES
+        self.status = RESTARTING
+
+    @property
+    def is_quarantined(self) -> bool:
+        return self.status == QUARANTINED
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it has been silent, or standing still, for too long."""
+        return self._misses >= MISSES
+
+    def is_looping(self, *, now_s: float) -> bool:
+        """Whether it restarted too often within the window."""
+        while self._recent and self._recent[0] < now_s - WINDOW_S:
+            self._recent.popleft()
+        return len(self._recent) > MAX_RESTARTS
+
+    def needs_writing(self, *, now_s: float, every_s: float) -> bool:
+        """Whether the row is due: at once when it says something new."""
+        return (self.status, self._pid) != self._written_as or now_s - self._written_s >= every_s
+
+    def written(self, *, now_s: float) -> None:
+        """The row is stored."""
+        self._written_s, self._written_as = now_s, (self.status, self._pid)
+
+    def row(self) -> ActorStatus:
+        """What the pages show."""
+        beat = self._beat
+        return ActorStatus(
+            name=self.child.name,
+            role=self.child.role,
+            node=beat.node if beat else "",
+            pid=self._pid,
+            epoch=beat.epoch if beat else 0,
+            restarts=self._restarts,
+            started_wall_ms=beat.started_wall_ms if beat else 0,
+            last_heartbeat_wall_ms=self._heard_wall_ms,
+            rss_bytes=beat.rss_bytes if beat else 0,
+            status=self.status,
+            detail=self._detail,
+        )

@@ -1,0 +1,115 @@
+"""What every actor is started with: plain settings, and the adapters each process builds from them."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from desk.ids import Pair
+from desk.market.interval import Interval
+
+if TYPE_CHECKING:  # both bring libraries that the actors' processes do without
+    from desk.settings import Settings
+    from desk.venues.bingx_wire import BingxConfig
+
+NAMESPACE = "raydesk"
+PAPER, LIVE = "paper", "live"
+
+
+class PolicyMode(StrEnum):
+    """Where a decision loop asks its policy."""
+
+    SERVE = "serve"
+    """The replicas of the Serve application `policy`: the normal mode."""
+    LOCAL = "local"
+    """In the loop's own process, from the same artifact and by the same forward pass: for machines
+    and tests without Serve. Promotion needs no replica to follow, every decision names its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Plain values only, so that it travels to any process; adapters connect where they are used.
+
+    Durations named `_s` are wall seconds, `_ms` and `_min` market time.
+    """
+
+    store_url: str
+    home: Path
+    venue_url: str
+    pairs: tuple[Pair, ...]
+    intervals: tuple[Interval, ...]
+    namespace: str = NAMESPACE
+    api_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    recv_window_ms: int = 5_000
+    collateral_asset: str = "USDT"
+    has_api_token: bool = False
+    enforce_provenance: bool = False
+
+    starting_cash: Decimal = Decimal(10_000)
+    """Of the paper account, in USDT."""
+    policy_mode: PolicyMode = PolicyMode.SERVE
+    policy_deadline_s: float = 1.0
+
+    gap_monitor_interval_min: int = 15
+    gap_lookback_days: int = 30
+    gap_heal_enabled: bool = True
+    gap_heal_cooldown_min: int = 30
+    gap_heal_max_gaps_per_run: int = 5
+    gap_heal_max_attempts: int = 5
+    reconcile_interval_min: int = 5
+    max_decision_age_ms: int = 60_000
+    """An intent older than this is not sent any more."""
+    feature_max_freshness_s: int = 180
+    feature_ood_zscore_limit: float = 6.0
+
+    heartbeat_every_s: float = 1.0
+    heartbeat_patience_s: float = 2.0
+    stale_loop_s: float = 20.0
+    """Age of a work loop's last turn at which its process counts as hung."""
+    lease_ttl_s: float = 6.0
+    lease_renew_s: float = 2.0
+    lookup_schedule_s: tuple[float, ...] = (0.3, 0.6, 1.2, 2.4, 5.0)
+    """When an order without a clear answer is looked up; afterwards every second."""
+    fill_schedule_s: tuple[float, ...] = (0.2, 0.4, 0.8, 1.5, 3.0)
+    """When an accepted order is asked for its fills; afterwards the reconciler does."""
+    archive_every_s: float = 300.0
+    """How often the hot candles are copied to the history; 0: never."""
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """`paper`, and `live` once keys are configured."""
+        return (PAPER, LIVE) if self.has_keys else (PAPER,)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether orders can be signed."""
+        return self.api_key is not None and self.secret_key is not None
+
+    @classmethod
+    def of(cls, settings: "Settings", *, store_url: str, venue: "BingxConfig") -> "Wiring":
+        """Take the settings of an operator; where store and venue are is known once they run."""
+        return cls(
+            store_url=store_url,
+            home=settings.home,
+            venue_url=venue.base_url,
+            pairs=settings.market_data_pairs,
+            intervals=settings.market_data_intervals,
+            api_key=SecretStr(venue.api_key) if venue.api_key else None,
+            secret_key=SecretStr(venue.secret) if venue.secret else None,
+            recv_window_ms=venue.recv_window_ms,
+            collateral_asset=venue.collateral_asset,
+            has_api_token=settings.api_token is not None,
+            gap_monitor_interval_min=settings.gap_monitor_interval_min,
+            gap_lookback_days=settings.gap_lookback_days,
+            gap_heal_enabled=settings.gap_heal_enabled,
+            gap_heal_cooldown_min=settings.gap_heal_cooldown_min,
+            gap_heal_max_gaps_per_run=settings.gap_heal_max_gaps_per_run,
+            gap_heal_max_attempts=settings.gap_heal_max_attempts,
+            reconcile_interval_min=settings.reconcile_interval_min,
+            feature_max_freshness_s=settings.feature_max_freshness_s,
+            feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
+        )

@@ -1,0 +1,404 @@
+"""`desk up`: start every process in order, keep them alive, end them all on Ctrl-C.
+
+Order: simulator (unless a venue is set) → store (unless `REDIS_URL`) → Ray head → actors and Serve.
+Any of them may be killed at any time: truth is in the store, so each is simply started again.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import BinaryIO
+
+from rich.console import Console
+
+from actors.run_file import RunFile
+from desk.cli.processes import ProcessBook, Started, birth_of, end, is_alive
+from desk.errors import DeskError, SettingsError
+from desk.settings import NAMED_VENUES, Settings
+from desk.store import server as store_server
+from desk.store.server_watch import ServerWatch
+from desk.wallclock import monotonic_s, wall_ms
+
+READY_S = 60.0
+RAY_TRIES = 4
+RESTARTS, RESTART_WINDOW_S = 5, 60.0
+
+
+class StartFailed(DeskError):
+    """A part did not start; the text names its log."""
+
+
+class Launcher:
+    """Owns the processes of one desk on one machine."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings = settings
+        self._home = settings.home
+        self._console = console
+        self._book = ProcessBook(settings.home)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ray_dirs: list[Path] = []
+        self._store: ServerWatch | None = None
+        self._venue_url = ""
+        self._store_url = ""
+        self._ray_address = ""
+        self._dashboard_url = ""
+        self._stopping = False
+        self._restarts: dict[str, deque[float]] = {}
+
+    # --- the life of the desk -------------------------------------------------------------
+
+    def run(self, after_start: Callable[[], None]) -> None:
+        """Start all, call `after_start`, then keep watch until a signal; always end what was started."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._prepare_home()
+        try:
+            self._start_all()
+            after_start()
+            self._watch()
+        except KeyboardInterrupt:
+            self._console.print("stopping …")
+        finally:
+            self._stop_all()
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        if not self._stopping:
+            self._stopping = True
+            raise KeyboardInterrupt
+
+    def _prepare_home(self) -> None:
+        try:
+            for name in ("run", "logs", "sim"):
+                (self._home / name).mkdir(parents=True, exist_ok=True)
+        except OSError as refused:
+            raise SettingsError(
+                f"DESK_HOME: {self._home} cannot be used ({refused.strerror})"
+            ) from None
+        left = self._book.end_all()
+        if left:
+            self._console.print(f"ended processes of an earlier desk: {', '.join(left)}")
+        refuse_busy_port(self._settings.host, self._settings.port)
+
+    def _start_all(self) -> None:
+        with self._step("exchange"):
+            self._start_venue()
+        with self._step("store"):
+            self._start_store()
+        with self._step("Ray"):
+            self._start_ray()
+        with self._step("actors and API"):
+            self._boot()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(0.5)
+            if self._died("simulator"):
+                self._again("simulator", self._start_venue)
+            if self._store is not None and self._store.check():
+                self._console.print("[yellow]store ended and is started again[/]")
+            if self._died("ray"):
+                self._again("ray", self._restart_ray)
+
+    def _stop_all(self) -> None:
+        self._stopping = True
+        RunFile.path(self._home).unlink(missing_ok=True)
+        self._book.end_all()
+        end_store(self._home)
+        for folder in self._ray_dirs:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # --- the parts ------------------------------------------------------------------------
+
+    def _start_venue(self) -> None:
+        base_url = self._settings.bingx_base_url
+        if base_url is not None:
+            self._venue_url = NAMED_VENUES.get(base_url, base_url)
+            return
+        ready = self._home / "run" / "simulator.json"
+        ready.unlink(missing_ok=True)
+        old = _port_of(self._venue_url)
+        command = [sys.executable, "-m", "bingx_sim", "--port", str(old), "--control-port", "0"]
+        command += [
+            "--speed",
+            str(self._settings.sim_speed),
+            "--seed",
+            str(self._settings.sim_seed),
+        ]
+        command += ["--state", str(self._home / "sim" / "state.json"), "--ready-file", str(ready)]
+        if self._settings.sim_tape is not None:
+            if not self._settings.sim_tape.is_file():
+                raise SettingsError(f"SIM_TAPE: there is no file {self._settings.sim_tape}")
+            command += ["--tape", str(self._settings.sim_tape)]
+        child = self._spawn("simulator", command)
+        self._await("simulator", child, ready.exists)
+        self._venue_url = str(json.loads(ready.read_text())["url"])
+
+    def _start_store(self) -> None:
+        if self._settings.redis_url is not None:
+            self._store_url = self._settings.redis_url
+            return
+        self._store = ServerWatch(self._home)
+        self._store_url = self._store.running.url
+
+    def _start_ray(self) -> None:
+        for attempt in range(1, RAY_TRIES + 1):
+            folder = Path(tempfile.mkdtemp(prefix="rd-"))
+            self._ray_dirs.append(folder)
+            dashboard_port = free_port()
+            child = self._spawn("ray", self._ray_command(folder, dashboard_port), ray_dir=folder)
+            up = folder / "ray_current_cluster"
+            with contextlib.suppress(StartFailed):
+                self._await("ray", child, up.exists)
+                self._ray_address = up.read_text().strip()
+                self._dashboard_url = f"http://127.0.0.1:{dashboard_port}"
+                return
+            self._console.print(
+                f"  Ray did not come up (try {attempt} of {RAY_TRIES}), once more …"
+            )
+            self._end("ray")
+            shutil.rmtree(folder, ignore_errors=True)
+        raise StartFailed(f"Ray did not start in {RAY_TRIES} tries: read {self._log('ray')}")
+
+    def _ray_command(self, folder: Path, dashboard_port: int) -> list[str]:
+        cpus = max(1, (os.cpu_count() or 2) - 1)
+        return [
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            f"--port={free_port()}",
+            f"--temp-dir={folder}",
+            f"--num-cpus={cpus}",
+            "--resources",
+            json.dumps({"trading": 1000}),
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard_port}",
+            "--object-store-memory=200000000",
+            "--disable-usage-stats",
+        ]
+
+    def _boot(self) -> None:
+        """Start actors and Serve from a process of its own: the launcher never becomes a Ray driver."""
+        RunFile(
+            pid=os.getpid(),
+            api_url=f"http://{self._settings.host}:{self._settings.port}",
+            venue_url=self._venue_url,
+            venue_name=venue_name(self._settings),
+            store_url=self._store_url,
+            ray_address=self._ray_address,
+            ray_dashboard_url=self._dashboard_url,
+            started_wall_ms=wall_ms(),
+        ).write(self._home)
+        command = [sys.executable, "-m", "serve_apps.boot"]
+        child = self._spawn("boot", command, ray_dir=self._ray_dirs[-1])
+        try:
+            code = child.wait(180)
+        except subprocess.TimeoutExpired:
+            self._end("boot")
+            raise StartFailed(
+                f"the actors did not start in 180 s: read {self._log('boot')}"
+            ) from None
+        self._book.strike_out("boot")
+        if code != 0:
+            raise StartFailed(f"the actors did not start: {self._last_line('boot')}")
+
+    def _restart_ray(self) -> None:
+        self._end("ray")
+        self._start_ray()
+        self._boot()
+
+    # --- processes ------------------------------------------------------------------------
+
+    def _spawn(
+        self, name: str, command: list[str], *, ray_dir: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        if ray_dir is not None:
+            environment |= ray_environment(self._home, ray_dir)
+        with self._open_log(name) as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        self._children[name] = child
+        self._book.write_down(name, child.pid, mark=f"RAY_TMPDIR={ray_dir}" if ray_dir else "")
+        return child
+
+    def _await(self, name: str, child: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+        deadline = monotonic_s() + READY_S
+        while not ready():
+            if child.poll() is not None:
+                raise StartFailed(f"{name} ended at once: {self._last_line(name)}")
+            if monotonic_s() > deadline:
+                raise StartFailed(
+                    f"{name} was not ready in {READY_S:.0f} s: read {self._log(name)}"
+                )
+            time.sleep(0.1)
+
+    def _died(self, name: str) -> bool:
+        child = self._children.get(name)
+        return child is not None and child.poll() is not None
+
+    def _end(self, name: str) -> None:
+        for entry in self._book.entries():
+            if entry.name == name:
+                end(entry)
+        child = self._children.pop(name, None)
+        if child is not None:
+            child.wait(5)
+        self._book.strike_out(name)
+
+    def _again(self, name: str, start: Callable[[], None]) -> None:
+        """Start a dead part again; more than 5 deaths in 60 s end the desk with an error."""
+        deaths = self._restarts.setdefault(name, deque())
+        deaths.append(monotonic_s())
+        while deaths[0] < monotonic_s() - RESTART_WINDOW_S:
+            deaths.popleft()
+        if len(deaths) > RESTARTS:
+            raise StartFailed(
+                f"{name} died {len(deaths)} times within a minute: read {self._log(name)}"
+            )
+        self._console.print(f"[yellow]{name} ended and is started again[/]")
+        start()
+
+    def _open_log(self, name: str) -> BinaryIO:
+        return self._log(name).open("ab")
+
+    def _log(self, name: str) -> Path:
+        return self._home / "logs" / f"{name}.log"
+
+    def _last_line(self, name: str) -> str:
+        lines = self._log(name).read_text(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'no output'} (log: {self._log(name)})"
+
+    @contextlib.contextmanager
+    def _step(self, name: str) -> Generator[None]:
+        began = monotonic_s()
+        with self._console.status(f"starting {name} …"):
+            yield
+        self._console.print(f"[green]✓[/] {name} [dim]{monotonic_s() - began:.1f} s[/]")
+
+
+def ray_environment(home: Path, ray_dir: Path) -> dict[str, str]:
+    """Environment of every process that talks to our Ray: private folder, token, priority, threads."""
+    return {
+        "RAY_TMPDIR": str(ray_dir),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(_token_file(home)),
+        "RAY_worker_niceness": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+    }
+
+
+def venue_name(settings: Settings) -> str:
+    """What the pages call the exchange: `simulator 30x`, `vst`, `live` or the URL."""
+    if settings.bingx_base_url is None:
+        return f"simulator {settings.sim_speed:g}x"
+    return settings.bingx_base_url
+
+
+def refuse_busy_port(host: str, port: int) -> None:
+    """Raise `SettingsError` when something already listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as taken:
+            raise SettingsError(
+                f"PORT: {host}:{port} cannot be opened ({taken.strerror}): end what uses it or set another PORT"
+            ) from None
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def only_one(home: Path) -> Generator[bool]:
+    """Hold the lock of this DESK_HOME; yields False when another launcher holds it."""
+    home.joinpath("run").mkdir(parents=True, exist_ok=True)
+    with home.joinpath("run", "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def stop_running(home: Path, patience_s: float = 60.0) -> bool:
+    """End the desk of this home: ask its launcher, then end whatever is left. False: nothing ran."""
+    running = RunFile.read(home)
+    book = ProcessBook(home)
+    found = False
+    if running is not None and (birth := birth_of(running.pid)) is not None:
+        launcher = Started(name="launcher", pid=running.pid, birth=birth)
+        if _is_launcher(running.pid):
+            found = True
+            os.kill(running.pid, signal.SIGTERM)
+            deadline = monotonic_s() + patience_s
+            while is_alive(launcher) and monotonic_s() < deadline:
+                time.sleep(0.1)
+    found = bool(book.end_all()) or found
+    found = end_store(home) or found
+    RunFile.path(home).unlink(missing_ok=True)
+    return found
+
+
+def end_store(home: Path) -> bool:
+    """End the embedded store of this home; False when none ran."""
+    running = store_server.find(home)
+    if running is None:
+        return False
+    store_server.stop(running)
+    return True
+
+
+def _is_launcher(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return any(word.endswith(b"desk") or b"desk.cli" in word for word in words)
+
+
+def _token_file(home: Path) -> Path:
+    path = home / "run" / "ray_token"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path
+
+
+def _port_of(url: str) -> int:
+    # A restarted simulator keeps its port: the adapters hold its address.
+    return int(url.rsplit(":", 1)[1]) if url else 0

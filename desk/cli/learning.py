@@ -1,0 +1,350 @@
+"""`desk train`, `evaluate`, `promote`, `versions`: learning from a terminal, with or without a running desk."""
+
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from pydantic import TypeAdapter
+
+from actors.parts.foundation import market_clock
+from actors.promotion import promote_version
+from actors.seed import AGENT_ID, seed
+from actors.study_period import Period, Rates
+from actors.version_registry import version_of
+from desk.cli import tables
+from desk.cli.output import Json, console, moment, show
+from desk.cli.progress import bars
+from desk.clock import Clock
+from desk.engines.private_ray import private_ray
+from desk.errors import BadInput
+from desk.ids import parse_pair, trace_id
+from desk.market.candles import Candles
+from desk.market.interval import interval_ms, parse_interval
+from desk.settings import Settings, load_settings
+from desk.store import kinds, server
+from desk.store.candles import CandleArchive
+from desk.store.history import History
+from desk.store.tape import read_tape
+from desk.store.valkey import ValkeyStore
+from desk.trading.fills import FillSpec
+from desk.trading.instruments import Instrument
+from desk.venues.port import FundingRate
+from desk.wallclock import wall_ms
+
+FAR_MS = 1 << 52
+TRAINED_SHARE = 0.75
+"""Part of the stored candles that `desk train` looks at when no range is given; the rest is for
+evaluating what it learnt."""
+
+Start = Annotated[str | None, typer.Option(help="First candle, ISO date or time, UTC.")]
+End = Annotated[str | None, typer.Option(help="End (exclusive), ISO date or time, UTC.")]
+Tape = Annotated[
+    Path | None, typer.Option(help="Parquet file of candles instead of the stored ones.")
+]
+Tick = Annotated[
+    str | None,
+    typer.Option(help="Price step; default: the stored instrument's. Needed with --tape."),
+]
+Lot = Annotated[str, typer.Option(help="Quantity step, with --tick.")]
+QuoteVolume = Annotated[
+    bool, typer.Option("--quote-volume", help="The tape's volume counts money, not coins.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """The candles of one command, and the market they are traded on."""
+
+    candles: Candles
+    instrument: Instrument
+    rates: Rates
+
+    def period(self, pair: str, interval: str, start_ms: int, end_ms: int) -> Period:
+        """A range of them. Raises `BadInput` for an empty one."""
+        if start_ms >= end_ms:
+            raise BadInput("--start", "is not before --end: give an earlier start or a later end")
+        fills = FillSpec(
+            interval=interval,
+            taker_rate=self.instrument.taker_rate,
+            maker_rate=self.instrument.maker_rate,
+        )
+        return Period(
+            pair=pair,
+            interval=interval,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            instrument=self.instrument,
+            fills=fills,
+        )
+
+
+def train(
+    *,
+    pair: Annotated[str, typer.Option()] = "BTC-USDT",
+    interval: Annotated[str, typer.Option()] = "1m",
+    start: Start = None,
+    end: End = None,
+    steps: Annotated[int, typer.Option(min=1_000, help="Environment steps.")] = 1_000_000,
+    seed_number: Annotated[int, typer.Option("--seed", min=0)] = 7,
+    name: Annotated[str, typer.Option(help="Name of the new version.")] = "",
+    tape: Tape = None,
+    tick: Tick = None,
+    lot: Lot = "0.0001",
+    quote_volume: QuoteVolume = False,
+    as_json: Json = False,
+) -> None:
+    """Train a policy with RLlib's PPO and register it as a draft version; Ctrl-C cancels."""
+    from actors.training import TrainAsk, describe, train_version  # noqa: PLC0415 - RLlib takes seconds
+    from desk.engines.rllib import TrainingProgress, TrainingSpec  # noqa: PLC0415
+
+    pair, interval = parse_pair(pair), parse_interval(interval)
+    with opened_store() as (settings, store), private_ray(), cancelled_by_ctrl_c() as cancelled:
+        study = gather(settings, store, pair, interval, tape, tick, lot, quote_volume=quote_volume)
+        start_ms, end_ms = bounds(study.candles, interval, start, end, share=TRAINED_SHARE)
+        ask = TrainAsk(
+            period=study.period(pair, interval, start_ms, end_ms),
+            name=name,
+            training=TrainingSpec(steps=steps, seed=seed_number),
+        )
+        with bars(console) as progress:
+            task = progress.add_task("training", total=steps, detail="")
+
+            def tell(now: TrainingProgress) -> bool:
+                progress.update(task, completed=now.steps, detail=describe(now))
+                return cancelled()
+
+            version = train_version(
+                settings.home,
+                store,
+                study.candles,
+                ask,
+                clock=clock_of(store),
+                progress=tell,
+                rates=study.rates,
+            )
+    if version is None:
+        console.print("cancelled: nothing was registered")
+        raise typer.Exit(1)
+    show(
+        _view(version),
+        f"version {version.version_id} registered: `desk evaluate {version.version_id}`",
+        as_json=as_json,
+    )
+
+
+def evaluate(
+    version_id: Annotated[
+        str, typer.Argument(metavar="VERSION", help="For example baseline-trend-v1.")
+    ],
+    *,
+    pair: Annotated[str, typer.Option()] = "BTC-USDT",
+    interval: Annotated[str, typer.Option()] = "1m",
+    start: Start = None,
+    end: End = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least confidence to act on.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Notional of a full position, USDT.")] = "1000",
+    tape: Tape = None,
+    tick: Tick = None,
+    lot: Lot = "0.0001",
+    quote_volume: QuoteVolume = False,
+    as_json: Json = False,
+) -> None:
+    """Backtest a version in NautilusTrader and judge it by the promotion gate."""
+    from actors.evaluation import STAGES, EvaluateAsk, evaluate_version  # noqa: PLC0415
+
+    pair, interval = parse_pair(pair), parse_interval(interval)
+    with opened_store() as (settings, store):
+        version = version_of(store, version_id)
+        study = gather(settings, store, pair, interval, tape, tick, lot, quote_volume=quote_volume)
+        start_ms, end_ms = bounds(study.candles, interval, start, end, share=1.0)
+        if start is None and start_ms < version.training_end_ms < end_ms:
+            start_ms = version.training_end_ms
+        ask = EvaluateAsk(
+            period=study.period(pair, interval, start_ms, end_ms),
+            version_id=version_id,
+            size_quote=decimal("--size", size),
+            decision_threshold=threshold,
+        )
+        with bars(console) as progress:
+            task = progress.add_task("evaluating", total=STAGES, detail="")
+            report = evaluate_version(
+                settings.home,
+                store,
+                study.candles,
+                ask,
+                clock=clock_of(store),
+                progress=lambda stage, detail: progress.update(
+                    task, completed=stage, detail=detail
+                ),
+                rates=study.rates,
+            )
+    row = _view(report)
+    show(row, tables.evaluation(row), as_json=as_json)
+
+
+def promote(
+    version_id: Annotated[str, typer.Argument(metavar="VERSION")],
+    *,
+    pair: Annotated[str, typer.Option()] = "BTC-USDT",
+    as_json: Json = False,
+) -> None:
+    """Make a version the active one if its own evaluation on the pair passes the gate."""
+    with opened_store() as (_, store):
+        now_ms = clock_of(store).now_ms()
+        verdict = promote_version(
+            store,
+            version_id,
+            pair=parse_pair(pair),
+            actor="cli",
+            now_ms=now_ms,
+            trace_id=trace_id("promote", version_id, wall_ms()),
+        )
+    text = (
+        f"{version_id} is now active" if verdict.passed else f"refused: {' '.join(verdict.reasons)}"
+    )
+    show(_view(verdict), text, as_json=as_json)
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+def versions(*, as_json: Json = False) -> None:
+    """List the registered versions, newest first."""
+    with opened_store() as (_, store):
+        rows = [_view(doc.value) for doc in store.list(kinds.VERSIONS)]
+        agent = store.get(kinds.AGENTS, AGENT_ID)
+    active = agent.value.active_version_id if agent else ""
+    show(rows, tables.versions(rows, active), as_json=as_json)
+
+
+# --- what they share --------------------------------------------------------------------------
+
+
+@contextmanager
+def opened_store() -> Generator[tuple[Settings, ValkeyStore]]:
+    """The store of the settings; an embedded one that does not run is started for the block."""
+    settings = load_settings()
+    if settings.redis_url is not None:
+        yield settings, ValkeyStore(settings.redis_url)
+        return
+    running = server.find(settings.home)
+    ours = None if running else server.start(settings.home)
+    store = ValkeyStore((running or ours).url)  # pyright: ignore[reportOptionalMemberAccess]
+    try:
+        seed(store, settings.home, settings.market_data_pairs)
+        yield settings, store
+    finally:
+        store.close()
+        if ours is not None:
+            server.stop(ours)
+
+
+@contextmanager
+def cancelled_by_ctrl_c() -> Generator[Any]:
+    """Turn Ctrl-C into a flag for the block: the work ends at its next step, nothing is half done."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def clock_of(store: ValkeyStore) -> Clock:
+    """Market time of the last desk that used this store; the wall's where there was none."""
+    return market_clock(store, is_first=True)
+
+
+def gather(  # noqa: PLR0917 - the options of one command
+    settings: Settings,
+    store: ValkeyStore,
+    pair: str,
+    interval: str,
+    tape: Path | None,
+    tick: str | None,
+    lot: str,
+    *,
+    quote_volume: bool,
+) -> Study:
+    """Read candles from the tape or from what the desk stored, with instrument and funding."""
+    stored = store.get(kinds.INSTRUMENTS, pair)
+    if tick is not None:
+        instrument = _instrument(pair, decimal("--tick", tick), decimal("--lot", lot))
+    elif stored is not None and tape is None:
+        instrument = stored.value
+    else:
+        raise BadInput(
+            "--tick",
+            f"the price step of {pair} is not known here: give --tick, for example --tick 0.1",
+        )
+    if tape is not None:
+        if not tape.is_file():
+            raise BadInput("--tape", f"there is no file {tape}: check the path")
+        candles = read_tape(
+            tape, interval=interval, drop_off_tick=instrument.tick, volume_in_quote=quote_volume
+        )
+        return Study(candles=candles, instrument=instrument, rates=())
+    archive = CandleArchive(store, History(settings.home / "history"))
+    candles = archive.read(pair, interval, 0, FAR_MS)
+    if len(candles) == 0:
+        raise BadInput(
+            "--pair",
+            f"no {interval} candles of {pair} are stored: run `desk up` or `desk backfill {pair}`",
+        )
+    return Study(candles=candles, instrument=instrument, rates=_rates(store, pair))
+
+
+def bounds(
+    candles: Candles, interval: str, start: str | None, end: str | None, *, share: float
+) -> tuple[int, int]:
+    """Range of a study: as asked, else the first `share` of what there is."""
+    first, last = int(candles.open_ms[0]), int(candles.open_ms[-1]) + interval_ms(interval)
+    start_ms = moment("--start", start)
+    end_ms = moment("--end", end)
+    return (
+        first if start_ms is None else start_ms,
+        first + round((last - first) * share) if end_ms is None else end_ms,
+    )
+
+
+def decimal(option: str, text: str) -> Decimal:
+    """A positive decimal number. Raises `BadInput` naming the option."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal(0)
+    if not number.is_finite() or number <= 0:
+        raise BadInput(option, f"was {text!r}, expected a number above 0")
+    return number
+
+
+def _instrument(pair: str, tick: Decimal, lot: Decimal) -> Instrument:
+    # BingX's standard fees; minimum notional 2 USDT as on its contract list.
+    return Instrument(
+        pair=pair,
+        tick=tick,
+        lot=lot,
+        min_quantity=lot,
+        min_notional=Decimal(2),
+        maker_rate=Decimal("0.0002"),
+        taker_rate=Decimal("0.0005"),
+        max_leverage=100,
+    )
+
+
+def _rates(store: ValkeyStore, pair: str) -> Rates:
+    rows: list[FundingRate] = [
+        doc.value for doc in store.list(kinds.funding_rates(pair), limit=100_000)
+    ]
+    return tuple(sorted((row.due_ms, row.rate) for row in rows))
+
+
+def _view(value: Any) -> Any:
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("type[Any]", type(value)))
+    return adapter.dump_python(value, mode="json")

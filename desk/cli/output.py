@@ -1,0 +1,39 @@
+"""What every command shares: its common options, and printing as JSON or for people."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from desk.clock import from_iso
+from desk.errors import BadInput
+
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+Pair = Annotated[str, typer.Argument(help="For example BTC-USDT.")]
+Agent = Annotated[str, typer.Option(help="Agent id.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the audit.")]
+
+console = Console(width=None if sys.stdout.isatty() else 160)
+"""A pipe or a file has no width of its own: nothing is cut there."""
+
+
+def show(answer: Any, text: str | Table | list[Table], *, as_json: bool) -> None:
+    """Print the answer as JSON, or its text or tables."""
+    if as_json:
+        sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+        return
+    for part in text if isinstance(text, list) else [text]:
+        console.print(part)
+
+
+def moment(option: str, text: str | None) -> int | None:
+    """Ms UTC of an ISO date or time; None stays None. Raises `BadInput` naming the option."""
+    if text is None:
+        return None
+    try:
+        return from_iso(text)
+    except ValueError:
+        raise BadInput(option, f"was {text!r}, expected an ISO date like 2026-01-31") from None

@@ -1,0 +1,71 @@
+"""Progress bars over the jobs that the desk works on."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from desk.cli.client import Api
+from desk.errors import DeskError
+
+ENDED = ("done", "failed", "cancelled")
+POLL_S = 0.3
+
+
+class JobFailed(DeskError):
+    """A job ended without its result."""
+
+
+def bars(console: Console) -> Progress:
+    """The one look of a progress display."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+        console=console,
+    )
+
+
+def follow_job(api: Api, job_id: str, console: Console) -> dict[str, Any]:
+    """Show one job until it ends and return it; raises `JobFailed`."""
+    return follow_jobs(api, [job_id], console)[0]
+
+
+def follow_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[dict[str, Any]]:
+    """Show several jobs until all have ended."""
+    with bars(console) as progress:
+        tasks: dict[str, TaskID] = {}
+        jobs: dict[str, dict[str, Any]] = {}
+        while True:
+            for job_id in job_ids:
+                job = jobs[job_id] = api.get(f"/jobs/{job_id}")
+                if job_id not in tasks:
+                    tasks[job_id] = progress.add_task(_title(job), total=None, detail="")
+                progress.update(
+                    tasks[job_id],
+                    completed=int(job["done"]),
+                    total=int(job["total"]) or None,
+                    detail=job["detail"],
+                )
+            if all(job["status"] in ENDED for job in jobs.values()):
+                break
+            time.sleep(POLL_S)
+    for job in jobs.values():
+        if job["status"] != "done":
+            raise JobFailed(f"{_title(job)} {job['status']}: {job['error'] or job['detail']}")
+    return [jobs[job_id] for job_id in job_ids]
+
+
+def _title(job: dict[str, Any]) -> str:
+    return f"{job['kind']} {job.get('arguments', {}).get('pair', '')}".strip()

@@ -1,0 +1,187 @@
+"""The API's answers as tables for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from desk.clock import to_iso
+
+type Row = dict[str, Any]
+
+
+def status(answer: dict[str, Any]) -> list[Table]:
+    """Accounts and runs, freshness, actors."""
+    summary = answer["summary"]
+    return [
+        accounts(summary),
+        runs(summary["runs"]),
+        sources(answer["sources"]["items"]),
+        actors(answer["actors"]["items"]),
+    ]
+
+
+def accounts(summary: Row) -> Table:
+    """Equity and position of each account."""
+    title = f"{summary['venue']} · market time {_time(summary['market_now_ms'])} · {summary['mode'].upper()}"
+    table = _table(title, "account", ">equity", ">day PnL", ">fees", ">drawdown", "positions")
+    for row in summary["accounts"]:
+        held = (
+            ", ".join(f"{place['quantity']} {place['pair']}" for place in row["positions"])
+            or "flat"
+        )
+        table.add_row(
+            row["account"],
+            _money(row["equity"]),
+            _money(row["day_pnl"]),
+            _money(row["fees"]),
+            f"{row['drawdown']:.2%}",
+            held,
+        )
+    return table
+
+
+def runs(rows: Sequence[Row]) -> Table:
+    """Runs that are not stopped."""
+    table = _table("runs", "run", "mode", "pair", "status", "policy", "last decided candle")
+    for row in rows:
+        policy = f"{row['version_id']}{' (baseline)' if row['baseline'] else ''}"
+        state = row["status"] + (f": {row['pause_reason']}" if row["pause_reason"] else "")
+        table.add_row(
+            row["run_id"],
+            row["mode"],
+            row["pair"],
+            state,
+            policy,
+            _time(row["last_decided_open_ms"]),
+        )
+    return table
+
+
+def sources(rows: Sequence[Row]) -> Table:
+    """Freshness of each data source."""
+    table = _table(
+        "data sources", "source", "pair", "interval", "status", ">age s", ">threshold s", "detail"
+    )
+    for row in rows:
+        age = "" if row["age_ms"] is None else f"{row['age_ms'] / 1000:.0f}"
+        threshold = str(row["freshness_threshold_seconds"])
+        table.add_row(
+            row["source_type"],
+            row["pair"],
+            row["interval"],
+            row["status"],
+            age,
+            threshold,
+            row["detail"],
+        )
+    return table
+
+
+def actors(rows: Sequence[Row]) -> Table:
+    """Actor processes with their resident memory."""
+    table = _table(
+        "actors", "actor", "status", ">pid", ">epoch", ">restarts", ">RSS MB", ">heartbeat s ago"
+    )
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["status"],
+            str(row["pid"]),
+            str(row["epoch"]),
+            str(row["restarts"]),
+            f"{row['rss_bytes'] / 1e6:.0f}",
+            f"{row['heartbeat_age_ms'] / 1000:.1f}",
+        )
+    return table
+
+
+def trades(rows: Sequence[Row]) -> Table:
+    """Trades, newest first."""
+    table = _table(
+        "trades",
+        "opened",
+        "mode",
+        "pair",
+        "side",
+        ">quantity",
+        ">price",
+        ">exit",
+        ">net PnL",
+        "status",
+        "trace",
+    )
+    for row in rows:
+        table.add_row(
+            _time(row["opened_ms"]),
+            row["mode"] + (" baseline" if row["baseline"] else ""),
+            row["pair"],
+            row["side"],
+            row["quantity"],
+            row["average_fill_price"] or "",
+            row["exit_price"] or "",
+            _money(row["net_pnl"]),
+            row["status"] + (" (open)" if row["is_open"] else ""),
+            row["trace_id"],
+        )
+    return table
+
+
+def evaluation(row: Row) -> Table:
+    """One evaluation report with its gate verdict."""
+    label = "baseline " if row["is_baseline"] else ""
+    table = _table(
+        f"{label}{row['version_id']} on {row['pair']} · {row['engine']}", "figure", ">value"
+    )
+    period = f"{_time(row['period_start_ms'])} … {_time(row['period_end_ms'])}"
+    for name, value in (
+        ("period", period),
+        ("trades", str(row["trade_count"])),
+        ("win rate", f"{row['win_rate']:.1%}"),
+        ("net PnL after fees, USDT", _money(row["net_pnl_after_fees"])),
+        ("fees, USDT", _money(row["fees"])),
+        ("buy and hold, USDT", _money(row["buy_and_hold_pnl"])),
+        ("max drawdown", f"{row['max_drawdown']:.2%}"),
+        ("Sharpe (365 d)", f"{row['sharpe']:.2f}"),
+        ("exposure", f"{row['exposure']:.1%}"),
+        ("parity difference, USDT", row["parity_max_abs_diff"]),
+        ("verdict", " ".join([row["verdict"], *row["reasons"]])),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def versions(rows: Sequence[Row], active: str) -> Table:
+    """Registered versions; the active one is marked."""
+    table = _table("versions", "version", "name", "algorithm", "status", "trained to", "created")
+    for row in rows:
+        mark = " (active)" if row["version_id"] == active else ""
+        algorithm = row["algorithm"] + (" (a rule, not trained)" if row["is_baseline"] else "")
+        table.add_row(
+            row["version_id"] + mark,
+            row["name"],
+            algorithm,
+            row["status"],
+            _time(row["training_end_ms"]),
+            _time(row["created_ms"]),
+        )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in columns:
+        table.add_column(
+            name.lstrip(">"),
+            no_wrap=name == "trace",
+            justify="right" if name.startswith(">") else "left",
+        )
+    return table
+
+
+def _money(text: str) -> str:
+    return f"{float(text):,.2f}"
+
+
+def _time(at_ms: int) -> str:
+    return to_iso(at_ms)[:19].replace("T", " ") if at_ms else "never"

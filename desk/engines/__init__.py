@@ -1,0 +1,1 @@
+"""Heavy frameworks, each behind a few functions: Nautilus and RLlib."""

@@ -1,0 +1,146 @@
+"""The fast evaluator: a policy walked over a market by the compiled rules, and the plan it made.
+
+A policy sees nothing of the account but the sign of its position. So all its decisions fit a table,
+three signs for every candle, which is computed in batches and then walked.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desk.errors import EvaluationFailed
+from desk.evaluation.plan import Plan
+from desk.learning import kernel, kernel_exits
+from desk.learning.arrays import MarketArrays
+from desk.learning.observation import Observation, observation
+from desk.learning.policy import probabilities
+from desk.market.candles import Floats, Ints
+from desk.market.features import Features
+
+type Forward = Callable[[Observation], NDArray[np.float32]]
+"""Logits float32[N, K] of observations float32[N, F + 1]; no row may depend on another."""
+
+HELD_SIGNS = (-1, 0, 1)
+_BATCH = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FastRun:
+    """What a policy decided and what it came to by float64 rules."""
+
+    plan: Plan
+    """Ends flat; what other engines replay."""
+    equity: Floats
+    """float64[T] at each close."""
+    balance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanRun:
+    """What the compiled rules made of a plan."""
+
+    fills: Ints
+    """int64[K, 6], columns by the names in `desk.learning.kernel_exits`."""
+    fees: Floats
+    """float64[K]"""
+    equity: Floats
+    balance: float
+
+
+def decision_table(
+    forward: Forward,
+    features: Features,
+    levels: Sequence[float],
+    threshold: float,
+    *,
+    feature_limit: float = math.inf,
+) -> NDArray[np.int8]:
+    """Decide for each held sign (-1, 0, +1) on each row: int8[3, T], an index of `levels` or `HOLD`.
+
+    The rule of `desk.learning.policy.decide`, and before it the gates that hold live: features that
+    are not finite or beyond `feature_limit` are not decided on.
+    """
+    rows = len(features)
+    table = np.full((len(HELD_SIGNS), rows), kernel.HOLD, dtype=np.int8)
+    for first in range(0, rows, _BATCH):
+        part = features[first : first + _BATCH]
+        with np.errstate(invalid="ignore"):
+            usable = np.isfinite(part).all(axis=1) & (np.abs(part).max(axis=1) <= feature_limit)
+        seen = np.flatnonzero(usable)
+        if not len(seen):
+            continue
+        for number, sign in enumerate(HELD_SIGNS):
+            held = np.full(len(seen), sign, dtype=np.int64)
+            logits = forward(observation(part[seen], held))
+            table[number, first + seen] = _choices(logits, len(levels), threshold)
+    return table
+
+
+def run_policy(
+    arrays: MarketArrays,
+    forward: Forward,
+    *,
+    levels: Sequence[float],
+    threshold: float,
+    size_quote: float,
+    cash: float,
+    feature_limit: float = math.inf,
+) -> FastRun:
+    """Let a policy decide on every candle, holding when it is not sure, and record the plan.
+
+    `size_quote` is the notional of target 1 in USDT. The last candle but one goes flat.
+    """
+    table = decision_table(forward, arrays.features, levels, threshold, feature_limit=feature_limit)
+    rows = len(arrays)
+    plan = Plan.of_targets([None] * rows)
+    equity = np.zeros(rows)
+    balance = kernel.run_table(
+        arrays.columns,
+        arrays.rules,
+        np.array(levels, dtype=np.float64),
+        table,
+        size_quote,
+        cash,
+        plan.decided,
+        plan.target_lots,
+        equity,
+    )
+    return FastRun(plan=plan, equity=equity, balance=balance)
+
+
+def run_plan(arrays: MarketArrays, plan: Plan, cash: float) -> PlanRun:
+    """Replay a plan by the compiled rules, exits included."""
+    if len(plan) != len(arrays):
+        raise EvaluationFailed(f"the plan had {len(plan)} rows for {len(arrays)} candles")
+    most = 4 * int(plan.decided.sum())
+    fills = np.zeros((most, kernel_exits.FILL_COLUMNS), dtype=np.int64)
+    fees, equity = np.zeros(most), np.zeros(len(arrays))
+    balance, count = kernel_exits.run_plan(
+        arrays.columns,
+        arrays.rules,
+        kernel_exits.PlanColumns(
+            decided=plan.decided,
+            target_lots=plan.target_lots,
+            stop_ticks=plan.stop_ticks,
+            take_ticks=plan.take_ticks,
+            is_liquidation=plan.is_liquidation,
+        ),
+        cash,
+        equity,
+        fills,
+        fees,
+    )
+    return PlanRun(fills=fills[:count], fees=fees[:count], equity=equity, balance=balance)
+
+
+def _choices(logits: NDArray[np.float32], level_count: int, threshold: float) -> NDArray[np.int8]:
+    if logits.shape[1:] != (level_count,):
+        raise EvaluationFailed(f"logits had shape {logits.shape}, expected {level_count} columns")
+    is_finite = np.isfinite(logits).all(axis=1)
+    chances = probabilities(np.where(is_finite[:, None], logits, np.float32(0)))
+    best = chances.argmax(axis=1)
+    is_sure = chances[np.arange(len(best)), best] >= threshold
+    return np.where(is_finite & is_sure, best, kernel.HOLD).astype(np.int8)

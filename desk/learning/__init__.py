@@ -1,0 +1,1 @@
+"""Environment, reward, policies, versions. Pure (numpy, numba, gymnasium)."""

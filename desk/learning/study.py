@@ -1,0 +1,142 @@
+"""What a training or an evaluation looked at: an immutable, hashed selection of candles."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desk.errors import BadInput
+from desk.ids import Pair
+from desk.learning.observation import candles_sha256
+from desk.market.candles import Candles
+from desk.market.features import Features, FeatureSet
+from desk.market.interval import Interval, interval_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A snapshot of candles under a feature set; the same data always have the same id."""
+
+    dataset_id: str
+    pair: Pair
+    interval: Interval
+    start_ms: int
+    end_ms: int
+    """Exclusive; candles before `start_ms` only feed the first rows' features."""
+    sha256: str
+    """Of the candles, their lookback included."""
+    rows: int
+    missing: int
+    """Open times of the grid within the range that have no candle."""
+    feature_set_id: str
+    lookback: int
+    stride: int = 1
+    created_ms: int = 0
+    source_run_ids: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    detail: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """The rows of a study: candles of a range, each with its features, none of them from later.
+
+    `features` float32[T, F] is NaN where a row's lookback has a hole.
+    """
+
+    dataset: Dataset
+    candles: Candles
+    features: Features
+
+    def __len__(self) -> int:
+        return len(self.candles)
+
+
+def window(
+    pair: Pair,
+    interval: Interval,
+    candles: Candles,
+    features: FeatureSet,
+    *,
+    start_ms: int,
+    end_ms: int,
+) -> Window:
+    """Cut the range `[start_ms, end_ms)` out of sorted candles, with features for its every row.
+
+    The lookback before the range is used for features if it is there. Raises `BadInput` when no row
+    of the range has a whole lookback.
+    """
+    step = interval_ms(interval)
+    seen = candles.between(start_ms - (features.lookback - 1) * step, end_ms)
+    matrix = features.compute(seen)
+    matrix[~_on_every_open_time(seen, features.lookback, step)] = np.nan
+    inside = seen.open_ms >= start_ms
+    chosen = seen.take(inside)
+    if not np.isfinite(matrix[inside]).all(axis=1).any():
+        raise BadInput(
+            "period",
+            f"of {len(chosen)} candles none had {features.lookback - 1} candles without a gap before "
+            "it: backfill, or choose a longer period",
+        )
+    return Window(
+        dataset=_dataset(
+            pair,
+            interval,
+            seen,
+            features,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            rows=len(chosen),
+        ),
+        candles=chosen,
+        features=np.ascontiguousarray(matrix[inside]),
+    )
+
+
+def _on_every_open_time(candles: Candles, lookback: int, step_ms: int) -> NDArray[np.bool_]:
+    """Whether a row's lookback has every candle of the grid; a feature set does not know the interval."""
+    whole = np.zeros(len(candles), dtype=np.bool_)
+    if len(candles) < lookback:
+        return whole
+    span_ms = candles.open_ms[lookback - 1 :] - candles.open_ms[: len(candles) - lookback + 1]
+    whole[lookback - 1 :] = span_ms == (lookback - 1) * step_ms
+    return whole
+
+
+def split_ms(start_ms: int, end_ms: int, evaluation_fraction: float, interval: Interval) -> int:
+    """Open time where training ends and evaluation begins: the last fraction is held out."""
+    if not 0.0 < evaluation_fraction < 1.0:
+        raise BadInput(
+            "evaluation_fraction", f"was {evaluation_fraction}, expected between 0 and 1"
+        )
+    step = interval_ms(interval)
+    held_out = round((end_ms - start_ms) * evaluation_fraction / step) * step
+    return end_ms - max(held_out, step)
+
+
+def _dataset(
+    pair: Pair,
+    interval: Interval,
+    seen: Candles,
+    features: FeatureSet,
+    *,
+    start_ms: int,
+    end_ms: int,
+    rows: int,
+) -> Dataset:
+    sha256 = candles_sha256(seen)
+    name = f"{pair}|{interval}|{start_ms}|{end_ms}|{features.feature_set_id}|{sha256}"
+    return Dataset(
+        dataset_id="ds-" + hashlib.sha256(name.encode()).hexdigest()[:20],
+        pair=pair,
+        interval=interval,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        sha256=sha256,
+        rows=rows,
+        missing=(end_ms - start_ms) // interval_ms(interval) - rows,
+        feature_set_id=features.feature_set_id,
+        lookback=features.lookback,
+    )

@@ -1,0 +1,1 @@
+"""Candles, the interval grid, gaps, integrity, features. Pure."""

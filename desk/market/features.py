@@ -1,0 +1,204 @@
+"""What a policy is shown of the market: features with a finite memory, the same live and in history.
+
+Every value is a function of the trailing `lookback` candles only. `compute` over any history and
+`observe` over the last `lookback` candles give the same bytes, and no later candle can change an
+earlier row.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desk.clock import DAY_MS, MINUTE_MS
+from desk.market.candles import Candles, Floats
+from desk.market.rolling import Rows, evenly_spaced
+
+type Features = NDArray[np.float32]
+
+CLIP = 10.0
+"""Largest size of a value. The out-of-distribution limit lies below it, so it still sees extremes."""
+
+CALM_VOLATILITY = 1e-3
+"""Return per candle (10 bps) at which the feature `volatility` is a half."""
+
+NON_FINITE = "features_non_finite"
+OUT_OF_DISTRIBUTION = "features_out_of_distribution"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One column: a rule of this module and its windows, in candles."""
+
+    name: str
+    rule: str
+    windows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet:
+    """An ordered, versioned list of features. `feature_set_id` names exactly this computation.
+
+    `gap_policy` `reject`: a row whose lookback has a hole in it is NaN, and nothing is filled in.
+    `revision` counts changes of the rules' arithmetic.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    lookback: int
+    gap_policy: str = "reject"
+    clip: float = CLIP
+    revision: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def size(self) -> int:
+        """Number of columns F."""
+        return len(self.features)
+
+    @cached_property
+    def feature_set_id(self) -> str:
+        """`v1-` and the first characters of the definition's sha256."""
+        definition = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return f"{self.name}-{hashlib.sha256(definition.encode()).hexdigest()[:12]}"
+
+    def index(self, name: str) -> int:
+        """Column of a feature. Raises ValueError."""
+        return self.names.index(name)
+
+    def compute(self, candles: Candles) -> Features:
+        """Return float32[T, F] for sorted candles; rows without a whole lookback behind them are NaN."""
+        matrix = np.full((len(candles), self.size), np.nan, dtype=np.float32)
+        if len(candles) < self.lookback:
+            return matrix
+        rows = Rows(candles, self.lookback)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for column, feature in enumerate(self.features):
+                values = RULES[feature.rule](rows, feature.windows)
+                matrix[self.lookback - 1 :, column] = np.clip(values, -self.clip, self.clip)
+        matrix[~evenly_spaced(candles, self.lookback)] = np.nan
+        return matrix
+
+    def observe(self, candles: Candles) -> Features:
+        """Return float32[F] of the newest candle; NaN when fewer than `lookback` are given."""
+        if len(candles) < self.lookback:
+            return np.full(self.size, np.nan, dtype=np.float32)
+        return self.compute(candles.take(slice(-self.lookback, None)))[-1]
+
+
+def check(observation: Features, limit: float) -> str | None:
+    """Return why these values must not be decided on, or None.
+
+    `limit` is in standard deviations: market columns are scaled by their own window's.
+    """
+    if not np.isfinite(observation).all():
+        return NON_FINITE
+    if np.abs(observation).max(initial=0.0) > limit:
+        return OUT_OF_DISTRIBUTION
+    return None
+
+
+type Rule = Callable[[Rows, tuple[int, ...]], Floats]
+
+
+def _scaled_return(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    span, scale = windows
+    past = rows.lag(rows.candles.close, span)
+    return _per((rows.close - past) / past, rows.volatility(scale) * math.sqrt(span))
+
+
+def _volatility(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    level = rows.volatility(windows[0])
+    return level / (level + CALM_VOLATILITY)
+
+
+def _volatility_change(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    return _balance(rows.volatility(windows[0]), rows.volatility(windows[1]))
+
+
+def _close_zscore(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    return _per(-rows.offset_mean(windows[0]), rows.deviation(windows[0]))
+
+
+def _trend(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    fast, slow = windows
+    return _per(rows.offset_mean(fast) - rows.offset_mean(slow), rows.deviation(slow))
+
+
+def _range_position(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    low, high = rows.lowest(windows[0]), rows.highest(windows[0])
+    return _per((rows.close - low) - (high - rows.close), high - low)
+
+
+def _volume_change(rows: Rows, windows: tuple[int, ...]) -> Floats:
+    volume = rows.candles.volume
+    return _balance(rows.mean(volume, windows[0]), rows.mean(volume, windows[1]))
+
+
+def _time_of_day(wave: Floats) -> Rule:
+    def rule(rows: Rows, _: tuple[int, ...]) -> Floats:
+        open_ms = rows.candles.open_ms[-len(rows.close) :]
+        return wave[open_ms % DAY_MS // MINUTE_MS]
+
+    return rule
+
+
+def _per(values: Floats, scale: Floats) -> Floats:
+    """Values in units of a scale; 0 where a flat market has no scale. NaN stays NaN."""
+    return np.where(scale == 0.0, 0.0, values / scale)
+
+
+def _balance(part: Floats, whole: Floats) -> Floats:
+    """From -1 to 1: how much more one of two non-negative levels is than the other."""
+    return _per(part - whole, part + whole)
+
+
+_ANGLES = [2.0 * math.pi * minute / (DAY_MS // MINUTE_MS) for minute in range(DAY_MS // MINUTE_MS)]
+
+RULES: Mapping[str, Rule] = {
+    "scaled_return": _scaled_return,
+    "volatility": _volatility,
+    "volatility_change": _volatility_change,
+    "close_zscore": _close_zscore,
+    "trend": _trend,
+    "range_position": _range_position,
+    "volume_change": _volume_change,
+    "day_sine": _time_of_day(np.array([math.sin(angle) for angle in _ANGLES])),
+    "day_cosine": _time_of_day(np.array([math.cos(angle) for angle in _ANGLES])),
+}
+
+FEATURES_V1 = FeatureSet(
+    name="v1",
+    lookback=240,
+    features=(
+        Feature(name="return_1", rule="scaled_return", windows=(1, 60)),
+        Feature(name="return_5", rule="scaled_return", windows=(5, 60)),
+        Feature(name="return_15", rule="scaled_return", windows=(15, 60)),
+        Feature(name="return_60", rule="scaled_return", windows=(60, 239)),
+        Feature(name="volatility_239", rule="volatility", windows=(239,)),
+        Feature(name="volatility_change_15_239", rule="volatility_change", windows=(15, 239)),
+        Feature(name="close_zscore_15", rule="close_zscore", windows=(15,)),
+        Feature(name="close_zscore_60", rule="close_zscore", windows=(60,)),
+        Feature(name="close_zscore_240", rule="close_zscore", windows=(240,)),
+        Feature(name="trend_20_60", rule="trend", windows=(20, 60)),
+        Feature(name="trend_60_240", rule="trend", windows=(60, 240)),
+        Feature(name="range_position_60", rule="range_position", windows=(60,)),
+        Feature(name="range_position_240", rule="range_position", windows=(240,)),
+        Feature(name="volume_change_15_240", rule="volume_change", windows=(15, 240)),
+        Feature(name="day_sine", rule="day_sine"),
+        Feature(name="day_cosine", rule="day_cosine"),
+    ),
+)
+"""The feature set of every version so far; 239 one-candle returns lie between 240 closes."""
+
+FEATURE_SETS: Mapping[str, FeatureSet] = {FEATURES_V1.feature_set_id: FEATURES_V1}
+"""Every feature set this release can compute, by id."""

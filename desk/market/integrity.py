@@ -1,0 +1,174 @@
+"""What may be stored and what may be decided on: the verdict over a batch and over a window."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desk.market.candles import Candle, Candles, sorted_unique
+from desk.market.gaps import GapEvent, GapStatus, find_gaps
+from desk.market.interval import Interval, interval_ms
+
+STALE_AFTER_INTERVALS = 2.5
+"""Age of the newest candle, from its open time, beyond which it is stale. The open time of a candle
+that has just closed is one interval old, so a feed may be 1.5 intervals late."""
+FROZEN_ROWS = 5
+"""So many equal flat candles without volume in a row are no market but a standing feed."""
+
+type Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A batch after inspection: `candles` are sorted, unique, closed, on the grid and sound.
+
+    `rejected` holds every other row with its reason. `warnings` describe what was put right,
+    `blocks` what must keep the pair from trading.
+    """
+
+    candles: Candles
+    rejected: tuple[tuple[Candle, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowVerdict:
+    """Whether a stored window may be decided on: `blocks` empty means yes."""
+
+    warnings: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+
+
+def inspect(batch: Candles, interval: Interval, *, now_ms: int) -> Verdict:
+    """Sort out a batch as the venue sent it.
+
+    Order and duplicates are put right (of rows with one open time the last given wins). The candle
+    still forming is left out without a word. Rejected: `timestamp_misalignment` (which also
+    blocks), `from_the_future` (by more than an interval), `not_finite`, `not_positive`, `negative_volume`, `high_below_low`.
+    """
+    step = interval_ms(interval)
+    reasons = _reasons(batch, step, now_ms)
+    is_bad = reasons != ""
+    is_forming = ~is_bad & (batch.open_ms + step > now_ms)
+    kept = sorted_unique(batch.take(~is_bad & ~is_forming))
+    rejected = tuple((batch.row(int(i)), str(reasons[i])) for i in np.flatnonzero(is_bad))
+    warnings = {
+        "candles_unsorted": bool(np.any(np.diff(batch.open_ms) < 0)),
+        "candles_duplicated": len(np.unique(batch.open_ms)) < len(batch),
+        "candles_rejected": bool(rejected),
+        "candles_without_volume": bool(np.any(kept.volume == 0)),
+    }
+    is_misaligned = bool(np.any(reasons == "timestamp_misalignment"))
+    return Verdict(
+        candles=kept,
+        rejected=rejected,
+        warnings=_codes(warnings),
+        blocks=("timestamp_misalignment",) if is_misaligned else (),
+    )
+
+
+def window_verdict(
+    window: Candles,
+    interval: Interval,
+    *,
+    now_ms: int,
+    needed: int,
+    gaps: Iterable[GapEvent] = (),
+    stale_after_intervals: float = STALE_AFTER_INTERVALS,
+) -> WindowVerdict:
+    """Judge the stored candles (oldest first) that a decision would rest on.
+
+    `needed` is how many candles the decision wants, `gaps` the recorded gaps of this pair and
+    interval. A hole recorded as absent at the venue only warns: no trade happened in it.
+    Trailing frozen candles count as stale: the feed goes on, the market does not.
+    """
+    step = interval_ms(interval)
+    recorded = [gap for gap in gaps if _touches(gap, window)]
+    open_now = [gap for gap in recorded if gap.status in (GapStatus.OPEN, GapStatus.HEALING)]
+    absent = [gap for gap in recorded if gap.status is GapStatus.ABSENT_AT_VENUE]
+    holes = _inner_holes(window, interval)
+    unexplained = [hole for hole in holes if not _is_absent(hole, absent)]
+    frozen = frozen_rows(window)
+    blocks = {
+        "missing_candles": len(window) < needed,
+        "timestamp_misalignment": bool(np.any(window.open_ms % step != 0)),
+        "stale_candles": _is_stale(window, now_ms, stale_after_intervals * step)
+        or bool(len(frozen) and frozen[-1]),
+        "candle_gaps_detected": bool(unexplained),
+        "open_gap_events": bool(open_now),
+    }
+    warnings = {
+        "candles_unsorted": bool(np.any(np.diff(window.open_ms) < 0)),
+        "candles_absent_at_venue": len(unexplained) < len(holes),
+        "candles_frozen": bool(np.any(frozen)),
+    }
+    return WindowVerdict(warnings=_codes(warnings), blocks=_codes(blocks))
+
+
+def frozen_rows(candles: Candles, *, at_least: int = FROZEN_ROWS) -> Mask:
+    """Mark rows (bool[N]) of runs of at least `at_least` flat candles of one price without volume."""
+    flat = (candles.volume == 0) & (candles.high == candles.low)
+    same = np.zeros(len(candles), dtype=np.bool_)
+    same[1:] = flat[1:] & flat[:-1] & (candles.close[1:] == candles.close[:-1])
+    starts = np.flatnonzero(~same)  # every row that does not go on with the run before it
+    lengths = np.diff(np.append(starts, len(candles)))
+    return np.repeat(lengths >= at_least, lengths) & flat
+
+
+def window_move(window: Candles) -> float:
+    """Return the largest swing inside a window as a fraction: highest high over lowest low, minus 1."""
+    if not len(window):
+        return 0.0
+    return float(np.max(window.high) / np.min(window.low) - 1.0)
+
+
+def _reasons(batch: Candles, step: int, now_ms: int) -> NDArray[np.str_]:
+    """Why each row is rejected, empty for sound ones; the first reason wins."""
+    prices = np.stack((batch.open, batch.high, batch.low, batch.close))
+    columns = np.vstack((prices, batch.volume))
+    with np.errstate(invalid="ignore"):
+        top = np.maximum(batch.open, batch.close)
+        bottom = np.minimum(batch.open, batch.close)
+        faults = [
+            batch.open_ms % step != 0,
+            batch.open_ms > now_ms + step,
+            ~np.all(np.isfinite(columns), axis=0),
+            np.any(prices <= 0, axis=0),
+            batch.volume < 0,
+            (batch.high < top) | (batch.low > bottom),
+        ]
+    names = [
+        "timestamp_misalignment",
+        "from_the_future",
+        "not_finite",
+        "not_positive",
+        "negative_volume",
+        "high_below_low",
+    ]
+    return np.select(faults, [np.array(name) for name in names], default="")
+
+
+def _inner_holes(window: Candles, interval: Interval) -> list[tuple[int, int]]:
+    if not len(window):
+        return []
+    first, last = int(np.min(window.open_ms)), int(np.max(window.open_ms))
+    return find_gaps(window.open_ms, interval, start_ms=first, end_ms=last + 1)
+
+
+def _is_absent(hole: tuple[int, int], absent: list[GapEvent]) -> bool:
+    return any(gap.start_ms <= hole[0] and hole[1] <= gap.end_ms for gap in absent)
+
+
+def _touches(gap: GapEvent, window: Candles) -> bool:
+    """Whether a gap lies in the window or after it."""
+    return not len(window) or gap.end_ms >= int(np.min(window.open_ms))
+
+
+def _is_stale(window: Candles, now_ms: int, limit_ms: float) -> bool:
+    return not len(window) or now_ms - int(np.max(window.open_ms)) > limit_ms
+
+
+def _codes(found: dict[str, bool]) -> tuple[str, ...]:
+    return tuple(code for code, is_there in found.items() if is_there)

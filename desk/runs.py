@@ -1,0 +1,393 @@
+"""Agents and runs: what is at work, in which mode, and which gates a candle must pass first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from desk.errors import IllegalTransition
+from desk.ids import Pair
+from desk.market.integrity import WindowVerdict
+
+
+class Mode(StrEnum):
+    """Paper fills come from the paper venue; live ones from the exchange."""
+
+    PAPER = "paper"
+    LIVE = "live"
+
+
+class RunStatus(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionGate:
+    """Least figures an evaluation must show before its version may be promoted."""
+
+    min_trades: int = 20
+    min_win_rate: float = 0.55
+    min_net_pnl: float = 0.0
+    """Net PnL after fees in USDT must be greater than this."""
+    max_drawdown: float = 0.25
+    """Fraction of peak equity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """The configured trader."""
+
+    agent_id: str
+    name: str
+    allowed_instruments: tuple[Pair, ...]
+    promotion_gate: PromotionGate = field(default_factory=PromotionGate)
+    active_version_id: str = ""
+    kill_switch: bool = False
+    kill_reason: str = ""
+    decision_threshold: float = 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One agent at work on one pair."""
+
+    run_id: str
+    agent_id: str
+    account: str
+    mode: Mode
+    pair: Pair
+    interval: str
+    version_id: str
+    risk_limit_set_id: str
+    decision_threshold: float
+    status: RunStatus
+    started_ms: int
+    pause_reason: str = ""
+    stopped_ms: int | None = None
+    last_decided_open_ms: int = 0
+    """Open time of the newest candle that was decided on; a restart resumes after it."""
+    learning_enabled: bool = False
+    learning_window_minutes: int | None = None
+    dataset_id: str = ""
+    feature_set_id: str = ""
+
+
+class Action(StrEnum):
+    """What came of one candle."""
+
+    TRADE = "trade"
+    KEEP = "keep"
+    """Decided, and the position already is where it should be."""
+    HOLD = "hold"
+    """A gate, the policy's own doubt or a limit said no: `hold_reason` says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """One gate a decision passed or not."""
+
+    gate: str
+    passed: bool
+    code: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRecord:
+    """What was decided on one closed candle, with everything it rested on."""
+
+    decision_id: str
+    run_id: str
+    pair: Pair
+    interval: str
+    open_ms: int
+    decided_at_ms: int
+    action: Action
+    hold_reason: str
+    target: float
+    """Wanted position after acting, -1 … +1 of the allowed size."""
+    confidence: float
+    version_id: str
+    feature_set_id: str
+    observation_sha256: str
+    candles_sha256: str
+    reference_price: str
+    """Close of the decided candle, decimal string."""
+    gates: tuple[GateResult, ...]
+    trace_id: str
+    latency_ms: Mapping[str, float]
+    """Wall milliseconds by stage: features, policy, risk, execute, total."""
+    client_order_ids: tuple[str, ...] = ()
+    dataset_id: str = ""
+    dataset_sha256: str = ""
+    warnings: tuple[str, ...] = ()
+    observation: tuple[float, ...] = ()
+    """The float32 values the policy saw, for replay."""
+    logits: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something an operator should know."""
+
+    alert_id: str
+    category: str
+    """slo, drift, ops, risk or data."""
+    severity: str
+    """info, warning or critical."""
+    code: str
+    detail: str
+    created_ms: int
+    status: str = "open"
+    """open, acknowledged or resolved."""
+    trace_id: str = ""
+    count: int = 1
+    metric: str = ""
+    value: str = ""
+    threshold: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """Who changed what."""
+
+    audit_id: str
+    actor: str
+    action: str
+    resource: str
+    at_ms: int
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    trace_id: str = ""
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A long piece of work with progress: backfill, training, evaluation."""
+
+    job_id: str
+    kind: str
+    status: JobStatus
+    created_ms: int
+    updated_ms: int
+    done: float = 0.0
+    """Units finished; `total` 0 means unknown."""
+    total: float = 0.0
+    unit: str = ""
+    detail: str = ""
+    error: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    result: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """Freshness of one data source."""
+
+    source_type: str
+    pair: Pair
+    interval: str
+    enabled: bool
+    status: str
+    """ok, stale or unavailable."""
+    freshness_threshold_s: int
+    last_event_ms: int
+    """Close time of the newest closed candle (or stamp of the newest event)."""
+    last_success_ms: int
+    """Market time of the last successful poll."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorStatus:
+    """What the supervisor last knew of one actor process."""
+
+    name: str
+    role: str
+    node: str
+    pid: int
+    epoch: int
+    restarts: int
+    started_wall_ms: int
+    last_heartbeat_wall_ms: int
+    rss_bytes: int
+    status: str
+    """up, late, restarting, quarantined or stopped."""
+    detail: str = ""
+
+
+# --- the life of a run ------------------------------------------------------------------------
+
+_ENDED = frozenset({RunStatus.STOPPED, RunStatus.FAILED})
+
+
+def start(run: Run) -> Run:
+    """Let a starting run decide; a running one is returned unchanged."""
+    if run.status is RunStatus.RUNNING:
+        return run
+    _admit(run, "start", RunStatus.STARTING)
+    return replace(run, status=RunStatus.RUNNING)
+
+
+def pause(run: Run, reason: str) -> Run:
+    """Pause a run; a paused one is returned unchanged, with its first reason."""
+    if run.status is RunStatus.PAUSED:
+        return run
+    _admit(run, "pause", RunStatus.STARTING, RunStatus.RUNNING)
+    return replace(run, status=RunStatus.PAUSED, pause_reason=reason)
+
+
+def resume(run: Run) -> Run:
+    """Let a paused run decide again; a running one is returned unchanged."""
+    if run.status is RunStatus.RUNNING:
+        return run
+    _admit(run, "resume", RunStatus.PAUSED)
+    return replace(run, status=RunStatus.RUNNING, pause_reason="")
+
+
+def stop(run: Run, *, now_ms: int) -> Run:
+    """End a run; one that has ended is returned unchanged."""
+    if run.status in _ENDED:
+        return run
+    return replace(run, status=RunStatus.STOPPED, stopped_ms=now_ms)
+
+
+def fail(run: Run, reason: str, *, now_ms: int) -> Run:
+    """End a run because of a fault; one that has failed is returned unchanged."""
+    if run.status is RunStatus.FAILED:
+        return run
+    _admit(run, "fail", RunStatus.STARTING, RunStatus.RUNNING, RunStatus.PAUSED)
+    return replace(run, status=RunStatus.FAILED, pause_reason=reason, stopped_ms=now_ms)
+
+
+def _admit(run: Run, event: str, *statuses: RunStatus) -> None:
+    if run.status not in statuses:
+        raise IllegalTransition(run.status.value, event)
+
+
+# --- the gates before a decision --------------------------------------------------------------
+
+VOLATILITY_LIMIT = 0.15
+"""Largest swing inside the window of a decision, as a fraction."""
+REQUIRED_SOURCES = ("bingx_candles",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """Every gate before the features is passed."""
+
+    gates: tuple[GateResult, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """No decision on this candle; the run goes on. The last gate is the one that said no."""
+
+    code: str
+    gates: tuple[GateResult, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """No decision, and the run pauses with this reason. The last gate is the one that said no."""
+
+    code: str
+    gates: tuple[GateResult, ...]
+    warnings: tuple[str, ...] = ()
+
+
+type Admission = Admitted | Held | Paused
+
+
+def admit(
+    run: Run,
+    agent: Agent,
+    *,
+    sources: Sequence[SourceStatus],
+    verdict: WindowVerdict,
+    kill_reason: str | None,
+    required_sources: Sequence[str] = REQUIRED_SOURCES,
+    enforce_provenance: bool = False,
+    is_artifact_available: bool = True,
+    is_in_maintenance: bool = False,
+    window_move: float = 0.0,
+    volatility_limit: float = VOLATILITY_LIMIT,
+) -> Admission:
+    """Pass a closed candle through the gates before the features, in the order of the contract.
+
+    Gates after the first that says no are not judged. `kill_reason` is the store's kill flag of the
+    account; the agent's own switch counts as well. A required source without a record is not ok;
+    one that is switched off is not required. Provenance is enforced in live mode only. Reduce-only orders of an operator do not come this way.
+    """
+    stale = _stale_sources(run, sources, required_sources)
+    broken = "data_integrity_block" if verdict.blocks else ""
+    kill = _kill_reason(agent, kill_reason)
+    is_strict = enforce_provenance and run.mode is Mode.LIVE
+    provenance = _lacking(run, is_artifact_available=is_artifact_available) if is_strict else ""
+    is_known = run.pair in agent.allowed_instruments
+    is_running = run.status is RunStatus.RUNNING
+    is_wild = not window_move <= volatility_limit
+    judged = (
+        ("run_running", "" if is_running else "run_not_running", Held, run.status.value),
+        ("instrument_allowed", "" if is_known else "instrument_not_allowed", Paused, run.pair),
+        ("sources", "data_source_unavailable" if stale else "", Paused, ", ".join(stale)),
+        ("integrity", broken, Paused, ", ".join(verdict.blocks)),
+        ("kill_switch", "" if kill is None else "kill_switch", Held, kill or ""),
+        ("provenance", provenance, Held, run.version_id),
+        ("maintenance", "exchange_maintenance" if is_in_maintenance else "", Paused, ""),
+        ("volatility", "volatility_spike" if is_wild else "", Paused, f"{window_move:.4f}"),
+    )
+    warnings = (*(f"source_stale:{name}" for name in stale), *verdict.warnings)
+    gates: list[GateResult] = []
+    for gate, code, outcome, detail in judged:
+        gates.append(GateResult(gate=gate, passed=not code, code=code, detail=detail))
+        if code:
+            return outcome(code=code, gates=tuple(gates), warnings=warnings)
+    return Admitted(gates=tuple(gates), warnings=warnings)
+
+
+def _stale_sources(run: Run, sources: Sequence[SourceStatus], required: Iterable[str]) -> list[str]:
+    """Types of required sources of the run's pair that are not ok."""
+    stale: list[str] = []
+    for source_type in required:
+        ours = [
+            source
+            for source in sources
+            if source.source_type == source_type
+            and source.pair in ("", run.pair)
+            and source.interval in ("", run.interval)
+        ]
+        wanted = [source for source in ours if source.enabled]
+        if not ours or any(source.status != "ok" for source in wanted):
+            stale.append(source_type)
+    return stale
+
+
+def _kill_reason(agent: Agent, account_reason: str | None) -> str | None:
+    if agent.kill_switch:
+        return agent.kill_reason or "agent"
+    return account_reason
+
+
+def _lacking(run: Run, *, is_artifact_available: bool) -> str:
+    if not run.dataset_id:
+        return "provenance_dataset_missing"
+    if not run.feature_set_id:
+        return "provenance_feature_set_missing"
+    if not run.version_id:
+        return "provenance_artifact_missing"
+    return "" if is_artifact_available else "provenance_artifact_unavailable"

@@ -1,0 +1,295 @@
+"""The settings: one frozen object, read once from the environment by the CLI or a process's start.
+
+A variable with one of our prefixes that names no setting is an error, never ignored.
+"""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from desk.errors import BadInput, SettingsError
+from desk.ids import parse_pair
+from desk.market.interval import INTERVAL_MS, parse_interval
+
+OUR_PREFIXES = (
+    "BINGX_",
+    "DATA_",
+    "DESK_",
+    "SIM_",
+    "TRADE_",
+    "DECISION_",
+    "INGESTION_",
+    "RL_",
+    "ACCOUNT_RISK_",
+)
+NAMED_VENUES = {
+    "vst": "https://open-api-vst.bingx.com",
+    "live": "https://open-api.bingx.com",
+}
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside; the field's alias is the environment variable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    redis_url: str | None = Field(
+        None, validation_alias="REDIS_URL", description="External store; unset: the embedded one."
+    )
+    home: Path = Field(
+        Path("~/.raydesk"),
+        validation_alias="DESK_HOME",
+        description="State, history, artifacts and logs.",
+    )
+    api_token: SecretStr | None = Field(
+        None,
+        validation_alias="API_TOKEN",
+        description="The operator's token; without it the server binds to loopback only and live mode is refused.",
+    )
+    host: str = Field(
+        "127.0.0.1", validation_alias="HOST", description="Address of the operator API."
+    )
+    port: int = Field(
+        8000, ge=1, le=65535, validation_alias="PORT", description="Port of the operator API."
+    )
+    ui_vendor: Path | None = Field(
+        None,
+        validation_alias="DESK_UI_VENDOR",
+        description="Folder of the pages' third-party files; unset: inside the Python environment.",
+    )
+
+    bingx_api_key: SecretStr | None = Field(
+        None, validation_alias="BINGX_API_KEY", description="Key of the account."
+    )
+    bingx_secret_key: SecretStr | None = Field(
+        None, validation_alias="BINGX_SECRET_KEY", description="Secret of the key."
+    )
+    bingx_base_url: str | None = Field(
+        None,
+        validation_alias="BINGX_BASE_URL",
+        description="Unset: the bundled simulator; `vst`: BingX's demo host; `live`: BingX; or a URL.",
+    )
+    bingx_recv_window_ms: int = Field(
+        5000,
+        ge=100,
+        le=5000,
+        validation_alias="BINGX_RECV_WINDOW",
+        description="Milliseconds a signed order stays valid.",
+    )
+    market_data_pairs: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("BTC-USDT", "ETH-USDT", "PAXG-USDT"),
+        validation_alias="BINGX_MARKET_DATA_PAIRS",
+        description="Pairs to poll, separated by commas.",
+    )
+    market_data_intervals: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("1m",),
+        validation_alias="BINGX_MARKET_DATA_INTERVALS",
+        description="Intervals to poll, separated by commas.",
+    )
+    market_data_backfill: bool = Field(
+        default=True,
+        validation_alias="BINGX_MARKET_DATA_BACKFILL",
+        description="Backfill history at start.",
+    )
+    backfill_max_batches: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="BINGX_BACKFILL_MAX_BATCHES",
+        description="Pages per backfill; unset: to the earliest candle of the asked range.",
+    )
+    gap_monitor_interval_min: int = Field(
+        15,
+        ge=1,
+        validation_alias="DATA_GAP_MONITOR_INTERVAL_MIN",
+        description="Market minutes between gap scans.",
+    )
+    gap_lookback_days: int = Field(
+        30,
+        ge=1,
+        validation_alias="DATA_GAP_LOOKBACK_DAYS",
+        description="How far back a gap scan looks.",
+    )
+    gap_heal_enabled: bool = Field(
+        default=True,
+        validation_alias="DATA_GAP_HEAL_ENABLED",
+        description="Fetch missing candles again.",
+    )
+    gap_heal_cooldown_min: int = Field(
+        30,
+        ge=0,
+        validation_alias="DATA_GAP_HEAL_COOLDOWN_MIN",
+        description="Market minutes between tries at one gap.",
+    )
+    gap_heal_max_gaps_per_run: int = Field(
+        5,
+        ge=1,
+        validation_alias="DATA_GAP_HEAL_MAX_GAPS_PER_RUN",
+        description="Gaps healed per scan.",
+    )
+    gap_heal_max_attempts: int = Field(
+        5,
+        ge=1,
+        validation_alias="DATA_GAP_HEAL_MAX_ATTEMPTS",
+        description="Tries before a gap counts as absent at the venue.",
+    )
+    reconcile_interval_min: int = Field(
+        5,
+        ge=1,
+        validation_alias="TRADE_RECONCILE_INTERVAL_MIN",
+        description="Market minutes between full reconciliations.",
+    )
+    decision_latency_slo_ms: int = Field(
+        1500,
+        ge=1,
+        validation_alias="DECISION_LATENCY_SLO_MS",
+        description="Service level of one decision.",
+    )
+    ingestion_lag_slo_s: int = Field(
+        120,
+        ge=1,
+        validation_alias="INGESTION_LAG_SLO_SEC",
+        description="Service level of candle ingestion.",
+    )
+    feature_max_freshness_s: int = Field(
+        180,
+        ge=1,
+        validation_alias="RL_FEATURE_MAX_FRESHNESS_SEC",
+        description="Oldest candle close a decision may rest on.",
+    )
+    feature_ood_zscore_limit: float = Field(
+        6.0,
+        gt=0,
+        validation_alias="RL_FEATURE_OOD_ZSCORE_LIMIT",
+        description="Feature values beyond this are out of distribution.",
+    )
+    sim_speed: float = Field(
+        30.0,
+        ge=1,
+        le=600,
+        validation_alias="SIM_SPEED",
+        description="Market milliseconds per wall millisecond in the bundled simulator.",
+    )
+    sim_seed: int = Field(
+        7, validation_alias="SIM_SEED", description="Seed of the bundled simulator's market."
+    )
+    sim_tape: Path | None = Field(
+        None,
+        validation_alias="SIM_TAPE",
+        description="Parquet file of 1m candles the simulator replays for BTC-USDT.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what `load_settings` hands over: by itself the library would also read the
+        process environment under the fields' own names, `HOME` for `home` among them."""
+        return (init_settings,)
+
+    @field_validator("market_data_pairs", mode="before")
+    @classmethod
+    def _split_pairs(cls, value: object) -> object:
+        try:
+            return tuple(parse_pair(part) for part in _parts(value))
+        except BadInput as wrong:
+            raise ValueError(wrong.problem) from None
+
+    @field_validator("market_data_intervals", mode="before")
+    @classmethod
+    def _split_intervals(cls, value: object) -> object:
+        try:
+            known = tuple(parse_interval(part) for part in _parts(value))
+        except BadInput as wrong:
+            raise ValueError(wrong.problem) from None
+        return tuple(sorted(known, key=lambda interval: INTERVAL_MS[interval]))
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("bingx_base_url", mode="after")
+    @classmethod
+    def _known_venue(cls, value: str | None) -> str | None:
+        if value is None or value in NAMED_VENUES or value.startswith(("http://", "https://")):
+            return value
+        raise ValueError(f"was {value!r}, expected vst, live or a URL; unset it for the simulator")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.api_token is None and not _is_loopback(self.host):
+            raise ValueError("HOST is open to others: set API_TOKEN, or HOST=127.0.0.1")
+        if (self.bingx_api_key is None) != (self.bingx_secret_key is None):
+            raise ValueError("BINGX_API_KEY and BINGX_SECRET_KEY belong together: set both or none")
+        return self
+
+    @property
+    def uses_simulator(self) -> bool:
+        """Whether `desk up` starts the bundled exchange itself."""
+        return self.bingx_base_url is None
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings. Raises `SettingsError` with one sentence that names the remedy."""
+    environment = os.environ if environment is None else environment
+    _refuse_unknown(environment)
+    given = {
+        field.validation_alias: environment[field.validation_alias]
+        for field in Settings.model_fields.values()
+        if isinstance(field.validation_alias, str)
+        and environment.get(field.validation_alias, "") != ""
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        said = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {said}" if name else said) from None
+
+
+def setting_names() -> dict[str, Any]:
+    """Environment variable → its field, in the order of declaration."""
+    return {str(field.validation_alias): field for field in Settings.model_fields.values()}
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = set(setting_names())
+    for name in sorted(environment):
+        if name.startswith(OUR_PREFIXES) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "see docs/settings.md for the names"
+            raise SettingsError(f"{name} is not a setting: {hint}")
+
+
+def _parts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, (tuple, list)):
+        return [str(part) for part in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    raise ValueError("expected names separated by commas")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

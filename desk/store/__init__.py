@@ -1,0 +1,1 @@
+"""The one durable store: typed client, function library, embedded server, history, artifacts."""

@@ -1,0 +1,198 @@
+"""Policy artifacts on disk: a folder per version with tensors and a card, checked when loaded.
+
+Nothing here is ever unpickled: tensors are safetensors, the card is JSON.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from desk.errors import ArtifactRefused
+from desk.store.codec import from_json, to_json
+from desk.store.durable import publish, sync_folder
+
+TENSORS = "policy.safetensors"
+CARD = "card.json"
+_VERSION_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactCard:
+    """What a policy is and expects; `sha256` is of the tensor file."""
+
+    version_id: str
+    algorithm: str
+    is_baseline: bool
+    feature_set_id: str
+    observation_size: int
+    levels: tuple[float, ...]
+    """Position levels, one per logit."""
+    activation: str = "tanh"
+    """Between layers; none after the last."""
+    sha256: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    software: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Artifact:
+    """A loaded policy: per layer weight float32[out, in] and bias float32[out], first to last."""
+
+    card: ArtifactCard
+    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    tensor_bytes: int
+
+
+class Artifacts:
+    """The artifacts under one root folder (`DESK_HOME/artifacts`)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, card: ArtifactCard, tensors: Mapping[str, NDArray[np.float32]]) -> ArtifactCard:
+        """Publish an artifact in one step; returns the card with the hash of the tensors.
+
+        `tensors` are named `layers.<n>.weight` and `layers.<n>.bias`. Writing the same artifact
+        again changes nothing; raises `ArtifactRefused` for another one under a taken version id.
+        """
+        folder = self._folder(card.version_id)
+        _layers(card, tensors)
+        content = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+        finished = replace(card, sha256=hashlib.sha256(content).hexdigest())
+        if folder.exists():
+            return self._taken(finished)
+        self._root.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=self._root, prefix=".draft-"))
+        try:
+            publish(draft / TENSORS, content)
+            publish(draft / CARD, to_json(ArtifactCard, finished))
+            draft.chmod(0o755)
+            os.rename(draft, folder)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)
+            if not folder.exists():
+                raise
+            return self._taken(finished)
+        sync_folder(self._root)
+        return finished
+
+    def read(
+        self,
+        version_id: str,
+        *,
+        expected_sha256: str | None = None,
+        feature_set_id: str | None = None,
+    ) -> Artifact:
+        """Load an artifact. Raises `ArtifactRefused` unless it is whole and the one expected.
+
+        `expected_sha256` is the hash the version was registered with, `feature_set_id` what the
+        caller computes; None leaves the check out.
+        """
+        card = self.card(version_id)
+        content = self._bytes(version_id, TENSORS)
+        found = hashlib.sha256(content).hexdigest()
+        for wanted in (card.sha256, expected_sha256):
+            if wanted is not None and found != wanted:
+                raise ArtifactRefused(
+                    f"artifact {version_id}: {TENSORS} has sha256 {found}, expected {wanted}:"
+                    " the file was changed or damaged, restore it or use another version"
+                )
+        if feature_set_id not in {None, card.feature_set_id}:
+            raise ArtifactRefused(
+                f"artifact {version_id} was trained on feature set {card.feature_set_id}, this desk"
+                f" computes {feature_set_id}: use a version of that feature set"
+            )
+        try:
+            tensors = load(content)
+        except SafetensorError as wrong:
+            raise ArtifactRefused(
+                f"artifact {version_id}: {TENSORS} was unreadable: {wrong}"
+            ) from wrong
+        return Artifact(card=card, layers=_layers(card, tensors), tensor_bytes=len(content))
+
+    def card(self, version_id: str) -> ArtifactCard:
+        """What the artifact says of itself, without loading its tensors."""
+        text = self._bytes(version_id, CARD)
+        try:
+            card = from_json(ArtifactCard, text)
+        except ValueError as wrong:
+            raise ArtifactRefused(
+                f"artifact {version_id}: {CARD} was unreadable: {wrong}"
+            ) from wrong
+        if card.version_id != version_id:
+            raise ArtifactRefused(
+                f"artifact {version_id}: {CARD} names version {card.version_id}, expected its folder's"
+            )
+        return card
+
+    def path(self, version_id: str) -> Path:
+        """The artifact's folder. Raises `ArtifactRefused` when there is none."""
+        folder = self._folder(version_id)
+        if not folder.is_dir():
+            raise ArtifactRefused(f"there is no artifact {version_id} in {self._root}")
+        return folder
+
+    def _bytes(self, version_id: str, name: str) -> bytes:
+        path = self.path(version_id) / name
+        if path.is_symlink() or not path.is_file():
+            raise ArtifactRefused(f"artifact {version_id}: {name} is missing")
+        return path.read_bytes()
+
+    def _folder(self, version_id: str) -> Path:
+        if not _VERSION_ID.fullmatch(version_id) or ".." in version_id:
+            raise ArtifactRefused(
+                f"version id was {version_id!r}, expected letters, digits, dots, dashes, underscores"
+            )
+        folder = self._root / version_id
+        if folder.is_symlink():
+            raise ArtifactRefused(f"artifact {version_id} is a link: links are not followed")
+        return folder
+
+    def _taken(self, finished: ArtifactCard) -> ArtifactCard:
+        present = self.card(finished.version_id)
+        if present != finished:
+            raise ArtifactRefused(
+                f"artifact {finished.version_id} exists with other content: choose a new version id"
+            )
+        return present
+
+
+def _layers(
+    card: ArtifactCard, tensors: Mapping[str, NDArray[np.float32]]
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]:
+    """The layers in order, with every shape checked against the card."""
+    count = len(tensors) // 2
+    names = {f"layers.{n}.{part}" for n in range(count) for part in ("weight", "bias")}
+    if not tensors or set(tensors) != names:
+        raise ArtifactRefused(
+            f"artifact {card.version_id} holds tensors {', '.join(sorted(tensors))}, expected"
+            " layers.0.weight, layers.0.bias, and so on"
+        )
+    width, layers = card.observation_size, list[tuple[NDArray[np.float32], NDArray[np.float32]]]()
+    for n in range(count):
+        weight, bias = tensors[f"layers.{n}.weight"], tensors[f"layers.{n}.bias"]
+        if weight.dtype != np.float32 or bias.dtype != np.float32:
+            raise ArtifactRefused(f"artifact {card.version_id}: layer {n} was not float32")
+        if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
+            raise ArtifactRefused(
+                f"artifact {card.version_id}: layer {n} has weight {weight.shape} and bias"
+                f" {bias.shape}, expected {width} inputs"
+            )
+        width = weight.shape[0]
+        layers.append((weight, bias))
+    if width != len(card.levels):
+        raise ArtifactRefused(
+            f"artifact {card.version_id} gives {width} logits, expected {len(card.levels)}"
+        )
+    return tuple(layers)

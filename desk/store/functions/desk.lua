@@ -1,0 +1,372 @@
+#!lua name=desk
+-- Every change of the desk's state: one function is one atomic change together with its event.
+--
+-- Rows arrive as finished JSON and are stored as given: numbers are doubles in Lua, so no money is
+-- ever added up here. The functions compare epochs and versions, check the table of legal moves,
+-- keep the indexes, and remember answers by request id.
+--
+-- Keys are built here from arguments instead of being declared: the store is one server by design.
+--
+-- Every changing function takes the same ten arguments first:
+--   request id, its time to live in s, role, epoch, stream, topic, key, data, at_ms, trace id
+-- and answers {code, ...}:
+--   OK ... | CONFLICT key v | FENCED epoch | ILLEGAL from to | LIMIT name | DUP | REUSED what
+
+local LEGAL = { @LEGAL@ }
+local TERMINAL = { @TERMINAL@ }
+local OWN = 11 -- first argument after the common ones
+
+-- common part -----------------------------------------------------------------------------------
+
+-- Returns an answer when the call must not go on: an old epoch, or a repeat of a finished request.
+local function refused_or_done(what, args)
+  local request, role, epoch = args[1], args[3], args[4]
+  if role ~= '' then
+    local newest = redis.call('HGET', 'lease:' .. role, 'epoch') or '0'
+    if newest ~= epoch then return { 'FENCED', newest } end
+  end
+  if request ~= '' then
+    local stored = redis.call('GET', 'req:' .. request)
+    if stored then
+      local answer = cmsgpack.unpack(stored)
+      if table.remove(answer, 1) ~= what then return { 'REUSED', request } end
+      return answer
+    end
+  end
+  return nil
+end
+
+local function append_event(args)
+  if args[5] == '' then return '' end
+  return redis.call('XADD', args[5], '*', 'topic', args[6], 'key', args[7], 'data', args[8],
+    'at_ms', args[9], 'trace_id', args[10])
+end
+
+local function remember(what, args, answer)
+  if args[1] ~= '' then
+    redis.call('SET', 'req:' .. args[1], cmsgpack.pack({ what, unpack(answer) }), 'EX', args[2])
+  end
+  return answer
+end
+
+local function finish(what, args, answer)
+  append_event(args)
+  return remember(what, args, answer)
+end
+
+local function version_of(key)
+  return redis.call('HGET', key, 'v') or '0'
+end
+
+local function next_version(version)
+  return string.format('%.0f', tonumber(version) + 1)
+end
+
+local function define(name, work)
+  redis.register_function(name, function(_, args)
+    local what = name .. ' ' .. (args[OWN] or '')
+    return refused_or_done(what, args) or work(args, what)
+  end)
+end
+
+local function define_read(name, work)
+  redis.register_function {
+    function_name = name,
+    callback = function(_, args) return work(args) end,
+    flags = { 'no-writes' },
+  }
+end
+
+define_read('desk_version', function() return { '@VERSION@', '@DIGEST@' } end)
+
+-- leases ----------------------------------------------------------------------------------------
+
+local function wall_ms()
+  local now = redis.call('TIME')
+  return tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+end
+
+local function set_deadline(key, ttl_ms)
+  redis.call('HSET', key, 'deadline_ms', string.format('%.0f', wall_ms() + tonumber(ttl_ms)))
+end
+
+-- role, owner, ttl_ms -> OK epoch
+define('lease_acquire', function(args, what)
+  local role, owner, ttl_ms = unpack(args, OWN)
+  local key = 'lease:' .. role
+  local epoch = redis.call('HINCRBY', key, 'epoch', 1)
+  redis.call('HSET', key, 'owner', owner)
+  set_deadline(key, ttl_ms)
+  return finish(what, args, { 'OK', tostring(epoch) })
+end)
+
+-- role, ttl_ms -> OK; the fence itself is checked like any other
+define('lease_renew', function(args, what)
+  local role, ttl_ms = unpack(args, OWN)
+  set_deadline('lease:' .. role, ttl_ms)
+  return finish(what, args, { 'OK' })
+end)
+
+-- orders ----------------------------------------------------------------------------------------
+
+local function is_killed(account)
+  return redis.call('EXISTS', 'risk:kill:' .. account, 'risk:kill:all') > 0
+end
+
+local function reserve(account, cid, reserved)
+  if reserved == '' then
+    redis.call('HDEL', 'res:' .. account, cid)
+  else
+    redis.call('HSET', 'res:' .. account, cid, reserved)
+  end
+end
+
+-- client order id, account, trade id, state, created_ms, reduce only, reserved, ledger v, row
+-- -> OK row: of the new order, or of the one that was there
+define('order_intent', function(args, what)
+  local cid, account, trade, state, created, reduce_only, reserved, ledger_v, row =
+    unpack(args, OWN)
+  local key = 'ord:' .. cid
+  local existing = redis.call('HGET', key, 'row')
+  if existing then return { 'OK', existing } end
+  if state ~= 'intent' then return { 'ILLEGAL', 'none', state } end
+  if reduce_only == '0' and is_killed(account) then return { 'LIMIT', 'kill_switch' } end
+  local ledger_key = 'led:' .. account
+  local found_v = version_of(ledger_key)
+  if found_v == '0' or found_v ~= ledger_v then return { 'CONFLICT', ledger_key, found_v } end
+
+  redis.call('HSET', key, 'v', '1', 'epoch', args[4], 'state', state, 'account', account,
+    'reduce_only', reduce_only, 'created_ms', created, 'row', row)
+  redis.call('ZADD', 'ordx:open:' .. account, created, cid)
+  redis.call('ZADD', 'ordx:trade:' .. trade, created, cid)
+  redis.call('ZADD', 'ordx:trades', 'LT', created, trade)
+  redis.call('ZADD', 'ordx:trades:' .. account, 'LT', created, trade)
+  reserve(account, cid, reserved)
+  redis.call('HSET', ledger_key, 'v', next_version(found_v))
+  return finish(what, args, { 'OK', row })
+end)
+
+-- Returns an answer when the order may not move from where it is.
+local function move_refused(cid, expected_v, to)
+  local key = 'ord:' .. cid
+  local found = redis.call('HMGET', key, 'v', 'state', 'account', 'reduce_only')
+  local found_v, from, account, reduce_only = found[1] or '0', found[2], found[3], found[4]
+  if found_v == '0' or found_v ~= expected_v then return { 'CONFLICT', key, found_v } end
+  if not LEGAL[from .. '>' .. to] then return { 'ILLEGAL', from, to } end
+  if to == 'sending' and reduce_only == '0' and is_killed(account) then
+    return { 'LIMIT', 'kill_switch' }
+  end
+  return nil
+end
+
+local function move(epoch, cid, to, reserved, row)
+  local key = 'ord:' .. cid
+  local found = redis.call('HMGET', key, 'v', 'state', 'account', 'created_ms')
+  local version, from, account, created = found[1], found[2], found[3], found[4]
+  redis.call('HSET', key, 'v', next_version(version), 'epoch', epoch, 'state', to, 'row', row)
+  if TERMINAL[to] then
+    redis.call('ZREM', 'ordx:open:' .. account, cid)
+    reserve(account, cid, '')
+    return
+  end
+  reserve(account, cid, reserved)
+  if TERMINAL[from] then
+    redis.call('ZADD', 'ordx:open:' .. account, created, cid)
+    -- The reservation is back: whoever checked limits without it must look again.
+    local ledger_key = 'led:' .. account
+    redis.call('HSET', ledger_key, 'v', next_version(version_of(ledger_key)))
+  end
+end
+
+-- client order id, v, to, reserved, row -> OK row
+define('order_transition', function(args, what)
+  local cid, expected_v, to, reserved, row = unpack(args, OWN)
+  local refusal = move_refused(cid, expected_v, to)
+  if refusal then return refusal end
+  move(args[4], cid, to, reserved, row)
+  return finish(what, args, { 'OK', row })
+end)
+
+-- client order id, v, to, reserved, row, account, fill id, filled_ms, fill row, ledger v, ledger row
+-- -> OK row ledger row | DUP
+define('fill_apply', function(args, what)
+  local cid, expected_v, to, reserved, row, account, fill_id, filled_ms, fill_row, ledger_v, ledger_row =
+    unpack(args, OWN)
+  local member = account .. ':' .. fill_id
+  if redis.call('EXISTS', 'fill:' .. member) == 1 then return { 'DUP' } end
+  local refusal = move_refused(cid, expected_v, to)
+  if refusal then return refusal end
+  local ledger_key = 'led:' .. account
+  local found_v = version_of(ledger_key)
+  if found_v == '0' or found_v ~= ledger_v then return { 'CONFLICT', ledger_key, found_v } end
+
+  redis.call('HSET', 'fill:' .. member, 'client_order_id', cid, 'row', fill_row)
+  redis.call('ZADD', 'ordx:fills:' .. cid, filled_ms, member)
+  move(args[4], cid, to, reserved, row)
+  redis.call('HSET', ledger_key, 'v', next_version(ledger_v), 'row', ledger_row)
+  return finish(what, args, { 'OK', row, ledger_row })
+end)
+
+-- ledger and kill flags -------------------------------------------------------------------------
+
+-- account, row -> OK v row: of the new ledger, or of the one that was there
+define('ledger_create', function(args, what)
+  local account, row = unpack(args, OWN)
+  local key = 'led:' .. account
+  local found = redis.call('HMGET', key, 'v', 'row')
+  if found[1] then return { 'OK', found[1], found[2] } end
+  redis.call('HSET', key, 'v', '1', 'row', row)
+  return finish(what, args, { 'OK', '1', row })
+end)
+
+-- account, v, row -> OK v row
+define('ledger_move', function(args, what)
+  local account, expected_v, row = unpack(args, OWN)
+  local key = 'led:' .. account
+  local found_v = version_of(key)
+  if found_v == '0' or found_v ~= expected_v then return { 'CONFLICT', key, found_v } end
+  local version = next_version(found_v)
+  redis.call('HSET', key, 'v', version, 'row', row)
+  return finish(what, args, { 'OK', version, row })
+end)
+
+-- scope, on, reason -> OK
+define('kill_set', function(args, what)
+  local scope, on, reason = unpack(args, OWN)
+  if on == '1' then
+    redis.call('HSET', 'risk:kill:' .. scope, 'reason', reason, 'at_ms', args[9])
+  else
+    redis.call('DEL', 'risk:kill:' .. scope)
+  end
+  return finish(what, args, { 'OK' })
+end)
+
+-- documents and events --------------------------------------------------------------------------
+
+-- kind/key, kind, key, at_ms, expected v or empty, row -> OK v at_ms row
+define('doc_put', function(args, what)
+  local name, kind, key, at_ms, expected_v, row = unpack(args, OWN)
+  local doc_key = 'doc:' .. name
+  local found_v = version_of(doc_key)
+  if expected_v ~= '' and expected_v ~= found_v then return { 'CONFLICT', doc_key, found_v } end
+  local version = next_version(found_v)
+  redis.call('HSET', doc_key, 'v', version, 'at_ms', at_ms, 'row', row)
+  redis.call('ZADD', 'docx:' .. kind, at_ms, key)
+  return finish(what, args, { 'OK', version, at_ms, row })
+end)
+
+-- kind/key, kind, key -> OK
+define('doc_delete', function(args, what)
+  local name, kind, key = unpack(args, OWN)
+  redis.call('DEL', 'doc:' .. name)
+  redis.call('ZREM', 'docx:' .. kind, key)
+  return finish(what, args, { 'OK' })
+end)
+
+-- kind, highest score, lowest score, limit -> [key, v, at_ms, row, ...] newest first
+define_read('doc_list', function(args)
+  local kind, highest, lowest, limit = unpack(args)
+  local keys = redis.call('ZREVRANGEBYSCORE', 'docx:' .. kind, highest, lowest, 'LIMIT', 0, limit)
+  local rows = {}
+  for _, key in ipairs(keys) do
+    local found = redis.call('HMGET', 'doc:' .. kind .. '/' .. key, 'v', 'at_ms', 'row')
+    rows[#rows + 1] = key
+    for field = 1, 3 do rows[#rows + 1] = found[field] end
+  end
+  return rows
+end)
+
+-- index, key prefix -> rows in the order of the index
+define_read('rows_of', function(args)
+  local rows = {}
+  for _, member in ipairs(redis.call('ZRANGE', args[1], 0, -1)) do
+    rows[#rows + 1] = redis.call('HGET', args[2] .. member, 'row')
+  end
+  return rows
+end)
+
+-- -> OK entry id
+define('emit', function(args, what)
+  return remember(what, args, { 'OK', append_event(args) })
+end)
+
+-- cap, then by sample: name, recorded_at_ms, payload -> OK
+-- Entry ids carry the market time of the sample, or of the newest before it, so that a range of
+-- ids holds at least every sample recorded in that time.
+define('record_samples', function(args, what)
+  local cap = args[OWN]
+  for at = OWN + 1, #args, 3 do
+    local key, recorded_ms, payload = 'metrics:' .. args[at], args[at + 1], args[at + 2]
+    local newest = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+    if newest then
+      local newest_ms = string.match(newest[1], '^%d+')
+      if tonumber(newest_ms) > tonumber(recorded_ms) then recorded_ms = newest_ms end
+    end
+    redis.call('XADD', key, 'MAXLEN', '~', cap, recorded_ms .. '-*', 'sample', payload)
+  end
+  return remember(what, args, { 'OK' })
+end)
+
+-- candles ---------------------------------------------------------------------------------------
+
+-- series, chunk length in ms, step in ms, then by candle: chunk, slot (2 bytes), packed values
+-- -> OK how many open times were new
+define('ingest_candles', function(args, what)
+  local series, chunk_ms, step_ms = args[OWN], tonumber(args[OWN + 1]), tonumber(args[OWN + 2])
+  local meta_key = 'cmeta:' .. series
+  local meta = redis.call('HMGET', meta_key, 'earliest', 'latest')
+  local earliest, latest = tonumber(meta[1] or math.huge), tonumber(meta[2] or -math.huge)
+  local added, indexed = 0, nil
+  for at = OWN + 3, #args, 3 do
+    local chunk, slot, values = args[at], args[at + 1], args[at + 2]
+    added = added + redis.call('HSET', 'c:' .. series .. ':' .. chunk, slot, values)
+    if chunk ~= indexed then
+      redis.call('ZADD', 'cidx:' .. series, chunk, chunk)
+      indexed = chunk
+    end
+    local open_ms = tonumber(chunk) * chunk_ms + struct.unpack('>H', slot) * step_ms
+    earliest, latest = math.min(earliest, open_ms), math.max(latest, open_ms)
+  end
+  redis.call('HINCRBY', meta_key, 'count', added)
+  redis.call('HINCRBY', meta_key, 'revision', 1)
+  redis.call('HSET', meta_key, 'earliest', string.format('%.0f', earliest),
+    'latest', string.format('%.0f', latest))
+  return finish(what, args, { 'OK', tostring(added) })
+end)
+
+-- series, chunk length in ms, step in ms, last chunk to drop -> OK how many candles
+define('drop_candles', function(args, what)
+  local series, chunk_ms, step_ms, last_chunk = unpack(args, OWN)
+  local index_key, meta_key = 'cidx:' .. series, 'cmeta:' .. series
+  local dropped = 0
+  for _, chunk in ipairs(redis.call('ZRANGEBYSCORE', index_key, '-inf', last_chunk)) do
+    local chunk_key = 'c:' .. series .. ':' .. chunk
+    dropped = dropped + redis.call('HLEN', chunk_key)
+    redis.call('DEL', chunk_key)
+    redis.call('ZREM', index_key, chunk)
+  end
+  local first = redis.call('ZRANGE', index_key, 0, 0)[1]
+  if not first then
+    redis.call('DEL', meta_key)
+  elseif dropped > 0 then
+    local lowest = math.huge
+    for _, slot in ipairs(redis.call('HKEYS', 'c:' .. series .. ':' .. first)) do
+      lowest = math.min(lowest, (struct.unpack('>H', slot)))
+    end
+    redis.call('HINCRBY', meta_key, 'count', -dropped)
+    redis.call('HINCRBY', meta_key, 'revision', 1)
+    redis.call('HSET', meta_key, 'earliest',
+      string.format('%.0f', tonumber(first) * tonumber(chunk_ms) + lowest * tonumber(step_ms)))
+  end
+  return finish(what, args, { 'OK', tostring(dropped) })
+end)
+
+-- series, chunks -> by chunk its number and its records (2 bytes slot, 40 bytes values), unordered
+define_read('candle_chunks', function(args)
+  local chunks = {}
+  for at = 2, #args do
+    chunks[#chunks + 1] = args[at]
+    chunks[#chunks + 1] = table.concat(redis.call('HGETALL', 'c:' .. args[1] .. ':' .. args[at]))
+  end
+  return chunks
+end)

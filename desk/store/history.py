@@ -1,0 +1,230 @@
+"""All candles, in one Parquet file per pair, interval and month, named by a manifest.
+
+The manifest is the commit point: a new month file gets a name of its own, then the manifest that
+names it replaces the old one. A crash in between leaves the old state and an unused file.
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from desk.ids import Pair, parse_pair
+from desk.market.candles import Candles, sorted_unique
+from desk.market.interval import Interval, parse_interval
+from desk.store.candle_file import COLUMNS, from_parquet, to_parquet
+from desk.store.codec import from_json, to_json
+from desk.store.durable import publish
+
+_MANIFEST = "manifest.json"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthFile:
+    """One Parquet file; `min_open_ms` and `max_open_ms` are its first and last open time."""
+
+    file: str
+    rows: int
+    min_open_ms: int
+    max_open_ms: int
+    sha256: str
+    sources: tuple[str, ...]
+    """Who delivered rows of it."""
+    revision: int
+    """How often the month was rewritten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What the history of one series consists of, by month (`2025-06`)."""
+
+    months: dict[str, MonthFile] = field(default_factory=dict[str, MonthFile])
+
+    @property
+    def sha256(self) -> str:
+        """Hash over all files: it changes exactly when a candle does."""
+        digests = [f"{month}:{entry.sha256}" for month, entry in sorted(self.months.items())]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+class History:
+    """The candle files under one root folder (`DESK_HOME/history`).
+
+    Several processes may use it at once: changes of one series queue behind a file lock, and
+    readers see the last published manifest. A file that is missing or does not have its recorded
+    hash is moved aside, dropped from the manifest and listed by `damaged`, so that its month shows
+    up as a gap and is fetched again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def append(self, pair: Pair, interval: Interval, candles: Candles, source: str) -> int:
+        """Merge candles by open time, the given ones win; returns how many rows that changed.
+
+        Idempotent: rows that are there already change nothing and rewrite nothing.
+        """
+        given = sorted_unique(candles)
+        changed = 0
+        folder = self._folder(pair, interval)
+        with _locked(folder):
+            manifest = _read_manifest(folder)
+            months = given.open_ms.astype("datetime64[ms]").astype("datetime64[M]")
+            for month in np.unique(months):
+                part = given.take(months == month)
+                changed += self._merge(folder, manifest, str(month), part, source)
+        return changed
+
+    def read(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
+        """Candles with `start_ms <= open_ms < end_ms`, oldest first."""
+        folder = self._folder(pair, interval)
+        manifest = _read_manifest(folder)
+        parts = [
+            self._month(folder, month, entry).between(start_ms, end_ms)
+            for month, entry in sorted(manifest.months.items())
+            if entry.min_open_ms < end_ms and entry.max_open_ms >= start_ms
+        ]
+        return Candles.concat(parts)
+
+    def bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
+        """(earliest open_ms, latest open_ms, count), or None for an empty series."""
+        months = self.manifest(pair, interval).months.values()
+        if not months:
+            return None
+        return (
+            min(entry.min_open_ms for entry in months),
+            max(entry.max_open_ms for entry in months),
+            sum(entry.rows for entry in months),
+        )
+
+    def manifest(self, pair: Pair, interval: Interval) -> Manifest:
+        """The files of a series and their hashes."""
+        return _read_manifest(self._folder(pair, interval))
+
+    def series(self) -> list[tuple[Pair, Interval]]:
+        """Every pair and interval that has files."""
+        found = sorted(self._root.glob(f"*/*/{_MANIFEST}"))
+        return [(path.parts[-3], path.parts[-2]) for path in found]
+
+    def damaged(self, pair: Pair, interval: Interval) -> list[Path]:
+        """Files that were moved aside because they did not have their recorded hash."""
+        return sorted(self._folder(pair, interval).glob("*.damaged"))
+
+    def _merge(
+        self, folder: Path, manifest: Manifest, month: str, given: Candles, source: str
+    ) -> int:
+        entry = manifest.months.get(month)
+        known = None if entry is None else _verified(folder, entry)
+        if entry is not None and known is None:
+            _set_aside(folder, manifest, month)
+            entry = None
+        stored = Candles.empty() if known is None else from_parquet(known)
+        changed = _count_changed(stored, given)
+        if changed == 0:
+            return 0
+        merged = sorted_unique(Candles.concat([stored, given]))
+        content = to_parquet(merged)
+        sha256 = hashlib.sha256(content).hexdigest()
+        sources = {source} if entry is None else {source, *entry.sources}
+        fresh = MonthFile(
+            file=f"{month}-{sha256[:12]}.parquet",
+            rows=len(merged),
+            min_open_ms=int(merged.open_ms[0]),
+            max_open_ms=int(merged.open_ms[-1]),
+            sha256=sha256,
+            sources=tuple(sorted(sources)),
+            revision=1 if entry is None else entry.revision + 1,
+        )
+        publish(folder / fresh.file, content)
+        manifest.months[month] = fresh
+        _write_manifest(folder, manifest)
+        if entry is not None and entry.file != fresh.file:
+            (folder / entry.file).unlink(missing_ok=True)
+        return changed
+
+    def _month(self, folder: Path, month: str, entry: MonthFile) -> Candles:
+        content = _verified(folder, entry)
+        if content is not None:
+            return from_parquet(content)
+        with _locked(folder):
+            manifest = _read_manifest(folder)
+            newer = manifest.months.get(month)
+            content = None if newer is None else _verified(folder, newer)
+            if newer is not None and content is None:
+                _set_aside(folder, manifest, month)
+        return Candles.empty() if content is None else from_parquet(content)
+
+    def _folder(self, pair: Pair, interval: Interval) -> Path:
+        return self._root / parse_pair(pair) / parse_interval(interval)
+
+
+def _count_changed(stored: Candles, given: Candles) -> int:
+    """How many given rows are absent or different; both are sorted by open time."""
+    at = np.searchsorted(stored.open_ms, given.open_ms)
+    known = at < len(stored)
+    known[known] = stored.open_ms[at[known]] == given.open_ms[known]
+    same = known.copy()
+    for name in COLUMNS:
+        ours, theirs = getattr(stored, name), getattr(given, name)
+        same[known] &= ours[at[known]] == theirs[known]
+    return int(np.count_nonzero(~same))
+
+
+def _verified(folder: Path, entry: MonthFile) -> bytes | None:
+    try:
+        content = (folder / entry.file).read_bytes()
+    except FileNotFoundError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == entry.sha256 else None
+
+
+def _set_aside(folder: Path, manifest: Manifest, month: str) -> None:
+    """Drop a month whose file is damaged or gone; hold the lock."""
+    entry = manifest.months.pop(month)
+    damaged = folder / entry.file
+    if damaged.exists():
+        damaged.replace(folder / f"{entry.file}.damaged")
+    _write_manifest(folder, manifest)
+    _log.error(
+        "history_file_damaged",
+        file=str(damaged),
+        rows=entry.rows,
+        expected_sha256=entry.sha256,
+        remedy="the month is fetched again by the next backfill",
+    )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / _MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Manifest()
+    try:
+        return from_json(Manifest, content)
+    except ValueError as wrong:
+        # Written in one step, so only the disk can have done this; the month files stay.
+        path.replace(folder / f"{_MANIFEST}.damaged")
+        _log.error("history_manifest_damaged", file=str(path), reason=str(wrong))
+        return Manifest()
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    ordered = replace(manifest, months=dict(sorted(manifest.months.items())))
+    text = json.dumps(json.loads(to_json(Manifest, ordered)), indent=1)
+    publish(folder / _MANIFEST, text.encode())
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

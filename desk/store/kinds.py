@@ -1,0 +1,60 @@
+"""The kinds of documents in the store, each with the type it holds."""
+
+from typing import Any
+
+from desk.evaluation.report import EvaluationReport
+from desk.ids import Pair
+from desk.learning.study import Dataset
+from desk.learning.versions import AgentVersion
+from desk.market.gaps import GapEvent
+from desk.runs import (
+    ActorStatus,
+    Agent,
+    Alert,
+    AuditEvent,
+    DecisionRecord,
+    Job,
+    Run,
+    SourceStatus,
+)
+from desk.store.port import Kind
+from desk.trading.breaker import Breaker
+from desk.trading.instruments import Instrument
+from desk.trading.risk import AccountPolicy, RiskLimitSet
+from desk.venues.port import FundingRate, MarkPrice
+
+AGENTS = Kind(name="agent", type=Agent)
+RUNS = Kind(name="run", type=Run)
+DECISIONS = Kind(name="dec", type=DecisionRecord)
+"""Key: decision id. `decisions_of_run(run_id)` is the same under a per-run index."""
+VERSIONS = Kind(name="version", type=AgentVersion)
+EVALUATIONS = Kind(name="evaluation", type=EvaluationReport)
+DATASETS = Kind(name="dataset", type=Dataset)
+"""Immutable: what a training or an evaluation looked at."""
+RISK_LIMITS = Kind(name="risk", type=RiskLimitSet)
+ACCOUNT_POLICIES = Kind(name="riskpolicy", type=AccountPolicy)
+BREAKERS = Kind(name="breaker", type=Breaker)
+"""Key: account."""
+ALERTS = Kind(name="alert", type=Alert)
+AUDIT = Kind(name="audit", type=AuditEvent)
+JOBS = Kind(name="job", type=Job)
+GAPS = Kind(name="gap", type=GapEvent)
+SOURCES = Kind(name="source", type=SourceStatus)
+"""Key: `{source_type}:{pair}:{interval}`."""
+ACTORS = Kind(name="actor", type=ActorStatus)
+INSTRUMENTS = Kind(name="instrument", type=Instrument)
+"""Key: pair. Written by its poller from the venue's contract list."""
+MARKS = Kind(name="mark", type=MarkPrice)
+"""Key: pair. The newest mark and index price."""
+STATE: Kind[dict[str, Any]] = Kind(name="state", type=dict[str, Any])
+"""Small named facts: `clock` (the venue's clock anchor), `system` (mode, base url, speed), cursors."""
+
+
+def decisions_of_run(run_id: str) -> Kind[DecisionRecord]:
+    """Decisions of one run, by candle open time."""
+    return Kind(name=f"dec:{run_id}", type=DecisionRecord)
+
+
+def funding_rates(pair: Pair) -> Kind[FundingRate]:
+    """Settled funding rates of a pair; key `str(due_ms)`, sorted by `due_ms`."""
+    return Kind(name=f"funding:{pair}", type=FundingRate)

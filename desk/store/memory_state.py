@@ -1,0 +1,108 @@
+"""What the memory store holds, and the common part of its changes; mirrors `functions/desk.lua`."""
+
+import threading
+from collections import defaultdict, deque
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from desk.errors import Fenced
+from desk.ids import Pair
+from desk.market.interval import Interval
+from desk.store.answers import reused_request
+from desk.store.codec import from_json, to_json
+from desk.store.layout import METRIC_SAMPLES_KEPT
+from desk.store.port import Event, Fence, Stream
+
+type Answer = tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class OrderRow:
+    """One order as the functions see it."""
+
+    version: int
+    state: str
+    account: str
+    reduce_only: bool
+    created_ms: int
+    row: bytes
+
+
+@dataclass(slots=True)
+class DocRow:
+    """One document as the functions see it."""
+
+    version: int
+    at_ms: int
+    row: bytes
+
+
+def _capped() -> deque[bytes]:
+    return deque(maxlen=METRIC_SAMPLES_KEPT)
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """Everything in the store. Hold `lock` for every use; it is notified of each new event."""
+
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    epochs: dict[str, int] = field(default_factory=dict[str, int])
+    answers: dict[str, tuple[str, Answer]] = field(default_factory=dict[str, tuple[str, Answer]])
+    orders: dict[str, OrderRow] = field(default_factory=dict[str, OrderRow])
+    trades: dict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
+    """Trade id → client order ids."""
+    reserved: dict[str, dict[str, str]] = field(
+        default_factory=lambda: defaultdict[str, dict[str, str]](dict)
+    )
+    fills: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
+    fills_of: dict[str, list[tuple[int, str, bytes]]] = field(
+        default_factory=lambda: defaultdict[str, list[tuple[int, str, bytes]]](list)
+    )
+    ledgers: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
+    kills: dict[str, str] = field(default_factory=dict[str, str])
+    docs: dict[str, dict[str, DocRow]] = field(
+        default_factory=lambda: defaultdict[str, dict[str, DocRow]](dict)
+    )
+    streams: dict[Stream, list[tuple[int, Event]]] = field(
+        default_factory=lambda: {stream: list[tuple[int, Event]]() for stream in Stream}
+    )
+    last_entry: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(Stream, 0))
+    metrics: dict[str, deque[bytes]] = field(
+        default_factory=lambda: defaultdict[str, deque[bytes]](_capped)
+    )
+    candles: dict[tuple[Pair, Interval], dict[int, tuple[float, ...]]] = field(
+        default_factory=lambda: defaultdict[tuple[Pair, Interval], dict[int, tuple[float, ...]]](
+            dict
+        )
+    )
+
+    def stored_answer(
+        self, what: str, request_id: str, fence: Fence | None = None
+    ) -> Answer | None:
+        """Refuse an old epoch; return the answer of a finished request."""
+        if fence is not None and self.epochs.get(fence.role, 0) != fence.epoch:
+            raise Fenced(fence.role, fence.epoch, self.epochs.get(fence.role, 0))
+        if request_id not in self.answers:
+            return None
+        known, answer = self.answers[request_id]
+        if known != what:
+            raise reused_request(request_id)
+        return answer
+
+    def finish(self, what: str, request_id: str, event: Event | None, *answer: bytes) -> Answer:
+        """Append the event and remember the answer."""
+        if event is not None:
+            self.append(event)
+        if request_id:
+            self.answers[request_id] = (what, answer)
+        return answer
+
+    def append(self, event: Event) -> str:
+        """Append an event as it will be read back; returns its entry id."""
+        number = self.last_entry[event.stream] + 1
+        data = cast("dict[str, Any]", from_json(dict, to_json(dict, dict(event.data))))
+        stored = replace(event, data=data, event_id=f"{number}-0")
+        self.streams[event.stream].append((number, stored))
+        self.last_entry[event.stream] = number
+        self.lock.notify_all()
+        return stored.event_id

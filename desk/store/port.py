@@ -1,0 +1,290 @@
+"""What the desk asks of its store. `valkey` and `memory` both keep this contract, field by field.
+
+Synchronous and thread-safe: asynchronous callers go through `asyncio.to_thread`. Every mutation is
+one atomic server-side call that also appends its event; it may be repeated with the same
+`request_id` and then returns the first result without a second effect.
+Every method raises `StoreUnavailable` when the outcome is unknown, and `BadInput` when a request id
+was used for another change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from desk.ids import Pair
+from desk.market.candles import Candles
+from desk.market.interval import Interval
+from desk.trading.ledger import Ledger
+from desk.trading.orders import Fill, Order
+
+
+class Stream(StrEnum):
+    """Event streams: money, risk, everything else."""
+
+    ORDERS = "ev:orders"
+    RISK = "ev:risk"
+    OPS = "ev:ops"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened. `topic` is the server-sent event name, `key` what it is about."""
+
+    topic: str
+    key: str
+    data: Mapping[str, Any]
+    """JSON values only; Decimals as strings."""
+    at_ms: int
+    trace_id: str = ""
+    stream: Stream = Stream.OPS
+    event_id: str = ""
+    """The entry id in its stream; empty until appended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """Ownership of a role: every money call carries it."""
+
+    role: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind[T]:
+    """A kind of document: key prefix and the dataclass (or dict type) it holds."""
+
+    name: str
+    type: type[T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doc[T]:
+    """A stored document with its version (1 after creation) and its sort time."""
+
+    key: str
+    value: T
+    version: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row of `observability_metrics`."""
+
+    name: str
+    value: float
+    unit: str
+    recorded_at_ms: int
+    tags: Mapping[str, str]
+    trace_id: str = ""
+
+
+class LeaseStore(Protocol):
+    def acquire_lease(self, role: str, owner: str, ttl_ms: int) -> Fence:
+        """Take the role with a higher epoch than ever before; older owners are fenced from now on."""
+        ...
+
+    def renew_lease(self, fence: Fence, ttl_ms: int) -> None:
+        """Raises `Fenced` if a newer epoch exists."""
+        ...
+
+
+class OrderStore(Protocol):
+    """Orders, fills and the ledger. The executor and the risk ledger own them; others read."""
+
+    def create_order(
+        self, order: Order, ledger: Ledger, *, fence: Fence, request_id: str, event: Event
+    ) -> Order:
+        """Reserve `order.reserved_quote` and create the row in one call; returns it with version 1.
+
+        Idempotent by client order id: an existing row is returned as it stands, nothing changes.
+        Raises `VersionConflict` if the ledger moved past `ledger.version` (read it and check the
+        limits again), `Fenced`, and `LimitReached("kill_switch")` for an order that is not
+        reduce-only while a kill flag of its account or of all is set. Moves the ledger's version.
+        """
+        ...
+
+    def move_order(
+        self, before: Order, after: Order, *, fence: Fence, request_id: str, event: Event
+    ) -> Order:
+        """Replace `before` (by version) with `after`; a terminal `after` releases its reservation.
+
+        Returns `after` with version + 1. Raises `VersionConflict`, `Fenced`,
+        `IllegalTransition` when from → to is not in the table of `desk.trading.orders`, and
+        `LimitReached("kill_switch")` when an order that is not reduce-only would start sending
+        while a kill flag stops its account. Re-opening a terminal order reserves again and moves
+        the ledger's version, so that limits checked without it are checked anew.
+        """
+        ...
+
+    def apply_fill(
+        self,
+        fill: Fill,
+        before: Order,
+        after: Order,
+        ledger_before: Ledger,
+        ledger_after: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+    ) -> tuple[Order, Ledger] | None:
+        """Book one execution: fill, order and ledger move together; None if the fill id is known."""
+        ...
+
+    def order(self, client_order_id: str) -> Order | None: ...
+
+    def active_orders(self, account: str) -> list[Order]:
+        """Every order of an account that is not terminal, oldest first."""
+        ...
+
+    def orders_of_trade(self, trade_id: str) -> list[Order]:
+        """Oldest first."""
+        ...
+
+    def trade_ids(
+        self, *, account: str | None = None, before_ms: int | None = None, limit: int = 200
+    ) -> list[str]:
+        """Trades by time of their first order, newest first, created strictly before `before_ms`."""
+        ...
+
+    def fills_of_order(self, client_order_id: str) -> list[Fill]:
+        """Oldest first."""
+        ...
+
+    def reservations(self, account: str) -> dict[str, str]:
+        """Open reservations: client order id → quote amount as a decimal string."""
+        ...
+
+    def ledger(self, account: str) -> Ledger | None: ...
+
+    def create_ledger(self, ledger: Ledger, *, fence: Fence, event: Event) -> Ledger:
+        """Create the books of an account; an existing ledger is returned unchanged."""
+        ...
+
+    def move_ledger(
+        self, before: Ledger, after: Ledger, *, fence: Fence, request_id: str, event: Event
+    ) -> Ledger:
+        """Marks, funding, adjustments. Raises `VersionConflict`, `Fenced`."""
+        ...
+
+    def set_kill(self, scope: str, *, on: bool, reason: str, event: Event) -> None:
+        """Set or lift the kill flag of an account, or of every account (`scope="all"`)."""
+        ...
+
+    def kill_reason(self, account: str) -> str | None:
+        """Reason of the flag that stops this account (its own or `all`), or None."""
+        ...
+
+
+class DocStore(Protocol):
+    """Versioned documents: runs, decisions, versions, alerts, jobs, settings of agents, …"""
+
+    def put[T](
+        self,
+        kind: Kind[T],
+        key: str,
+        value: T,
+        *,
+        at_ms: int,
+        expected_version: int | None = None,
+        event: Event | None = None,
+        request_id: str = "",
+    ) -> Doc[T]:
+        """Store a document and its event in one call.
+
+        `expected_version` 0: must not exist yet; n: must be at n; None: whatever is there is
+        replaced. Raises `VersionConflict`. `at_ms` is the sort time of the kind's index.
+        """
+        ...
+
+    def get[T](self, kind: Kind[T], key: str) -> Doc[T] | None: ...
+
+    def list[T](
+        self,
+        kind: Kind[T],
+        *,
+        start_ms: int | None = None,
+        before_ms: int | None = None,
+        limit: int = 200,
+    ) -> list[Doc[T]]:
+        """Newest first by `at_ms`, `start_ms <= at_ms < before_ms`."""
+        ...
+
+    def delete[T](self, kind: Kind[T], key: str) -> None:
+        """Remove a document; removing what is absent succeeds."""
+        ...
+
+
+class EventStore(Protocol):
+    def emit(self, event: Event) -> str:
+        """Append an event and return its entry id."""
+        ...
+
+    def read_events(
+        self, after: Mapping[Stream, str], *, limit: int = 500, block_ms: int | None = None
+    ) -> list[Event]:
+        """Events after the given entry ids (`"0-0"` from the start), per stream oldest first.
+
+        At most `limit` per stream. Streams left out are not read. `block_ms` waits for the first
+        one, at most 25 s; None does not wait.
+        """
+        ...
+
+    def last_event_ids(self) -> dict[Stream, str]: ...
+
+    def trim_events(self, stream: Stream, keep: int) -> None:
+        """Drop all but the newest `keep` events."""
+        ...
+
+    def record(self, samples: Sequence[Sample]) -> None:
+        """Append metric samples; best effort: samples that cannot be stored are logged and dropped."""
+        ...
+
+    def samples(self, name: str, *, start_ms: int, end_ms: int, limit: int = 5000) -> list[Sample]:
+        """Newest `limit` samples with `start_ms <= recorded_at_ms < end_ms`, oldest first."""
+        ...
+
+
+class CandleStore(Protocol):
+    """Hot candles. `desk.store.history` keeps all of them in Parquet."""
+
+    def write_candles(self, pair: Pair, interval: Interval, candles: Candles) -> int:
+        """Upsert by open time (idempotent); returns how many open times were new.
+
+        Sent in calls of at most 100 rows. Rows must be closed, aligned and finite: the caller
+        passed them through `desk.market.integrity`.
+        """
+        ...
+
+    def read_candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
+        """Stored candles with `start_ms <= open_ms < end_ms`, oldest first."""
+        ...
+
+    def last_candles(self, pair: Pair, interval: Interval, count: int) -> Candles:
+        """The newest `count` stored candles, oldest first."""
+        ...
+
+    def candle_bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
+        """(earliest open_ms, latest open_ms, count), or None for an empty series."""
+        ...
+
+    def drop_candles(self, pair: Pair, interval: Interval, before_ms: int) -> int:
+        """Forget hot candles older than `before_ms` (whole chunks); returns how many."""
+        ...
+
+
+class Store(LeaseStore, OrderStore, DocStore, EventStore, CandleStore, Protocol):
+    """The whole store."""
+
+    def ping(self) -> None: ...
+
+    def durability(self) -> dict[str, str]:
+        """`appendonly`, `appendfsync`, `maxmemory-policy`, `role`, `version`, `wait_aof`.
+
+        As the server reports them; `unknown` where it hides its settings.
+        """
+        ...
+
+    def close(self) -> None: ...

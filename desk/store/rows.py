@@ -1,0 +1,17 @@
+"""What both stores ask of the rows they are given."""
+
+from desk.errors import BadInput
+from desk.trading.orders import Order
+
+
+def reservation(order: Order) -> str:
+    """The amount an order reserves while it is not terminal; empty for none."""
+    return str(order.reserved_quote) if order.reserved_quote else ""
+
+
+def check_same_order(before: Order, after: Order) -> None:
+    """Raise `BadInput` when a change would alter what an order is instead of where it stands."""
+    for name in ("client_order_id", "account", "trade_id", "created_ms", "reduce_only"):
+        was, is_now = getattr(before, name), getattr(after, name)
+        if was != is_now:
+            raise BadInput(name, f"was {was!r} and would become {is_now!r}: it never changes")

@@ -1,0 +1,89 @@
+"""Hot candles in the Redis-protocol store: a hash of packed values per chunk of the grid."""
+
+from itertools import batched
+
+from desk.ids import Pair
+from desk.market.candles import Candles, sorted_unique
+from desk.market.interval import Interval, interval_ms
+from desk.store.answers import accepted, envelope
+from desk.store.connection import Argument, Connection
+from desk.store.layout import (
+    CHUNK_CANDLES,
+    INGEST_ROWS,
+    READ_CHUNKS,
+    chunk_ms,
+    pack,
+    series,
+    unpack,
+)
+
+
+class ValkeyCandles:
+    """Upserts in small calls, reads in whole chunks."""
+
+    _connection: Connection
+
+    def write_candles(self, pair: Pair, interval: Interval, candles: Candles) -> int:
+        added = 0
+        for batch in batched(pack(sorted_unique(candles), interval), INGEST_ROWS):
+            arguments: list[Argument] = [part for row in batch for part in row]
+            answer = self._connection.change(
+                "ingest_candles",
+                *envelope(),
+                series(pair, interval),
+                chunk_ms(interval),
+                interval_ms(interval),
+                *arguments,
+            )
+            added += int((accepted(answer) or [b"0"])[0])
+        return added
+
+    def read_candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
+        length = chunk_ms(interval)
+        index = f"cidx:{series(pair, interval)}"
+        chunks = self._connection.run(
+            lambda: self._connection.bulk.zrangebyscore(
+                index, start_ms // length, (end_ms - 1) // length
+            )
+        )
+        return self._chunks(pair, interval, chunks).between(start_ms, end_ms)
+
+    def last_candles(self, pair: Pair, interval: Interval, count: int) -> Candles:
+        if count <= 0:
+            return Candles.empty()
+        index = f"cidx:{series(pair, interval)}"
+        wanted = count // CHUNK_CANDLES + 2
+        while True:
+            newest = wanted
+            chunks = self._connection.run(
+                lambda: self._connection.bulk.zrevrange(index, 0, newest - 1)  # noqa: B023 - runs here
+            )
+            found = self._chunks(pair, interval, chunks[::-1])
+            if len(found) >= count or len(chunks) < wanted:
+                return found.take(slice(-count, None))
+            wanted *= 2
+
+    def candle_bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
+        key = f"cmeta:{series(pair, interval)}"
+        earliest, latest, count = self._connection.run(
+            lambda: self._connection.bulk.hmget(key, "earliest", "latest", "count")
+        )
+        return None if earliest is None else (int(earliest), int(latest), int(count))
+
+    def drop_candles(self, pair: Pair, interval: Interval, before_ms: int) -> int:
+        answer = self._connection.change(
+            "drop_candles",
+            *envelope(),
+            series(pair, interval),
+            chunk_ms(interval),
+            interval_ms(interval),
+            before_ms // chunk_ms(interval) - 1,
+        )
+        return int((accepted(answer) or [b"0"])[0])
+
+    def _chunks(self, pair: Pair, interval: Interval, chunks: list[bytes]) -> Candles:
+        name, found = series(pair, interval), list[Candles]()
+        for batch in batched(chunks, READ_CHUNKS):
+            flat = self._connection.read("candle_chunks", name, *batch, bulk=True)
+            found += [unpack(int(flat[n]), flat[n + 1], interval) for n in range(0, len(flat), 2)]
+        return Candles.concat(found)

@@ -1,0 +1,1 @@
+"""Instruments, intents, risk, orders, fills, ledger, reconciliation. Pure."""

@@ -1,0 +1,253 @@
+"""The check every intent must pass: limits of the run, then guardrails of the account."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from desk.ids import Pair
+from desk.trading import ledger as books
+from desk.trading.breaker import Breaker, is_cooling
+from desk.trading.intents import OrderIntent
+from desk.trading.ledger import ZERO, Ledger
+from desk.trading.limits import (
+    AccountPolicy,
+    RiskLimitSet,
+    default_limits,
+    default_live_policy,
+    default_paper_policy,
+    validate_limits,
+    validate_policy,
+)
+from desk.trading.orders import Order, Side
+
+__all__ = [
+    "AccountPolicy",
+    "Approved",
+    "Refused",
+    "RiskLimitSet",
+    "check",
+    "default_limits",
+    "default_live_policy",
+    "default_paper_policy",
+    "liquidation_buffer_bps",
+    "reach",
+    "reservation",
+    "validate_limits",
+    "validate_policy",
+]
+
+MAINTENANCE_FRACTION = Decimal("0.0055")
+"""Maintenance margin of the lowest tier plus the taker fee of the closing order."""
+MIN_LIQUIDATION_BUFFER_BPS = Decimal(50)
+
+_ROUNDING = Decimal("1e-9")
+"""Lots are computed in floats: a size that is the cap but for its last digits is within it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved[T]:
+    """An intent or order that passed the check; the executor takes nothing else."""
+
+    value: T
+    limits_set_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Which limit spoke, how much was asked and how much was left."""
+
+    limit: str
+    asked: str
+    allowed: str
+    scope: str = "run"
+    """run or account: whose limit it was."""
+
+
+def check(
+    intent: OrderIntent,
+    *,
+    ledger: Ledger,
+    open_orders: Sequence[Order],
+    limits: RiskLimitSet,
+    policy: AccountPolicy,
+    breaker: Breaker,
+    price: Decimal,
+    leverage: Decimal,
+    now_ms: int,
+    max_mark_age_ms: int | None = None,
+) -> Approved[OrderIntent] | Refused:
+    """Approve an intent, or name the first limit it would cross, in the order of the contract.
+
+    `open_orders` are all of the account that are not terminal: what they may still fill counts as
+    held. Exposures are notionals at `price` for the intent's pair and at the last mark for others.
+    Loss and drawdown limits look at the account's books as last marked. With `max_mark_age_ms`
+    entries are refused while the last mark is older. Reduce-only intents always pass.
+    """
+    if intent.reduce_only:
+        return Approved(value=intent, limits_set_id=limits.set_id)
+    notionals = _notionals_with(intent, ledger, open_orders, price)
+    refused = (
+        _stale(ledger, now_ms, max_mark_age_ms)
+        or _against_run(intent.pair, notionals, ledger, limits, leverage)
+        or _against_account(intent.pair, notionals, ledger, policy, leverage)
+        or _cooling(breaker, now_ms)
+    )
+    return refused or Approved(value=intent, limits_set_id=limits.set_id)
+
+
+def reservation(intent: OrderIntent, *, price: Decimal) -> Decimal:
+    """Return the USDT of exposure to reserve for an intent; reduce-only ones need none."""
+    return ZERO if intent.reduce_only else intent.quantity * price
+
+
+def reach(held: Decimal, orders: Iterable[Order], side: Side) -> Decimal:
+    """Return the signed position farthest toward a side that fills of these orders can lead to."""
+    reduced, plain = held, ZERO
+    for order in orders:
+        if order.reduce_only:
+            reduced = _reduced(reduced, order)
+        elif order.side is side:
+            plain += order.remaining_quantity
+    if side is Side.BUY:
+        return max(held, reduced) + plain
+    return min(held, reduced) - plain
+
+
+def liquidation_buffer_bps(
+    leverage: Decimal, *, maintenance_fraction: Decimal = MAINTENANCE_FRACTION
+) -> Decimal:
+    """Return how far the price may move against a new long before it is liquidated, in bps.
+
+    Isolated margin: the level is `price * (1 - 1/leverage) / (1 - maintenance)`. A short has more.
+    """
+    level = (1 - 1 / leverage) / (1 - maintenance_fraction)
+    return (1 - level) * 10_000
+
+
+def _reduced(held: Decimal, order: Order) -> Decimal:
+    if held > 0 and order.side is Side.SELL:
+        return max(held - order.remaining_quantity, ZERO)
+    if held < 0 and order.side is Side.BUY:
+        return min(held + order.remaining_quantity, ZERO)
+    return held  # reduce-only: it can neither open nor enlarge a position
+
+
+def _notionals_with(
+    intent: OrderIntent, ledger: Ledger, open_orders: Sequence[Order], price: Decimal
+) -> dict[Pair, Decimal]:
+    """Absolute notional of every pair: of the intent's once it is filled, of others at worst.
+
+    What the intent's pair holds on the other side does not count: a flip must not be refused for
+    the position that its own exit closes.
+    """
+    pairs = {intent.pair, *ledger.positions, *(order.pair for order in open_orders)}
+    notionals: dict[Pair, Decimal] = {}
+    for pair in sorted(pairs):
+        orders = [order for order in open_orders if order.pair == pair]
+        held = books.held_quantity(ledger, pair)
+        if pair == intent.pair:
+            after = reach(held, orders, intent.side) + intent.signed_quantity
+            notional = abs(after) * price
+        else:
+            worst = max(abs(reach(held, orders, side)) for side in Side)
+            notional = worst * _price(ledger, pair, orders)
+        if notional:
+            notionals[pair] = notional
+    return notionals
+
+
+def _price(ledger: Ledger, pair: Pair, orders: list[Order]) -> Decimal:
+    known = books.price_of(ledger, pair)
+    return known or max((order.reference_price for order in orders), default=ZERO)
+
+
+def _stale(ledger: Ledger, now_ms: int, max_mark_age_ms: int | None) -> Refused | None:
+    if max_mark_age_ms is None or now_ms - ledger.marked_ms <= max_mark_age_ms:
+        return None
+    age = f"{now_ms - ledger.marked_ms} ms"
+    return Refused(
+        limit="equity_stale", asked=age, allowed=f"{max_mark_age_ms} ms", scope="account"
+    )
+
+
+def _against_run(
+    pair: Pair,
+    notionals: dict[Pair, Decimal],
+    ledger: Ledger,
+    limits: RiskLimitSet,
+    leverage: Decimal,
+) -> Refused | None:
+    return (
+        _above("max_position_size", notionals.get(pair, ZERO), limits.max_position_size, "run")
+        or _above("leverage_cap", leverage, limits.leverage_cap, "run")
+        or _reached("max_daily_loss", books.daily_loss(ledger), limits.max_daily_loss, "run")
+        or _reached("max_drawdown", books.drawdown_fraction(ledger), limits.max_drawdown, "run")
+        or _too_many(notionals, limits.max_open_positions, "run")
+    )
+
+
+def _against_account(
+    pair: Pair,
+    notionals: dict[Pair, Decimal],
+    ledger: Ledger,
+    policy: AccountPolicy,
+    leverage: Decimal,
+) -> Refused | None:
+    equity = max(books.equity(ledger), ZERO)
+    total = sum(notionals.values(), ZERO)
+    loss, drawdown = books.daily_loss_fraction(ledger), books.drawdown_fraction(ledger)
+    of_pair, scope = notionals.get(pair, ZERO), "account"
+    return (
+        _above("max_total_exposure", total, policy.max_total_exposure * equity, scope)
+        or _above(
+            "max_instrument_exposure", of_pair, policy.max_instrument_exposure * equity, scope
+        )
+        or _too_many(notionals, policy.max_open_positions, scope)
+        or _reached("max_daily_loss", loss, policy.max_daily_loss, scope)
+        or _reached("max_drawdown", drawdown, policy.max_drawdown, scope)
+        or _above("max_leverage", leverage, policy.max_leverage, scope)
+        or _too_near_liquidation(leverage)
+    )
+
+
+def _above(limit: str, asked: Decimal, allowed: Decimal, scope: str) -> Refused | None:
+    if asked <= allowed * (1 + _ROUNDING):
+        return None
+    return Refused(limit=limit, asked=f"{asked:f}", allowed=f"{allowed:f}", scope=scope)
+
+
+def _reached(limit: str, lost: Decimal, allowed: Decimal, scope: str) -> Refused | None:
+    if lost < allowed:
+        return None
+    return Refused(limit=limit, asked=f"{lost:f}", allowed=f"{allowed:f}", scope=scope)
+
+
+def _too_many(notionals: dict[Pair, Decimal], allowed: int, scope: str) -> Refused | None:
+    if len(notionals) <= allowed:
+        return None
+    return Refused(
+        limit="max_open_positions", asked=str(len(notionals)), allowed=str(allowed), scope=scope
+    )
+
+
+def _too_near_liquidation(leverage: Decimal) -> Refused | None:
+    buffer_bps = liquidation_buffer_bps(leverage)
+    if buffer_bps >= MIN_LIQUIDATION_BUFFER_BPS:
+        return None
+    return Refused(
+        limit="liquidation_buffer",
+        asked=f"{buffer_bps:.1f} bps",
+        allowed=f"{MIN_LIQUIDATION_BUFFER_BPS} bps",
+        scope="account",
+    )
+
+
+def _cooling(breaker: Breaker, now_ms: int) -> Refused | None:
+    if not is_cooling(breaker, now_ms):
+        return None
+    return Refused(
+        limit="circuit_breaker",
+        asked=breaker.trigger_reason,
+        allowed=f"after {breaker.cooldown_until_ms}",
+        scope="account",
+    )

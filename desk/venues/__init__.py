@@ -1,0 +1,1 @@
+"""The Venue port and its adapters: BingX through ccxt, and the paper venue."""

@@ -1,0 +1,268 @@
+"""One pair's paper book: what is held, which orders rest, what each of them came to. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from desk.clock import HOUR_MS
+from desk.errors import VenueRejected
+from desk.ids import Pair
+from desk.market.interval import interval_ms
+from desk.trading.fills import (
+    ZERO,
+    Book,
+    Due,
+    FillSpec,
+    FundingPayment,
+    LotFill,
+    LotOrder,
+    TickCandle,
+    advance,
+    funding_amount,
+)
+from desk.trading.instruments import Instrument
+from desk.trading.orders import Fill, Order, Side, VenueOrder, VenueOrderStatus
+
+FUNDING_STEP_MS = 8 * HOUR_MS
+"""BingX settles funding at 00, 08 and 16 UTC."""
+
+KEPT_PAYMENTS = 200
+"""Newest funding payments that stay in the document."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperOrder:
+    """An accepted order, resting or finished."""
+
+    client_order_id: str
+    venue_order_id: str
+    pair: Pair
+    side: Side
+    quantity: Decimal
+    reduce_only: bool
+    accepted_ms: int
+    not_before_ms: int
+    """It executes on the first candle that opens at or after this."""
+    is_late: bool
+    """Accepted too late for the open after the decided candle."""
+    status: VenueOrderStatus = VenueOrderStatus.OPEN
+    fills: tuple[Fill, ...] = ()
+    reason: str = ""
+    updated_ms: int = 0
+
+    @property
+    def is_resting(self) -> bool:
+        return self.status is VenueOrderStatus.OPEN
+
+    @property
+    def filled_quantity(self) -> Decimal:
+        return sum((fill.quantity for fill in self.fills), ZERO)
+
+    def as_venue_order(self) -> VenueOrder:
+        """The order as a venue reports it."""
+        filled = self.filled_quantity
+        paid = sum((fill.quantity * fill.price for fill in self.fills), ZERO)
+        return VenueOrder(
+            client_order_id=self.client_order_id,
+            venue_order_id=self.venue_order_id,
+            pair=self.pair,
+            side=self.side,
+            status=self.status,
+            quantity=self.quantity,
+            filled_quantity=filled,
+            average_price=paid / filled if filled else ZERO,
+            fees=sum((fill.fee for fill in self.fills), ZERO),
+            reduce_only=self.reduce_only,
+            updated_ms=self.updated_ms,
+            raw_status=self.reason or self.status.value,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperBook:
+    """Everything the paper venue knows of one pair; one document in the store."""
+
+    pair: Pair
+    book: Book = field(default_factory=Book)
+    """Its cash starts at 0: the account's balance is its starting cash and the sum over pairs."""
+    orders: tuple[PaperOrder, ...] = ()
+    """Resting ones and the newest finished ones, in the order of acceptance."""
+    payments: tuple[FundingPayment, ...] = ()
+    """Newest funding payments, oldest first. A rate of None: due, but the rate is not known yet."""
+    leverage: int = 1
+
+    def order(self, client_order_id: str) -> PaperOrder | None:
+        return next((o for o in self.orders if o.client_order_id == client_order_id), None)
+
+    def resting(self) -> list[PaperOrder]:
+        return [order for order in self.orders if order.is_resting]
+
+    @property
+    def unknown_dues(self) -> list[int]:
+        """Settlements whose rate has not come yet."""
+        return [payment.due_ms for payment in self.payments if payment.rate is None]
+
+
+def accept(
+    paper: PaperBook,
+    order: Order,
+    *,
+    now_ms: int,
+    decided_close_ms: int,
+    spec: FillSpec,
+    instrument: Instrument,
+) -> PaperBook:
+    """Let a market order rest until the candle it belongs to has closed.
+
+    That candle opens at or after `decided_close_ms`. An order that comes too late for it waits for
+    the first open it could have met: a price long gone would flatter. Raises `VenueRejected`.
+    """
+    _check(paper, order, instrument)
+    is_late = now_ms > decided_close_ms + spec.late_after_ms
+    not_before_ms = max(decided_close_ms, now_ms - spec.late_after_ms)
+    accepted = PaperOrder(
+        client_order_id=order.client_order_id,
+        venue_order_id=f"paper-{order.client_order_id}",
+        pair=order.pair,
+        side=order.side,
+        quantity=order.quantity,
+        reduce_only=order.reduce_only,
+        accepted_ms=now_ms,
+        not_before_ms=not_before_ms,
+        is_late=is_late or paper.book.settled_open_ms >= decided_close_ms,
+        updated_ms=now_ms,
+    )
+    return replace(paper, orders=(*paper.orders, accepted))
+
+
+def cancel(paper: PaperBook, client_order_id: str, now_ms: int) -> PaperBook:
+    """End a resting order; a finished or unknown one stays as it is."""
+    return replace(
+        paper,
+        orders=tuple(
+            replace(order, status=VenueOrderStatus.CANCELLED, reason="cancelled", updated_ms=now_ms)
+            if order.client_order_id == client_order_id and order.is_resting
+            else order
+            for order in paper.orders
+        ),
+    )
+
+
+def boundaries(paper: PaperBook, candle: TickCandle, spec: FillSpec) -> range:
+    """Funding instants after the previous candle's path and before this one's close."""
+    step = interval_ms(spec.interval)
+    settled = paper.book.settled_open_ms
+    start_ms = settled + step if settled >= 0 else candle.open_ms
+    first = -(-start_ms // FUNDING_STEP_MS) * FUNDING_STEP_MS
+    return range(first, candle.open_ms + step, FUNDING_STEP_MS)
+
+
+def settle_candle(
+    paper: PaperBook,
+    candle: TickCandle,
+    rates: Mapping[int, Decimal],
+    spec: FillSpec,
+    instrument: Instrument,
+) -> PaperBook:
+    """Advance the book through one candle; one that it already holds changes nothing.
+
+    `rates` by settlement instant; a missing one is booked later by `pay_known`.
+    """
+    if candle.open_ms <= paper.book.settled_open_ms:
+        return paper
+    dues = [
+        Due(due_ms=at_ms, mark_ticks=candle.open, rate=rates.get(at_ms))
+        for at_ms in boundaries(paper, candle, spec)
+    ]
+    ready = [order for order in paper.resting() if order.not_before_ms <= candle.open_ms]
+    book, fills, funding = advance(
+        paper.book,
+        [_lot_order(order, instrument) for order in ready],
+        candle,
+        dues,
+        spec=spec,
+        instrument=instrument,
+    )
+    ended = {order.client_order_id: _ended(order, fills, candle, instrument) for order in ready}
+    return replace(
+        paper,
+        book=book,
+        orders=tuple(ended.get(order.client_order_id, order) for order in paper.orders),
+        payments=(*paper.payments, *funding)[-KEPT_PAYMENTS:],
+    )
+
+
+def pay_known(paper: PaperBook, rates: Mapping[int, Decimal], instrument: Instrument) -> PaperBook:
+    """Book the settlements whose rate has come since, on the position recorded at their instant."""
+    payments = tuple(_paid(payment, rates, instrument) for payment in paper.payments)
+    before, after = _total(paper.payments), _total(payments)
+    book = replace(paper.book, cash=paper.book.cash + after - before)
+    return replace(paper, book=book, payments=payments)
+
+
+def _check(paper: PaperBook, order: Order, instrument: Instrument) -> None:
+    quantity = order.quantity
+    if order.limit_price is not None:
+        raise _refused("limit", "the paper venue takes market orders only")
+    if quantity <= 0 or quantity % instrument.lot:
+        raise _refused("size", f"quantity was {quantity}, expected lots of {instrument.lot}")
+    held = paper.book.lots
+    if order.reduce_only and held * order.side.sign >= 0:
+        raise _refused("nothing_to_reduce", f"the position was {instrument.quantity_of(held)}")
+    notional = quantity * order.reference_price
+    if not order.reduce_only and (
+        quantity < instrument.min_quantity or notional < instrument.min_notional
+    ):
+        least = f"{instrument.min_quantity} and {instrument.min_notional} USDT"
+        raise _refused("size", f"was {quantity} ({notional} USDT), expected at least {least}")
+
+
+def _refused(reason: str, message: str) -> VenueRejected:
+    return VenueRejected("submit", "paper", reason, message)
+
+
+def _lot_order(order: PaperOrder, instrument: Instrument) -> LotOrder:
+    lots = instrument.to_lots(order.quantity) * order.side.sign
+    return LotOrder(order_id=order.client_order_id, lots=lots, reduce_only=order.reduce_only)
+
+
+def _ended(
+    order: PaperOrder, fills: Sequence[LotFill], candle: TickCandle, instrument: Instrument
+) -> PaperOrder:
+    """What became of an order on its candle: a trimmed or dropped reduce-only one is cancelled."""
+    own = tuple(
+        _fill(order, fill, instrument) for fill in fills if fill.order_id == order.client_order_id
+    )
+    done = replace(order, fills=own, updated_ms=own[-1].filled_ms if own else candle.open_ms)
+    if done.filled_quantity == order.quantity:
+        return replace(done, status=VenueOrderStatus.FILLED)
+    return replace(done, status=VenueOrderStatus.CANCELLED, reason="nothing_to_reduce")
+
+
+def _fill(order: PaperOrder, fill: LotFill, instrument: Instrument) -> Fill:
+    return Fill(
+        fill_id=f"{order.venue_order_id}-1",
+        client_order_id=order.client_order_id,
+        venue_order_id=order.venue_order_id,
+        pair=order.pair,
+        side=order.side,
+        quantity=instrument.quantity_of(abs(fill.lots)),
+        price=instrument.price_of(fill.price_ticks),
+        fee=fill.fee,
+        is_maker=fill.is_maker,
+        filled_ms=fill.filled_ms,
+    )
+
+
+def _paid(
+    payment: FundingPayment, rates: Mapping[int, Decimal], instrument: Instrument
+) -> FundingPayment:
+    rate = rates.get(payment.due_ms)
+    if payment.rate is not None or rate is None:
+        return payment
+    amount = funding_amount(payment.lots, payment.mark_ticks, rate, instrument)
+    return replace(payment, rate=rate, amount=amount)
+
+
+def _total(payments: Iterable[FundingPayment]) -> Decimal:
+    return sum((payment.amount for payment in payments), ZERO)

@@ -1,0 +1,114 @@
+"""What the desk asks of an exchange. A consumer may declare a narrower protocol of its own."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from desk.clock import ClockAnchor
+from desk.ids import Pair
+from desk.market.candles import Candles
+from desk.market.interval import Interval
+from desk.trading.instruments import Instrument
+from desk.trading.orders import Fill, Order, VenueBalance, VenueOrder, VenuePosition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingRate:
+    """One settlement: `due_ms` rounded to the minute, `rate` as a fraction (long pays a positive one)."""
+
+    pair: Pair
+    due_ms: int
+    rate: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkPrice:
+    """Mark and index price with the current funding rate and its next settlement."""
+
+    pair: Pair
+    mark: Decimal
+    index: Decimal
+    funding_rate: Decimal
+    next_funding_ms: int
+    at_ms: int
+
+
+class MarketData(Protocol):
+    """Public reads. Every method raises `VenueUnavailable` (or `ProtocolError`) when it cannot answer."""
+
+    async def server_clock(self) -> ClockAnchor:
+        """Read the venue's clock; market time runs at `speed` (1.0 on a real exchange)."""
+        ...
+
+    async def instruments(self) -> dict[Pair, Instrument]:
+        """Every listed USDT perpetual."""
+        ...
+
+    async def candles(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
+        """Candles with `start_ms <= open_ms < end_ms`, oldest first, unique; may include the forming one.
+
+        The range may span at most 1440 candles (one request of the venue).
+        """
+        ...
+
+    async def mark_price(self, pair: Pair) -> MarkPrice: ...
+
+    async def funding_rates(self, pair: Pair, start_ms: int, end_ms: int) -> list[FundingRate]:
+        """Settled rates with `start_ms <= due_ms < end_ms`, oldest first."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TradingVenue(Protocol):
+    """Orders and account. Writes raise `OutcomeUnknown` unless the answer is definite."""
+
+    async def submit(self, order: Order) -> str:
+        """Send once under the order's client order id and return the venue's order id.
+
+        Raises `VenueRejected` for allow-listed refusals, `OutcomeUnknown` for everything else.
+        """
+        ...
+
+    async def look_up(self, pair: Pair, client_order_id: str) -> VenueOrder | None:
+        """Return the venue's state of one order; None is one not-found vote, never proof."""
+        ...
+
+    async def cancel(self, pair: Pair, client_order_id: str) -> None:
+        """Ask for cancellation; the outcome is learnt by `look_up`. Raises `OutcomeUnknown`."""
+        ...
+
+    async def open_orders(self, pair: Pair | None = None) -> list[VenueOrder]: ...
+
+    async def orders_between(self, pair: Pair, start_ms: int, end_ms: int) -> list[VenueOrder]:
+        """All orders, open ones too, updated in the range of market time (at most 7 days)."""
+        ...
+
+    async def fills(self, pair: Pair, order: VenueOrder) -> list[Fill]:
+        """Executions of one order, oldest first; cumulative quantity equals the order's."""
+        ...
+
+    async def positions(self) -> list[VenuePosition]: ...
+
+    async def balance(self) -> VenueBalance: ...
+
+    async def prepare(self, pair: Pair, leverage: int) -> None:
+        """Assert one-way mode, set isolated margin and leverage. Raises `VenueRejected` with the reason."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class CandleSettled(Protocol):
+    """A venue that fills from closed candles (the paper venue)."""
+
+    async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
+        """Advance the book through every stored candle up to this one.
+
+        Returns the client order ids that changed. Idempotent by open time.
+        """
+        ...
+
+    def quote(self, pair: Pair) -> Decimal | None:
+        """Last close the book has seen."""
+        ...

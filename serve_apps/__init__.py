@@ -1,0 +1,1 @@
+"""The policy deployment and the operator API with its pages, on Ray Serve."""

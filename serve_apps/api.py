@@ -1,0 +1,144 @@
+"""The operator API as one FastAPI application: collaborators in, routes and guards around them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.gzip import GZipMiddleware
+
+from desk.clock import Clock
+from desk.store.port import Store
+from desk.wallclock import wall_ms as read_wall_ms
+from serve_apps import problems
+from serve_apps.auth import CsrfGuard, Guard, HostGuard
+from serve_apps.candle_pages import CandleReader
+from serve_apps.context import ApiFacts, Context
+from serve_apps.desk_port import Desk, Learning
+from serve_apps.events import EventHub
+from serve_apps.frame import Frame, security_headers
+from serve_apps.idempotency import Idempotency
+from serve_apps.intake import Intake
+from serve_apps.routes import (
+    agents,
+    evaluations,
+    live,
+    login,
+    market,
+    ops,
+    risk,
+    sources,
+    trades,
+    trading,
+    versions,
+)
+from serve_apps.schemas import Problem
+from serve_apps.sessions import Logins, session_of
+from serve_apps.sse import StreamTimes
+from serve_apps.ui.assets import Assets
+from serve_apps.ui.pages import mount_ui
+
+ROUTERS = (
+    agents.router,
+    versions.router,
+    evaluations.router,
+    trades.router,
+    trading.router,
+    risk.router,
+    ops.router,
+    sources.router,
+    market.router,
+    live.router,
+    login.router,
+)
+_PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOptions:
+    """What differs between the product and a test."""
+
+    extra_hosts: frozenset[str] = frozenset()
+    stream_times: StreamTimes = field(default_factory=StreamTimes)
+    max_streams: int = 32
+    login_delay_s: float = login.FAILURE_DELAY_S
+    wall_ms: Callable[[], int] = read_wall_ms
+
+
+def build_api(
+    desk: Desk,
+    store: Store,
+    clock: Clock,
+    *,
+    learning: Learning,
+    candles: CandleReader,
+    facts: ApiFacts,
+    assets: Assets,
+    api_token: str | None = None,
+    options: ApiOptions | None = None,
+) -> FastAPI:
+    """Build the application. Without `api_token` only loopback clients are served."""
+    options = options or ApiOptions()
+    app = FastAPI(
+        title="Raydesk operator API",
+        version=facts.server_version,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={
+            "4XX": {"model": Problem, "description": "What was wrong with the request."},
+            "5XX": {"model": Problem, "description": "What the desk could not do."},
+        },
+    )
+    app.state.context = Context(
+        desk=desk,
+        learning=learning,
+        store=store,
+        candles=candles,
+        clock=clock,
+        hub=EventHub(store, max_streams=options.max_streams),
+        facts=facts,
+        wall_ms=options.wall_ms,
+        stream_times=options.stream_times,
+        ui_problem=assets.problem,
+    )
+    app.state.logins = Logins(api_token) if api_token else None
+    app.state.failed_logins = login.FailedLogins(delay_s=options.login_delay_s)
+    for router in ROUTERS:
+        app.include_router(router)
+    mount_ui(app, assets, _csrf_of)
+    problems.install(app)
+    _surround(app, store, assets, options)
+    app.openapi = lambda: _described(app)
+    return app
+
+
+def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -> None:
+    """Put the layers around the routes; the last one added is the outermost."""
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
+    app.add_middleware(Idempotency, store=store, wall_ms=options.wall_ms)
+    app.add_middleware(CsrfGuard)
+    app.add_middleware(Intake)
+    app.add_middleware(Guard, logins=app.state.logins, wall_ms=options.wall_ms)
+    app.add_middleware(HostGuard, extra=options.extra_hosts)
+    app.add_middleware(Frame, headers=security_headers(assets.content_security_policy))
+
+
+def _csrf_of(request: Request) -> str:
+    session = session_of(request.scope)
+    return (session.csrf or "") if session else ""
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description, with problems under their own media type."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                for status in ("4XX", "5XX"):
+                    content = operation["responses"].get(status, {}).get("content", {})
+                    if "application/json" in content:
+                        content[_PROBLEM] = content.pop("application/json")
+        app.openapi_schema = schema
+    return app.openapi_schema

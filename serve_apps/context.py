@@ -1,0 +1,89 @@
+"""What every route works with: the desk's commands, the store, the clock, and a few plain facts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from actors.parts.foundation import read_anchor
+from desk.clock import Clock, ClockAnchor
+from desk.errors import VersionConflict
+from desk.ids import Pair
+from desk.market.interval import Interval
+from desk.store.port import Store
+from serve_apps.candle_pages import CandleReader
+from serve_apps.desk_port import Desk, Learning
+from serve_apps.events import EventHub
+from serve_apps.problems import trace_id_of
+from serve_apps.sessions import session_of
+from serve_apps.sse import StreamTimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiFacts:
+    """Plain settings that the routes need."""
+
+    venue: str
+    """`simulator 30x`, `vst`, `live` or the URL."""
+    api_token_set: bool
+    pairs: tuple[Pair, ...]
+    intervals: tuple[Interval, ...]
+    accounts: tuple[str, ...] = ("paper", "live")
+    leverage: Decimal = Decimal(1)
+    """At which positions are opened."""
+    server_version: str = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Collaborators of one API process."""
+
+    desk: Desk
+    learning: Learning
+    store: Store
+    candles: CandleReader
+    clock: Clock
+    hub: EventHub
+    facts: ApiFacts
+    wall_ms: Callable[[], int]
+    stream_times: StreamTimes = field(default_factory=StreamTimes)
+    ui_problem: str = ""
+    """Why the pages cannot be served; empty when they can."""
+
+    def anchor(self) -> ClockAnchor | None:
+        """The newest reading of the venue's clock, or None before the first."""
+        return read_anchor(self.store)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, under which trace id, and which row version they saw (`If-Match`)."""
+
+    actor: str
+    trace_id: str
+    expected_version: int | None
+
+    def expect(self, key: str, found: int) -> None:
+        """Raise `VersionConflict` if the row moved on since the caller saw it."""
+        if self.expected_version is not None and self.expected_version != found:
+            raise VersionConflict(key, self.expected_version, found)
+
+
+def _context(request: Request) -> Context:
+    return cast("Context", request.app.state.context)
+
+
+def _caller(request: Request) -> Caller:
+    session = session_of(request.scope)
+    tag = request.headers.get("if-match", "").removeprefix("W/").strip('" ')
+    return Caller(
+        actor=session.actor if session else "operator",
+        trace_id=trace_id_of(request.scope),
+        expected_version=int(tag) if tag.isdecimal() else None,
+    )
+
+
+Ctx = Annotated[Context, Depends(_context)]
+By = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,83 @@
+"""What the operator API asks of the running desk; `actors.control.Control` is the real one.
+
+Reads go straight to the store: a page load never asks a trading actor.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from desk.runs import Job, Run
+
+
+class Desk(Protocol):
+    """Commands. Each raises `BadInput`, `NotFound`, `VersionConflict` or `StoreUnavailable`, and
+    writes an audit event with `actor` (who asked)."""
+
+    async def start_run(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Run: ...
+
+    async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
+        """Pause the agent's current run; pausing a paused run changes nothing."""
+        ...
+
+    async def resume_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run: ...
+
+    async def stop_run(
+        self, agent_id: str, reason: str, *, flatten: bool, actor: str, trace_id: str
+    ) -> Run:
+        """Stop the run; `flatten` closes its position reduce-only."""
+        ...
+
+    async def reconcile(
+        self, account: str | None, *, actor: str, trace_id: str
+    ) -> ReconcileReport: ...
+
+    async def backfill(self, ask: BackfillAsk, *, actor: str, trace_id: str) -> Job: ...
+
+    async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
+        """Set or lift the kill switch of all accounts; returns how many runs it stops."""
+        ...
+
+    async def close_trade(
+        self, trade_id: str, quantity: Decimal | None, reason: str, *, actor: str, trace_id: str
+    ) -> str:
+        """Send a reduce-only market order for a trade's position; returns its client order id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingAsk:
+    """Train a new version on `[start_ms, end_ms)`. None means the trainer's own default."""
+
+    agent_id: str
+    pair: str
+    interval: str
+    start_ms: int
+    end_ms: int
+    timesteps: int | None
+    seed: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationAsk:
+    """Evaluate a stored version on `[start_ms, end_ms)`. None means the agent's own threshold."""
+
+    agent_id: str
+    version_id: str
+    pair: str
+    interval: str
+    start_ms: int
+    end_ms: int
+    decision_threshold: float | None
+
+
+class Learning(Protocol):
+    """Jobs beside trading. Each raises `BadInput`, `NotFound` or `StoreUnavailable`."""
+
+    async def start_training(self, ask: TrainingAsk, *, actor: str, trace_id: str) -> Job: ...
+
+    async def start_evaluation(self, ask: EvaluationAsk, *, actor: str, trace_id: str) -> Job: ...

@@ -1,0 +1,198 @@
+"""One effect per `Idempotency-Key`: the first answer is kept for 24 hours and given again.
+
+The header is optional: a request without it is carried out once per request. A request that fails
+validation, or whose outcome is unknown (5xx), keeps nothing, so that it may be repeated under its
+key; it then carries the same trace id, and the ids derived from that are the same as well.
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from desk import ids
+from desk.errors import DeskError, VersionConflict
+from desk.store.port import Doc, DocStore, Kind
+from serve_apps.auth import form_of
+from serve_apps.intake import body_of, is_write
+from serve_apps.problems import RETRY_AFTER, of_desk_error, problem
+
+log = structlog.get_logger(__name__)
+
+KEPT_MS = 24 * 3_600_000
+ABANDONED_MS = 120_000
+"""A request still in flight after this (wall) belonged to a process that died: it may be repeated."""
+MAX_KEY_CHARS = 255
+ANSWERS: Kind[dict[str, Any]] = Kind(name="idem", type=dict[str, Any])
+_NOT_COVERED = ("/login", "/logout", "/webhooks/")
+_KEPT_HEADERS = frozenset({"content-type", "location", "etag"})
+
+
+@dataclass(slots=True)
+class _Captured:
+    """An answer as it passes to the client."""
+
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    parts: list[bytes] = field(default_factory=list[bytes])
+    whole: bool = False
+
+    def take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            raw: list[tuple[bytes, bytes]] = list(message.get("headers", []))
+            pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+            self.headers = [pair for pair in pairs if pair[0].lower() in _KEPT_HEADERS]
+        elif message["type"] == "http.response.body":
+            self.parts.append(message.get("body", b""))
+            self.whole = not message.get("more_body", False)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this outcome is worth keeping: known, and not a refused validation."""
+        return self.whole and 200 <= self.status < 500 and self.status != 422
+
+
+class Idempotency:
+    """ASGI layer inside the guards; the answers live in the store, so every replica knows them."""
+
+    def __init__(self, app: ASGIApp, *, store: DocStore, wall_ms: Callable[[], int]) -> None:
+        self._app = app
+        self._store = store
+        self._wall_ms = wall_ms
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_write(scope) or scope["path"].startswith(_NOT_COVERED):
+            await self._app(scope, receive, send)
+            return
+        # A client that goes away must not stop a command half way: it runs in a task of its own.
+        task = asyncio.create_task(self._once(scope, receive, send))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("write_ended_with_an_exception", error=repr(error))
+
+    async def _once(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = Headers(scope=scope).get("idempotency-key") or form_of(scope).get("idempotency_key")
+        if not key:
+            await self._app(scope, receive, send)
+            return
+        if len(key) > MAX_KEY_CHARS:
+            answer = _refusal(422, "idempotency-key", f"was {len(key)} characters long", scope)
+            await answer(scope, receive, send)
+            return
+        try:
+            begun = await asyncio.to_thread(self._begin, scope, key)
+        except DeskError as unavailable:
+            await of_desk_error(unavailable, scope)(scope, receive, send)
+            return
+        if isinstance(begun, Response):
+            await begun(scope, receive, send)
+            return
+        await self._perform(begun, scope, receive, send)
+
+    async def _perform(
+        self, begun: Doc[dict[str, Any]], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        captured = _Captured()
+
+        async def send_captured(message: Message) -> None:
+            captured.take(message)
+            if captured.whole:  # kept before the client sees it: a repeat never finds nothing
+                await asyncio.to_thread(self._finish, begun, captured)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_captured)
+        finally:
+            if not captured.whole:
+                await asyncio.to_thread(self._finish, begun, captured)
+
+    def _begin(self, scope: Scope, key: str) -> Doc[dict[str, Any]] | Response:
+        """Claim the key, or return the answer that says why not (also the first answer again)."""
+        now_ms = self._wall_ms()
+        name = ids.request_id("idempotency", scope["method"], scope["path"], key)
+        row = {"fingerprint": _fingerprint(scope), "state": "in_flight"}
+        self._forget_old(now_ms)
+        for _ in range(3):
+            found = self._store.get(ANSWERS, name)
+            if found is not None and now_ms - found.at_ms < KEPT_MS:
+                answer = _answer_from(found, row["fingerprint"], now_ms, scope)
+                if answer is not None:
+                    return answer
+            try:
+                return self._store.put(
+                    ANSWERS,
+                    name,
+                    row,
+                    at_ms=now_ms,
+                    expected_version=found.version if found else 0,
+                )
+            except VersionConflict:
+                continue
+        return _refusal(409, "idempotency-key", "the same request is still running", scope)
+
+    def _finish(self, begun: Doc[dict[str, Any]], captured: _Captured) -> None:
+        """Keep the answer; failing to is logged, never shown: the command has had its effect."""
+        try:
+            if not captured.is_final:
+                self._store.delete(ANSWERS, begun.key)
+                return
+            row = begun.value | {
+                "state": "done",
+                "status": captured.status,
+                "headers": [list(pair) for pair in captured.headers],
+                "body": base64.b64encode(b"".join(captured.parts)).decode(),
+            }
+            self._store.put(ANSWERS, begun.key, row, at_ms=begun.at_ms)
+        except DeskError as failed:
+            log.warning("idempotent_answer_not_kept", key=begun.key, reason=str(failed))
+
+    def _forget_old(self, now_ms: int) -> None:
+        for old in self._store.list(ANSWERS, before_ms=now_ms - KEPT_MS, limit=20):
+            self._store.delete(ANSWERS, old.key)
+
+
+def _answer_from(
+    found: Doc[dict[str, Any]], fingerprint: str, now_ms: int, scope: Scope
+) -> Response | None:
+    """The answer a known key leads to; None if its request died and may be carried out again."""
+    if found.value["fingerprint"] != fingerprint:
+        return _refusal(422, "idempotency-key", "was used with another body: make a new key", scope)
+    if found.value["state"] == "in_flight":
+        if now_ms - found.at_ms >= ABANDONED_MS:
+            return None
+        return _refusal(409, "idempotency-key", "the same request is still running", scope)
+    answer = Response(base64.b64decode(found.value["body"]), status_code=found.value["status"])
+    for name, value in found.value["headers"]:
+        answer.headers[name] = value
+    answer.headers["idempotent-replay"] = "true"
+    return answer
+
+
+def _fingerprint(scope: Scope) -> str:
+    digest = hashlib.sha256(scope.get("query_string", b""))
+    digest.update(b"\0" + body_of(scope))
+    return digest.hexdigest()
+
+
+def _refusal(status: int, header: str, detail: str, scope: Scope) -> Response:
+    titles = {
+        409: ("in-flight", "The same request is still running"),
+        422: ("idempotency-key", "The Idempotency-Key cannot be used for this"),
+    }
+    slug, title = titles[status]
+    headers = RETRY_AFTER if status == 409 else None
+    return problem(status, slug, title, detail, scope=scope, field=header, headers=headers)

@@ -1,0 +1,64 @@
+"""Trainings and evaluations as Ray jobs, started for the operator API."""
+
+import asyncio
+from collections.abc import Callable
+
+from actors.audit import Audit
+from actors.wiring import Wiring
+from desk.clock import Clock
+from desk.runs import Job
+from desk.store.port import Store
+from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+
+
+class RayLearning:
+    """The real `serve_apps.desk_port.Learning`; Ray must be initialised in this process."""
+
+    def __init__(self, wiring: Wiring, store: Store, clock: Clock) -> None:
+        self._wiring, self._store, self._clock = wiring, store, clock
+        self._audit = Audit(store, clock)
+
+    async def start_training(self, ask: TrainingAsk, *, actor: str, trace_id: str) -> Job:
+        """Queue a training; the job's row and events carry its progress."""
+        return await self._start("learning.train", lambda: self._train(ask), actor, trace_id)
+
+    async def start_evaluation(self, ask: EvaluationAsk, *, actor: str, trace_id: str) -> Job:
+        """Queue an evaluation."""
+        return await self._start("learning.evaluate", lambda: self._evaluate(ask), actor, trace_id)
+
+    async def _start(self, action: str, start: Callable[[], Job], actor: str, trace_id: str) -> Job:
+        job = await asyncio.to_thread(start)
+        await self._audit.note(
+            action, f"job/{job.job_id}", actor=actor, trace_id=trace_id, after=job.arguments
+        )
+        return job
+
+    # The engines' types cost 50 MB: a replica loads them with its first job.
+
+    def _train(self, ask: TrainingAsk) -> Job:
+        from actors import learning_jobs, training  # noqa: PLC0415
+        from desk.engines.rllib import TrainingSpec  # noqa: PLC0415
+
+        period = learning_jobs.period_of(
+            self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
+        )
+        spec = TrainingSpec(seed=ask.seed)
+        if ask.timesteps is not None:
+            spec = TrainingSpec(seed=ask.seed, steps=ask.timesteps)
+        order = training.TrainAsk(
+            period=period, agent_id=ask.agent_id, name=ask.name, training=spec
+        )
+        return learning_jobs.start_training(self._wiring, self._store, order, clock=self._clock)
+
+    def _evaluate(self, ask: EvaluationAsk) -> Job:
+        from actors import evaluation, learning_jobs  # noqa: PLC0415
+
+        period = learning_jobs.period_of(
+            self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
+        )
+        order = evaluation.EvaluateAsk(
+            period=period,
+            version_id=ask.version_id,
+            decision_threshold=ask.decision_threshold,
+        )
+        return learning_jobs.start_evaluation(self._wiring, self._store, order, clock=self._clock)

@@ -1,0 +1,116 @@
+"""Reads of the store that several routes share."""
+
+from actors.promotion import promotion_verdict
+from desk.errors import NotFound
+from desk.evaluation.promotion import PromotionVerdict
+from desk.ids import Pair
+from desk.learning.versions import AgentVersion
+from desk.runs import Agent, Mode, Run
+from desk.store import kinds
+from desk.store.port import Doc, DocStore, Kind
+from desk.trading.instruments import Instrument
+from desk.trading.ledger import Ledger
+from serve_apps.context import Context
+from serve_apps.schemas import SourceView, VenueStrip
+from serve_apps.views.agents import ENDED
+from serve_apps.views.ops import source_view
+
+MANY = 1_000
+
+
+def need[T](store: DocStore, kind: Kind[T], key: str, name: str) -> Doc[T]:
+    """Read a document; raises `NotFound` with a word for people."""
+    doc = store.get(kind, key)
+    if doc is None:
+        raise NotFound(name, key)
+    return doc
+
+
+def agent(store: DocStore, agent_id: str) -> Doc[Agent]:
+    """One agent, or `NotFound`."""
+    return need(store, kinds.AGENTS, agent_id, "agent")
+
+
+def versions(store: DocStore) -> dict[str, Doc[AgentVersion]]:
+    """Every version by id."""
+    return {doc.value.version_id: doc for doc in store.list(kinds.VERSIONS, limit=MANY)}
+
+
+def runs(store: DocStore) -> list[Doc[Run]]:
+    """Newest runs first."""
+    return store.list(kinds.RUNS, limit=MANY)
+
+
+def run_of_agent(store: DocStore, agent_id: str, run_id: str) -> Doc[Run]:
+    """A run, or `NotFound` if it is another agent's."""
+    doc = need(store, kinds.RUNS, run_id, "run")
+    if doc.value.agent_id != agent_id:
+        raise NotFound("run", run_id)
+    return doc
+
+
+def run_or_none(store: DocStore, run_id: str) -> Doc[Run] | None:
+    """The run of an order; a manual one has none."""
+    return store.get(kinds.RUNS, run_id) if run_id else None
+
+
+def current_run(store: DocStore, agent_id: str) -> Doc[Run] | None:
+    """The agent's newest run that has not ended."""
+    for doc in runs(store):
+        if doc.value.agent_id == agent_id and doc.value.status not in ENDED:
+            return doc
+    return None
+
+
+def gate_of_active_version(
+    store: DocStore, agent: Agent, newest_runs: list[Doc[Run]]
+) -> PromotionVerdict | None:
+    """The gate's word on the active version for the pair at work; None where it has none to say."""
+    pairs = [doc.value.pair for doc in newest_runs if doc.value.agent_id == agent.agent_id]
+    pair = next(iter([*pairs, *agent.allowed_instruments]), None)
+    if pair is None or store.get(kinds.VERSIONS, agent.active_version_id) is None:
+        return None
+    verdict = promotion_verdict(store, agent.active_version_id, pair)
+    return verdict if verdict.evaluation_id else None
+
+
+def ledgers(ctx: Context) -> list[Ledger]:
+    """Books of every account that has been opened."""
+    found = (ctx.store.ledger(account) for account in ctx.facts.accounts)
+    return [ledger for ledger in found if ledger is not None]
+
+
+def open_alerts(store: DocStore) -> dict[str, int]:
+    """Open alerts by severity."""
+    counts: dict[str, int] = {"critical": 0, "warning": 0, "info": 0}
+    for doc in store.list(kinds.ALERTS, limit=MANY):
+        if doc.value.status == "open":
+            counts[doc.value.severity] = counts.get(doc.value.severity, 0) + 1
+    return counts
+
+
+def sources(ctx: Context) -> list[SourceView]:
+    """Every data source, judged now."""
+    anchor, now_ms = ctx.anchor(), ctx.clock.now_ms()
+    speed = anchor.speed if anchor else 1.0
+    docs = ctx.store.list(kinds.SOURCES, limit=MANY)
+    return [source_view(doc.value, now_ms=now_ms, speed=speed) for doc in docs]
+
+
+def instrument(store: DocStore, pair: Pair) -> Instrument | None:
+    """Steps in which a pair trades, once its poller has read them from the venue."""
+    doc = store.get(kinds.INSTRUMENTS, pair)
+    return doc.value if doc else None
+
+
+def strip(ctx: Context, all_runs: list[Doc[Run]]) -> VenueStrip:
+    """Mode, venue and clock, as they head every page."""
+    anchor = ctx.anchor()
+    live = any(doc.value.mode is Mode.LIVE and doc.value.status not in ENDED for doc in all_runs)
+    return VenueStrip(
+        mode="live" if live else "paper",
+        venue=ctx.facts.venue,
+        speed=anchor.speed if anchor else 1.0,
+        market_now_ms=ctx.clock.now_ms(),
+        wall_now_ms=ctx.wall_ms(),
+    )

@@ -1,0 +1,162 @@
+"""The operator API and the policy on Ray Serve: what runs where, and how it is started."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from actors.parts.control import control
+from actors.parts.decisions import SERVE_APP
+from actors.parts.foundation import market_clock, open_store
+from actors.run_file import RunFile
+from actors.tree import trading_resource
+from actors.wiring import LIVE, PAPER, Wiring
+from desk.errors import SettingsError
+from desk.settings import Settings, load_settings
+from desk.store.history import History
+from desk.venues.connect import bingx_config
+from serve_apps import policy
+from serve_apps.api import ApiOptions, build_api
+from serve_apps.context import ApiFacts
+from serve_apps.learning import RayLearning
+from serve_apps.stored_candles import StoredCandles
+from serve_apps.ui.assets import load_assets
+
+if TYPE_CHECKING:  # Serve costs 80 MB and 2 s: only what deploys loads it
+    from ray.serve import Application
+
+log = structlog.stdlib.get_logger()
+
+OPERATOR_APP = "operator"
+MAX_ONGOING = 256
+"""Far above the open event streams: Serve's default of 5 would freeze every page."""
+LIGHT_MEMORY_BYTES = 3 << 30
+"""Below this much free memory one policy replica has to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorWiring:
+    """Plain values that travel to the replica."""
+
+    wiring: Wiring
+    venue: str
+    host: str
+    api_token: SecretStr | None
+    ui_vendor: Path | None
+
+    @classmethod
+    def of(cls, settings: Settings, wiring: Wiring, venue: str) -> "OperatorWiring":
+        """Take what the API needs of the settings."""
+        return cls(
+            wiring=wiring,
+            venue=venue,
+            host=settings.host,
+            api_token=settings.api_token,
+            ui_vendor=settings.ui_vendor,
+        )
+
+
+class OperatorReplica:
+    """One process of the API. The application is built here, where its collaborators connect."""
+
+    def __init__(self, given: OperatorWiring) -> None:
+        self._given = given
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve after the constructor: mounts and routes are complete before it serves."""
+        return operator_app(self._given)
+
+
+def operator_app(given: OperatorWiring) -> FastAPI:
+    """Connect the collaborators and build the application."""
+    wiring, token = given.wiring, given.api_token
+    store = open_store(wiring)
+    clock = market_clock(store)
+    return build_api(
+        control(wiring, store),
+        store,
+        clock,
+        learning=RayLearning(wiring, store, clock),
+        candles=StoredCandles(store, History(wiring.home / "history")),
+        facts=ApiFacts(
+            venue=given.venue,
+            api_token_set=token is not None,
+            pairs=wiring.pairs,
+            intervals=wiring.intervals,
+            accounts=(PAPER, LIVE),
+            server_version=version("raydesk"),
+        ),
+        assets=load_assets(given.ui_vendor),
+        api_token=token.get_secret_value() if token else None,
+        options=ApiOptions(extra_hosts=frozenset({given.host})),
+    )
+
+
+def application(given: OperatorWiring, resources: Mapping[str, float]) -> "Application":
+    """The Serve application `operator`."""
+    serve: Any = import_module("ray.serve")  # its decorators are not typed
+    deployment = serve.deployment(
+        serve.ingress()(OperatorReplica),
+        name="OperatorApi",
+        num_replicas=1,
+        max_ongoing_requests=MAX_ONGOING,
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=20,
+        ray_actor_options={"num_cpus": 0, "resources": dict(resources)},
+    )
+    return deployment.bind(given)
+
+
+def deploy(
+    settings: Settings,
+    wiring: Wiring,
+    *,
+    venue_name: str,
+    start_actors: Callable[[Wiring], object],
+) -> None:
+    """Start Serve with the policy, then the actors that ask it, then the API that shows them.
+
+    Ray must be initialised. Safe to repeat; a repeat replaces replicas whose arguments changed.
+    """
+    serve: Any = import_module("ray.serve")
+    # No request timeout: it is end to end and would cut the event streams.
+    http = {"host": settings.host, "port": settings.port}
+    serve.start(proxy_location="HeadOnly", http_options=http)
+    resources = trading_resource()
+    replicas = 2 if free_memory_bytes() > LIGHT_MEMORY_BYTES else 1
+    policies = policy.application(
+        wiring.store_url, wiring.home, replicas=replicas, resources=resources
+    )
+    serve.run(policies, name=SERVE_APP, route_prefix=None)
+    start_actors(wiring)
+    given = OperatorWiring.of(settings, wiring, venue_name)
+    serve.run(application(given, resources), name=OPERATOR_APP, route_prefix="/")
+
+
+def build(args: Mapping[str, str]) -> "Application":
+    """The application for `serve deploy`: settings from the environment, addresses from the run file."""
+    settings = load_settings()
+    run_file = RunFile.read(settings.home)
+    if run_file is None:
+        raise SettingsError(f"no desk runs in {settings.home}: start it with `desk up`")
+    venue = bingx_config(settings, run_file.venue_url)
+    wiring = Wiring.of(settings, store_url=run_file.store_url, venue=venue)
+    given = OperatorWiring.of(settings, wiring, args.get("venue", run_file.venue_name))
+    return application(given, trading_resource())
+
+
+def free_memory_bytes() -> int:
+    """Memory that a new process may take, as the kernel estimates it; plenty where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return LIGHT_MEMORY_BYTES + 1
+    rows = dict(line.split(":", 1) for line in lines)
+    return int(rows["MemAvailable"].split()[0]) * 1024

@@ -1,0 +1,66 @@
+"""The policy on Ray Serve: an observation goes in, a wanted position comes out. No torch, no pickle.
+
+The replicas hold no truth: which version is asked is said by the caller with every observation, so
+that promotion and rollback need no change here and no two rows of a decision mix versions.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.parts.decisions import SERVE_DEPLOYMENT
+from desk.errors import DeskError
+from desk.learning.policy import PolicyAnswer
+from desk.store.valkey import ValkeyStore
+from serve_apps.policy_shelf import PolicyShelf
+
+if TYPE_CHECKING:  # Serve costs 80 MB and 2 s: only what deploys loads it
+    from ray.serve import Application
+
+STUCK_AFTER_S = 20.0
+
+
+class PolicyStuck(DeskError):
+    """A load does not end: the replica must be replaced."""
+
+
+class PolicyReplica:
+    """One replica. Its callers have a deadline of their own and hold when it passes."""
+
+    def __init__(self, store_url: str, home: str) -> None:
+        self._shelf = PolicyShelf(Path(home), ValkeyStore(store_url))
+
+    async def decide(
+        self, version_id: str, observation: list[float], threshold: float = 0.0
+    ) -> PolicyAnswer:
+        """Answer for one observation float32[F + 1]; below `threshold` the answer is held."""
+        return await self._shelf.answer(version_id, observation, threshold)
+
+    async def versions(self) -> list[str]:
+        """Versions this replica has at hand."""
+        return list(self._shelf.versions)
+
+    async def check_health(self) -> None:
+        """Serve replaces a replica whose check raises."""
+        if self._shelf.loading_s > STUCK_AFTER_S:
+            raise PolicyStuck(f"loading an artifact took more than {STUCK_AFTER_S:g} s")
+
+
+def application(
+    store_url: str, home: Path, *, replicas: int = 2, resources: Mapping[str, float] | None = None
+) -> "Application":
+    """The Serve application `policy`; it has no route and is called by handle."""
+    serve: Any = import_module("ray.serve")  # its decorators are not typed
+    deployment = serve.deployment(
+        PolicyReplica,
+        name=SERVE_DEPLOYMENT,
+        num_replicas=replicas,
+        max_ongoing_requests=64,
+        max_queued_requests=256,
+        health_check_period_s=2,
+        health_check_timeout_s=3,
+        graceful_shutdown_timeout_s=5,
+        ray_actor_options={"num_cpus": 0, "resources": dict(resources or {})},
+    )
+    return deployment.bind(store_url, str(home))

@@ -1,0 +1,93 @@
+"""What the operator API accepts in bodies. An unknown field is an error, not ignored."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+type Reason = Annotated[str, Field(max_length=500)]
+type Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+type Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+"""Any time up to the year 9999."""
+
+
+class Body(BaseModel):
+    """Frozen base of every body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StartBody(Body):
+    mode: Literal["paper", "live"]
+    pair: Annotated[str, Field(max_length=32)]
+    risk_limit_set_id: Name
+    version_id: Name | None = None
+    decision_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    learning_enabled: bool = False
+    learning_window_minutes: Annotated[int, Field(ge=1, le=527_040)] | None = None
+    dataset_id: Name | None = None
+    feature_set_id: Name | None = None
+
+
+class ReasonBody(Body):
+    reason: Reason = ""
+
+
+class StopBody(ReasonBody):
+    flatten: bool = False
+    """Close the run's position reduce-only."""
+
+
+class CloseBody(ReasonBody):
+    quantity: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
+    """None: the whole position."""
+    client_order_id: Annotated[str, Field(max_length=40)] | None = None
+    """The trade's own id, as a check that the right trade is meant."""
+
+
+class ReconcileBody(Body):
+    account: Name | None = None
+    """None: every account."""
+
+
+class KillBody(ReasonBody):
+    on: bool = True
+    flatten: bool = False
+
+
+class BackfillBody(Body):
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    """May be left out while exactly one pair is configured."""
+    interval: Annotated[str, Field(max_length=4)] | None = None
+    """None: the smallest configured interval."""
+    start_ms: Millis | None = None
+    end_ms: Millis | None = None
+    max_batches: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class TrainingBody(Body):
+    """Train a new version. Open bounds mean all stored candles; None the trainer's own default."""
+
+    pair: Annotated[str, Field(max_length=32)]
+    interval: Annotated[str, Field(max_length=4)] = "1m"
+    start_ms: Millis | None = None
+    end_ms: Millis | None = None
+    timesteps: Annotated[int, Field(ge=1, le=10_000_000_000)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
+    name: Annotated[str, Field(max_length=100)] = ""
+
+
+class EvaluationBody(Body):
+    pair: Annotated[str, Field(max_length=32)]
+    period_start_ms: Millis
+    period_end_ms: Millis
+    interval: Annotated[str, Field(max_length=4)] = "1m"
+    agent_version_id: Name | None = None
+    dataset_id: Name | None = None
+    feature_set_id: Name | None = None
+    decision_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+
+
+class PromoteBody(Body):
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    """The pair the version shall trade; may be left out while the agent may trade only one."""

@@ -1,0 +1,129 @@
+"""Trainings and evaluations: starting them as jobs, and the stored reports."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from desk.errors import BadInput, NotFound
+from desk.evaluation.report import EvaluationReport
+from desk.ids import parse_pair
+from desk.market.interval import interval_ms, parse_interval
+from desk.store import kinds
+from serve_apps import lookups
+from serve_apps.context import By, Context, Ctx
+from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.paging import Paged, page_of
+from serve_apps.requests import EvaluationBody, TrainingBody
+from serve_apps.schemas import EvaluationView, JobView, Page
+from serve_apps.views.agents import evaluation_view, job_view
+
+router = APIRouter(tags=["learning"])
+
+
+@router.get("/agents/{agent_id}/evaluations")
+def list_evaluations(
+    ctx: Ctx,
+    agent_id: str,
+    page: Paged,
+    pair: Annotated[str | None, Query(max_length=32)] = None,
+    agent_version_id: Annotated[str | None, Query(max_length=100)] = None,
+) -> Page[EvaluationView]:
+    """List an agent's evaluations, newest first."""
+    lookups.agent(ctx.store, agent_id)
+    wanted = parse_pair(pair) if pair else None
+
+    def keep(report: EvaluationReport) -> bool:
+        return (
+            report.agent_id == agent_id
+            and wanted in {None, report.pair}
+            and agent_version_id in {None, report.version_id}
+        )
+
+    docs, following = page_of(ctx.store, kinds.EVALUATIONS, page, keep=keep)
+    return Page(items=[evaluation_view(doc.value) for doc in docs], next_cursor=following)
+
+
+@router.get("/agents/{agent_id}/evaluations/{evaluation_id}")
+def read_evaluation(ctx: Ctx, agent_id: str, evaluation_id: str) -> EvaluationView:
+    """Show one report."""
+    report = lookups.need(ctx.store, kinds.EVALUATIONS, evaluation_id, "evaluation").value
+    if report.agent_id != agent_id:
+        raise NotFound("evaluation", evaluation_id)
+    return evaluation_view(report)
+
+
+@router.post("/agents/{agent_id}/training", status_code=202)
+async def train(ctx: Ctx, by: By, agent_id: str, body: TrainingBody) -> JobView:
+    """Train a new version; answers a job, whose result names the version."""
+    ask = await asyncio.to_thread(_training, ctx, agent_id, body)
+    job = await ctx.learning.start_training(ask, actor=by.actor, trace_id=by.trace_id)
+    return job_view(job)
+
+
+@router.post("/agents/{agent_id}/evaluations", status_code=202)
+async def evaluate(ctx: Ctx, by: By, agent_id: str, body: EvaluationBody) -> JobView:
+    """Evaluate a version, by default the active one; answers a job, whose result names the report."""
+    ask = await asyncio.to_thread(_evaluation, ctx, agent_id, body)
+    job = await ctx.learning.start_evaluation(ask, actor=by.actor, trace_id=by.trace_id)
+    return job_view(job)
+
+
+def _training(ctx: Context, agent_id: str, body: TrainingBody) -> TrainingAsk:
+    lookups.agent(ctx.store, agent_id)
+    pair, interval = parse_pair(body.pair), parse_interval(body.interval)
+    bounds = ctx.candles.bounds(pair, interval)
+    if bounds is None:
+        raise BadInput("pair", f"{pair} has no stored {interval} candles: backfill it first")
+    start_ms = body.start_ms if body.start_ms is not None else bounds[0]
+    end_ms = body.end_ms if body.end_ms is not None else bounds[1] + interval_ms(interval)
+    _in_order("start_ms", start_ms, end_ms)
+    return TrainingAsk(
+        agent_id=agent_id,
+        pair=pair,
+        interval=interval,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        timesteps=body.timesteps,
+        seed=body.seed,
+        name=body.name,
+    )
+
+
+def _evaluation(ctx: Context, agent_id: str, body: EvaluationBody) -> EvaluationAsk:
+    agent = lookups.agent(ctx.store, agent_id).value
+    _in_order("period_start_ms", body.period_start_ms, body.period_end_ms)
+    version_id = body.agent_version_id or agent.active_version_id
+    version = lookups.need(ctx.store, kinds.VERSIONS, version_id, "version").value
+    if version.agent_id != agent_id:
+        raise NotFound("version", version_id)
+    if body.feature_set_id not in {None, version.feature_set_id}:
+        raise BadInput(
+            "feature_set_id", f"was {body.feature_set_id}, the version has {version.feature_set_id}"
+        )
+    ask = EvaluationAsk(
+        agent_id=agent_id,
+        version_id=version_id,
+        pair=parse_pair(body.pair),
+        interval=parse_interval(body.interval),
+        start_ms=body.period_start_ms,
+        end_ms=body.period_end_ms,
+        decision_threshold=body.decision_threshold,
+    )
+    if body.dataset_id is not None:
+        _expect_dataset(ctx, body.dataset_id, ask)
+    return ask
+
+
+def _expect_dataset(ctx: Context, dataset_id: str, ask: EvaluationAsk) -> None:
+    """A dataset that is named must be the one the period will be cut from."""
+    dataset = lookups.need(ctx.store, kinds.DATASETS, dataset_id, "dataset").value
+    covers = (dataset.pair, dataset.interval, dataset.start_ms, dataset.end_ms)
+    asked = (ask.pair, ask.interval, ask.start_ms, ask.end_ms)
+    if covers != asked:
+        raise BadInput("dataset_id", f"covers {covers}, asked was {asked}: leave it out")
+
+
+def _in_order(field: str, start_ms: int, end_ms: int) -> None:
+    if start_ms >= end_ms:
+        raise BadInput(field, f"was {start_ms}, expected less than the end {end_ms}")

@@ -1,0 +1,117 @@
+"""Logging in and out with the API token: plain forms, no script."""
+
+import asyncio
+from collections import deque
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from actors.alerts import Cause, raise_alert
+from desk.wallclock import monotonic_s
+from serve_apps.auth import PAGES, form_of
+from serve_apps.context import Context, Ctx
+from serve_apps.sessions import Logins, forget, session_of
+
+router = APIRouter(include_in_schema=False)
+
+FIRST_PAGE = "/rl-ops"
+FAILURES_PER_MINUTE = 5
+FAILURE_DELAY_S = 0.5
+_PAGE = Template((Path(__file__).parents[1] / "login.html").read_text())
+
+
+class FailedLogins:
+    """Failed logins of the last minute, in this process."""
+
+    def __init__(self, *, delay_s: float = FAILURE_DELAY_S) -> None:
+        self.delay_s = delay_s
+        self._at_s: deque[float] = deque()
+
+    def note(self) -> int:
+        """Count one more; returns how many there were in the last minute."""
+        self._at_s.append(monotonic_s())
+        return self.recent
+
+    @property
+    def recent(self) -> int:
+        """How many there were in the last minute."""
+        while self._at_s and self._at_s[0] < monotonic_s() - 60:
+            self._at_s.popleft()
+        return len(self._at_s)
+
+
+@router.get("/login")
+def show_login(
+    request: Request, target: Annotated[str, Query(alias="next", max_length=2_000)] = ""
+) -> Response:
+    """Show the form; whoever is logged in already goes on."""
+    if session_of(request.scope) is not None:
+        return RedirectResponse(page_or_first(target), status_code=303)
+    return HTMLResponse(_page(request, page_or_first(target)))
+
+
+@router.post("/login")
+async def log_in(ctx: Ctx, request: Request) -> Response:
+    """Compare the password with the API token; a wrong one is answered late, and 5 a minute at most."""
+    logins: Logins | None = request.app.state.logins
+    failures: FailedLogins = request.app.state.failed_logins
+    form = form_of(request.scope)
+    target = page_or_first(form.get("next", ""))
+    if logins is None:
+        return RedirectResponse(target, status_code=303)
+    if failures.recent >= FAILURES_PER_MINUTE:
+        text = "Too many wrong tokens: wait a minute."
+        return HTMLResponse(
+            _page(request, target, text), status_code=429, headers={"retry-after": "60"}
+        )
+    if logins.matches(form.get("password", "")):
+        answer = RedirectResponse(target, status_code=303)
+        answer.headers.append("set-cookie", logins.issue(ctx.wall_ms()))
+        return answer
+    await _note_failure(ctx, failures)
+    return HTMLResponse(_page(request, target, "That is not the API token."), status_code=401)
+
+
+@router.post("/logout")
+async def log_out() -> Response:
+    """End the login in this browser; a new API token ends all of them."""
+    answer = RedirectResponse("/login", status_code=303)
+    answer.headers.append("set-cookie", forget())
+    return answer
+
+
+def page_or_first(target: str) -> str:
+    """One of our pages with its query, or the first page: never another site."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return FIRST_PAGE
+    if parts.scheme or parts.netloc or parts.path not in PAGES:
+        return FIRST_PAGE
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+async def _note_failure(ctx: Context, failures: FailedLogins) -> None:
+    if failures.note() == FAILURES_PER_MINUTE:
+        cause = Cause(
+            code="login_failures",
+            about="operator",
+            category="ops",
+            severity="warning",
+            detail=f"{FAILURES_PER_MINUTE} wrong tokens within a minute",
+        )
+        now_ms = await asyncio.to_thread(ctx.clock.now_ms)
+        await raise_alert(ctx.store, cause, at_ms=now_ms)
+    await asyncio.sleep(failures.delay_s)
+
+
+def _page(request: Request, target: str, message: str = "") -> str:
+    host = request.url.hostname or ""
+    if request.url.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+        message += " Browsers keep this login on https or on this machine only: use an SSH tunnel."
+    return _PAGE.substitute(next=escape(target), message=escape(message.strip()))

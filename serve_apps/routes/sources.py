@@ -1,0 +1,55 @@
+"""Data sources: how fresh each is, and history on request."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from actors.commands import BackfillAsk
+from desk.errors import BadInput
+from desk.ids import parse_pair
+from desk.market.interval import parse_interval
+from serve_apps import lookups
+from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.requests import BackfillBody
+from serve_apps.schemas import JobView, Page, SourceView
+from serve_apps.views.agents import job_view
+
+router = APIRouter(tags=["data sources"])
+
+
+@router.get("/data-sources/status")
+def list_sources(
+    ctx: Ctx, pair: Annotated[str | None, Query(max_length=32)] = None
+) -> Page[SourceView]:
+    """List the sources with the age of their newest event, by type, pair and interval."""
+    wanted = parse_pair(pair) if pair else None
+    items = [view for view in lookups.sources(ctx) if wanted in {None, view.pair}]
+    items.sort(key=lambda view: (view.source_type, view.pair, view.interval))
+    return Page(items=items)
+
+
+@router.post("/data-sources/backfill", status_code=202)
+@router.post("/ops/ingestion/bingx/backfill", status_code=202)
+@router.post("/ingestion/bingx/backfill", status_code=202)
+async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobView:
+    """Fetch history; answers a job at once. Candles that are stored already are written again."""
+    return await _backfill(ctx, by, body or BackfillBody())
+
+
+async def _backfill(ctx: Context, by: Caller, body: BackfillBody) -> JobView:
+    ask = BackfillAsk(
+        pair=parse_pair(body.pair) if body.pair is not None else _only_pair(ctx),
+        interval=parse_interval(body.interval or ctx.facts.intervals[0]),
+        start_ms=body.start_ms,
+        end_ms=body.end_ms,
+        max_batches=body.max_batches,
+    )
+    if ask.start_ms is not None and ask.end_ms is not None and ask.start_ms >= ask.end_ms:
+        raise BadInput("start_ms", f"was {ask.start_ms}, expected less than end_ms {ask.end_ms}")
+    return job_view(await ctx.desk.backfill(ask, actor=by.actor, trace_id=by.trace_id))
+
+
+def _only_pair(ctx: Context) -> str:
+    if len(ctx.facts.pairs) != 1:
+        raise BadInput("pair", f"was left out, expected one of {' '.join(ctx.facts.pairs)}")
+    return ctx.facts.pairs[0]

@@ -1,0 +1,728 @@
+"""What the operator API answers, as types: the source of `/openapi.json`.
+
+Money and quantities are decimal strings; fields named `*_ms` are market time in ms UTC unless they
+say `wall`. `baseline` is true wherever the shipped trend rule, not a trained policy, is at work.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+type Money = Annotated[
+    str, Field(pattern=r"^-?\d+(\.\d+)?$", json_schema_extra={"format": "decimal"})
+]
+"""A decimal number as text; never a float."""
+type ModeName = Literal["paper", "live"]
+type RunStatusName = Literal["starting", "running", "paused", "stopped", "failed"]
+type TradeStatusName = Literal["proposed", "placed", "partial", "filled", "cancelled", "rejected"]
+type SideName = Literal["buy", "sell"]
+type Freshness = Literal["ok", "late", "stale", "never", "disabled"]
+
+
+class Answer(BaseModel):
+    """Frozen base of every answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+
+class Page[T](Answer):
+    """One page of a list; `next_cursor` is null on the last one and goes back as `?cursor=`."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class Problem(Answer):
+    """An error, as `application/problem+json`. `field` names the offending input of a 422."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    trace_id: str
+    field: str | None = None
+
+
+class VenueStrip(Answer):
+    """Where the desk trades and which clock it lives on."""
+
+    mode: ModeName
+    """`live` while any live run is not stopped."""
+    venue: str
+    """`simulator 30x`, `vst`, `live` or the host of a custom URL."""
+    speed: float
+    """Market milliseconds per wall millisecond."""
+    market_now_ms: int
+    wall_now_ms: int
+
+
+# --- agents, runs, decisions, versions ----------------------------------------------------------
+
+
+class VersionView(Answer):
+    version_id: str
+    agent_id: str
+    name: str
+    algorithm: str
+    baseline: bool
+    status: Literal["draft", "evaluating", "promoted", "retired"]
+    active: bool
+    """Whether it is the agent's active version."""
+    artifact_uri: str
+    artifact_sha256: str
+    artifact_bytes: int
+    feature_set_id: str
+    dataset_id: str
+    dataset_sha256: str
+    training_start_ms: int
+    training_end_ms: int
+    seed: int
+    hyperparameters: dict[str, JsonValue]
+    software: dict[str, str]
+    created_ms: int
+    promoted_at_ms: int | None
+    promoted_by_evaluation_id: str
+    row_version: int
+
+
+class RunView(Answer):
+    run_id: str
+    agent_id: str
+    account: str
+    mode: ModeName
+    pair: str
+    interval: str
+    version_id: str
+    algorithm: str
+    baseline: bool
+    risk_limit_set_id: str
+    decision_threshold: float
+    status: RunStatusName
+    pause_reason: str
+    started_ms: int
+    stopped_ms: int | None
+    last_decided_open_ms: int
+    learning_enabled: bool
+    learning_window_minutes: int | None
+    dataset_id: str
+    feature_set_id: str
+    row_version: int
+
+
+class PromotionGateView(Answer):
+    min_trades: int
+    min_win_rate: float
+    min_net_pnl: float
+    max_drawdown: float
+
+
+class LearningView(Answer):
+    enabled: bool
+    window_minutes: int | None
+
+
+class AgentSummary(Answer):
+    agent_id: str
+    name: str
+    allowed_instruments: list[str]
+    active_version_id: str
+    baseline: bool
+    kill_switch: bool
+    kill_reason: str
+    decision_threshold: float
+    current_run: RunView | None
+    """The newest run that is neither stopped nor failed."""
+    row_version: int
+
+
+class AgentDetail(AgentSummary):
+    active_runs: list[RunView]
+    active_version: VersionView | None
+    learning: LearningView
+    promotion_gate: PromotionGateView
+    promotion_gate_status: Literal["pass", "fail", "unknown"]
+    """Verdict of the newest evaluation of the active version; unknown without one."""
+    promotion_gate_reasons: list[str]
+    promotion_gate_evaluation_id: str | None
+
+
+class GateView(Answer):
+    gate: str
+    passed: bool
+    code: str
+    detail: str
+
+
+class DecisionView(Answer):
+    decision_id: str
+    run_id: str
+    pair: str
+    interval: str
+    open_ms: int
+    decided_at_ms: int
+    action: Literal["trade", "keep", "hold"]
+    hold_reason: str
+    target: float
+    confidence: float | None
+    """Null when the policy did not answer with a finite number."""
+    version_id: str
+    feature_set_id: str
+    observation_sha256: str
+    candles_sha256: str
+    reference_price: Money | Literal[""]
+    """Close of the decided candle; empty when there was none."""
+    gates: list[GateView]
+    warnings: list[str]
+    client_order_ids: list[str]
+    dataset_id: str
+    dataset_sha256: str
+    latency_ms: dict[str, float]
+    trace_id: str
+
+
+class PromotionAnswer(Answer):
+    agent_id: str
+    active_version_id: str
+    previous_version_id: str
+    evaluation_id: str
+
+
+class EvaluationView(Answer):
+    evaluation_id: str
+    agent_id: str
+    version_id: str
+    baseline: bool
+    pair: str
+    interval: str
+    period_start_ms: int
+    period_end_ms: int
+    decision_threshold: float
+    engine: str
+    candle_count: int
+    trade_count: int
+    win_rate: float
+    net_pnl_after_fees: Money
+    fees: Money
+    funding: Money
+    starting_balance: Money
+    final_balance: Money
+    max_drawdown: float
+    sharpe: float
+    exposure: float
+    buy_and_hold_pnl: Money
+    parity_max_abs_diff: Money
+    fill_count: int
+    verdict: Literal["pass", "fail"]
+    reasons: list[str]
+    feature_set_id: str
+    dataset_id: str
+    dataset_sha256: str
+    fill_spec_id: str
+    seed: int
+    created_ms: int
+    software: dict[str, str]
+
+
+class JobView(Answer):
+    job_id: str
+    kind: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    created_ms: int
+    updated_ms: int
+    done: float
+    total: float
+    """0 means unknown."""
+    fraction: float | None
+    """done / total, null while the total is unknown."""
+    unit: str
+    detail: str
+    error: str
+    arguments: dict[str, JsonValue]
+    result: dict[str, JsonValue]
+
+
+# --- risk and trades ----------------------------------------------------------------------------
+
+
+class RiskLimitView(Answer):
+    set_id: str
+    name: str
+    max_position_size: Money
+    leverage_cap: Money
+    max_daily_loss: Money
+    max_drawdown: Money
+    max_open_positions: int
+    effective_from_ms: int
+    active: bool
+    row_version: int
+
+
+class TradeView(Answer):
+    trade_id: str
+    account: str
+    mode: ModeName
+    run_id: str
+    version_id: str
+    baseline: bool
+    pair: str
+    side: SideName
+    status: TradeStatusName
+    quantity: Money
+    position_size: Money
+    """Signed quantity still held by this trade."""
+    client_order_id: str
+    reference_price: Money
+    average_fill_price: Money | None
+    exit_price: Money | None
+    realized_pnl: Money
+    """Before fees."""
+    fees: Money
+    net_pnl: Money
+    """Realised minus fees, plus funding where it is known."""
+    funding: Money | None
+    """Null: it is booked per account and not split between trades."""
+    leverage: Money | None
+    is_open: bool
+    reconciliation_status: Literal["pending", "ok", "mismatch", "error"]
+    reason: str
+    opened_ms: int
+    closed_at_ms: int | None
+    trace_id: str
+
+
+class FillView(Answer):
+    fill_id: str
+    client_order_id: str
+    venue_order_id: str
+    pair: str
+    side: SideName
+    quantity: Money
+    price: Money
+    fee: Money
+    is_maker: bool
+    filled_ms: int
+
+
+class OrderView(Answer):
+    client_order_id: str
+    account: str
+    run_id: str
+    decision_id: str
+    trade_id: str
+    pair: str
+    leg: Literal["entry", "exit"]
+    side: SideName
+    state: str
+    """The order machine's own state, lower case."""
+    status: TradeStatusName
+    quantity: Money
+    filled_quantity: Money
+    reduce_only: bool
+    reference_price: Money
+    limit_price: Money | None
+    average_price: Money | None
+    slippage_bps: float | None
+    """Of the average price against the reference; positive is worse for us."""
+    fees: Money
+    realized_pnl: Money
+    reserved_quote: Money
+    venue_order_id: str
+    attempts: int
+    reason: str
+    decided_open_ms: int
+    created_ms: int
+    updated_ms: int
+    trace_id: str
+    row_version: int
+
+
+class ExecutionView(OrderView):
+    """One request to the venue; a cancel repeats the fields of the order it cancels."""
+
+    kind: Literal["entry", "exit", "cancel"]
+    idempotency_key: str
+    reconciliation_status: Literal["pending", "ok", "mismatch", "error"]
+    fills: list[FillView]
+
+
+class StateEventView(Answer):
+    event_id: str
+    client_order_id: str
+    topic: str
+    from_state: str = Field(alias="from", default="")
+    to_state: str = Field(alias="to", default="")
+    reason: str
+    at_ms: int
+    trace_id: str
+
+
+class TradeDetail(TradeView):
+    executions: list[ExecutionView]
+    state_events: list[StateEventView]
+    """Oldest first, as far back as the event streams are kept."""
+
+
+class OrderAccepted(Answer):
+    """An order was taken on; its outcome arrives as events."""
+
+    trade_id: str
+    client_order_id: str
+    trace_id: str
+
+
+# --- operations ---------------------------------------------------------------------------------
+
+
+class PositionView(Answer):
+    account: str
+    pair: str
+    side: SideName
+    quantity: Money
+    """Signed."""
+    average_price: Money
+    mark_price: Money | None
+    notional: Money | None
+    unrealized_pnl: Money | None
+    trade_id: str
+    run_id: str
+    baseline: bool
+    opened_ms: int
+
+
+class AccountView(Answer):
+    account: str
+    mode: ModeName
+    equity: Money
+    cash: Money
+    starting_cash: Money
+    unrealized_pnl: Money
+    realized_pnl: Money
+    fees: Money
+    funding: Money
+    day: str
+    day_pnl: Money
+    peak_equity: Money
+    drawdown: float
+    """Fraction of peak equity."""
+    exposure: Money
+    """Sum of absolute notionals."""
+    kill_reason: str | None
+    marked_ms: int
+    ledger_version: int
+    positions: list[PositionView]
+    open_orders: int
+    unresolved_orders: int
+    """Sent, and the venue has not answered clearly yet."""
+
+
+class ReconcilerView(Answer):
+    account: str
+    last_ok_ms: int | None
+    checked: int
+    updated: int
+    errors: int
+
+
+class WorstFreshness(Answer):
+    status: Freshness
+    source: str
+    age_ms: int | None
+
+
+class SummaryView(VenueStrip):
+    accounts: list[AccountView]
+    runs: list[RunView]
+    """Runs that are neither stopped nor failed."""
+    open_orders: list[OrderView]
+    baseline: bool
+    """Whether any of these runs trades the baseline rule."""
+    killed: bool
+    alerts_open: dict[str, int]
+    """Open alerts by severity."""
+    freshness: WorstFreshness
+    reconciler: list[ReconcilerView]
+    decision_latency_p95_ms: float | None
+    """Over the last hour of market time; null without decisions."""
+    ingestion_lag_p95_s: float | None
+    api_token_set: bool
+    """False: no authentication, loopback only, live refused."""
+
+
+class CapView(Answer):
+    """One limit and how much of it is used. `used` and `cap` share `unit`."""
+
+    name: str
+    used: Money
+    cap: Money
+    unit: Literal["fraction", "count", "x", "USDT"]
+    breached: bool
+
+
+class InstrumentExposureView(Answer):
+    pair: str
+    notional: Money
+    fraction_of_equity: Money
+    reserved: Money
+
+
+class AccountRiskView(Answer):
+    account: str
+    mode: ModeName
+    state: Literal["ok", "cooldown"]
+    cooldown_until_ms: int | None
+    trigger_reason: str
+    kill_reason: str | None
+    equity: Money
+    exposure: Money
+    reserved: Money
+    """Exposure promised to orders that are not terminal."""
+    caps: list[CapView]
+    instruments: list[InstrumentExposureView]
+    policy: dict[str, Money]
+
+
+class RiskView(VenueStrip):
+    accounts: list[AccountRiskView]
+
+
+class MetricPoint(Answer):
+    t: int
+    """Start of the bucket, ms."""
+    count: int
+    mean: float
+    p50: float
+    p95: float
+    min: float
+    max: float
+
+
+class MetricSeries(Answer):
+    name: str
+    unit: str
+    start_ms: int
+    end_ms: int
+    step_ms: int
+    count: int
+    p50: float | None
+    p95: float | None
+    max: float | None
+    points: list[MetricPoint]
+
+
+class MetricsView(Answer):
+    items: list[MetricSeries]
+    next_cursor: str | None = None
+
+
+class ReconcileView(Answer):
+    checked: int
+    updated: int
+    errors: int
+    reconciled_at_ms: int
+
+
+class KillView(Answer):
+    on: bool
+    reason: str
+    runs_stopped: int
+    trace_id: str
+
+
+class ActorView(Answer):
+    name: str
+    role: str
+    node: str
+    pid: int
+    epoch: int
+    restarts: int
+    started_wall_ms: int
+    last_heartbeat_wall_ms: int
+    heartbeat_age_ms: int
+    rss_bytes: int
+    status: Literal["up", "late", "restarting", "quarantined", "stopped"]
+    detail: str
+
+
+class AlertView(Answer):
+    alert_id: str
+    category: Literal["slo", "drift", "ops", "risk", "data"]
+    severity: Literal["info", "warning", "critical"]
+    code: str
+    detail: str
+    status: Literal["open", "acknowledged", "resolved"]
+    created_ms: int
+    count: int
+    metric: str
+    value: str
+    threshold: str
+    trace_id: str
+    row_version: int
+
+
+class AuditView(Answer):
+    audit_id: str
+    actor: str
+    action: str
+    resource: str
+    at_ms: int
+    before: dict[str, JsonValue]
+    after: dict[str, JsonValue]
+    trace_id: str
+
+
+class GapView(Answer):
+    gap_id: str
+    pair: str
+    interval: str
+    source_type: str
+    start_ms: int
+    end_ms: int
+    """Open time of the last missing candle."""
+    missing_points: int
+    status: Literal["open", "healing", "resolved", "absent_at_venue"]
+    detected_ms: int
+    attempts: int
+    last_attempt_ms: int
+
+
+class GapHealth(Answer):
+    """Counts over every gap of the asked pair, and the newest ones."""
+
+    status: Literal["ok", "gaps", "never_scanned"]
+    open: int
+    healing: int
+    resolved: int
+    absent_at_venue: int
+    missing_points: int
+    """In open and healing gaps."""
+    last_scan_ms: int | None
+    items: list[GapView]
+    next_cursor: str | None = None
+
+
+# --- sources, market data -----------------------------------------------------------------------
+
+
+class SourceView(Answer):
+    source_type: str
+    pair: str
+    interval: str
+    enabled: bool
+    status: Literal["ok", "stale", "unavailable"]
+    """The gate's value. `badge` adds detail for people."""
+    badge: Freshness
+    freshness_threshold_seconds: int
+    last_event_ms: int
+    last_success_ms: int
+    age_ms: int | None
+    """Market time since the last event; null before the first."""
+    detail: str
+
+
+class StoredSeries(Answer):
+    interval: str
+    earliest_ms: int
+    latest_ms: int
+    """Open time of the newest stored candle."""
+    count: int
+
+
+class MarketPairView(Answer):
+    pair: str
+    stored: list[StoredSeries]
+    intervals: list[str]
+    """Those that can be charted: stored, or aggregated from a smaller stored one."""
+    price_precision: int
+    quantity_precision: int
+    tick: Money | None
+    lot: Money | None
+
+
+class MarketSeriesStatus(Answer):
+    pair: str
+    interval: str
+    earliest_ms: int | None
+    latest_ms: int | None
+    count: int
+    lag_ms: int | None
+    """Market time since the newest stored candle closed."""
+
+
+class MarketStatusView(VenueStrip):
+    items: list[MarketSeriesStatus]
+
+
+class CandleColumns(Answer):
+    """Candles as columns of equal length, oldest first. `t` is the open time in ms."""
+
+    t: list[int]
+    o: list[float]
+    h: list[float]
+    l: list[float]  # noqa: E741  # the wire name of the low column
+    c: list[float]
+    v: list[float]
+    more: bool
+    """Whether stored candles lie further on in the asked direction."""
+    forming: bool = False
+    """The last row is built from closed shorter candles and its own span is not over yet."""
+
+
+# --- traces, health -----------------------------------------------------------------------------
+
+
+class CandleView(Answer):
+    pair: str
+    interval: str
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class LedgerEffect(Answer):
+    """What the fills of one order did to the books."""
+
+    client_order_id: str
+    account: str
+    position_delta: Money
+    realized_pnl: Money
+    fees: Money
+    cash_delta: Money
+    """Realised minus fees."""
+    at_ms: int | None
+
+
+class HopView(Answer):
+    """One stop on a decision's way. A missing hop says why in `note`."""
+
+    name: Literal["candle", "decision", "gates", "orders", "fills", "ledger", "reconciliation"]
+    present: bool
+    at_ms: int | None
+    note: str
+
+
+class TraceView(Answer):
+    trace_id: str
+    hops: list[HopView]
+    candle: CandleView | None
+    decisions: list[DecisionView]
+    orders: list[OrderView]
+    fills: list[FillView]
+    ledger: list[LedgerEffect]
+    alerts: list[AlertView]
+    audit: list[AuditView]
+
+
+class CheckView(Answer):
+    name: str
+    ok: bool
+    detail: str
+
+
+class HealthView(Answer):
+    """503 with the same body when `status` is down."""
+
+    status: Literal["ok", "degraded", "down"]
+    checks: list[CheckView]

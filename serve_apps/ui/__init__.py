@@ -1,0 +1,1 @@
+"""The operator pages: shells, own ES modules, vendored packages."""

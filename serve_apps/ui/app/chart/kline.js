@@ -1,0 +1,183 @@
+// The candle chart: KLineChart set up once, told what to show, never left with a failed load.
+
+import { get } from '../lib/api.js';
+import { on, onResync } from '../lib/stream.js';
+import { registerOverlays } from './overlays.js';
+
+const { klinecharts } = globalThis;
+const FIRST_BARS = 1500;
+const OLDER_BARS = 2000;
+const MOST_BARS = 10000;
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function styles() {
+  const [fg, muted, line, panel, up, down] = ['--fg', '--muted', '--line', '--panel', '--up', '--down'].map(css);
+  const family = css('--font');
+  const text = { color: muted, size: 11, family };
+  const axis = { axisLine: { color: line }, tickLine: { color: line }, tickText: text };
+  const tooltip = { title: { color: muted, size: 12, family, template: '{ticker}' }, legend: { color: muted, size: 12, family } };
+  return {
+    grid: { horizontal: { color: line, style: 'dashed' }, vertical: { show: false } },
+    candle: {
+      bar: {
+        upColor: up, downColor: down, noChangeColor: muted,
+        upBorderColor: up, downBorderColor: down, noChangeBorderColor: muted,
+        upWickColor: up, downWickColor: down, noChangeWickColor: muted,
+      },
+      priceMark: {
+        high: { color: muted, textFamily: family }, low: { color: muted, textFamily: family },
+        last: { upColor: up, downColor: down, noChangeColor: muted, text: { family } },
+      },
+      tooltip,
+    },
+    indicator: { tooltip, bars: [{ upColor: `${up}88`, downColor: `${down}88`, noChangeColor: `${muted}88` }] },
+    xAxis: axis,
+    yAxis: axis,
+    separator: { color: line },
+    crosshair: {
+      horizontal: { line: { color: muted }, text: { color: panel, backgroundColor: fg, borderColor: fg, family } },
+      vertical: { line: { color: muted }, text: { color: panel, backgroundColor: fg, borderColor: fg, family } },
+    },
+  };
+}
+
+const PERIODS = { m: 'minute', h: 'hour', d: 'day' };
+const period = (interval) => ({ type: PERIODS[interval.slice(-1)], span: Number(interval.slice(0, -1)) });
+
+const bars = ({ t, o, h, l, c, v }) => t.map((timestamp, i) => ({ timestamp, open: o[i], high: h[i], low: l[i], close: c[i], volume: v[i] }));
+
+// state: signal told 'loading' | 'ready' | 'empty' | 'failed'
+export function createTape(element, { state, problem, onPick }) {
+  registerOverlays();
+  const chart = klinecharts.init(element, { styles: styles(), locale: 'en-US', timezone: 'UTC', thousandsSeparator: { sign: ',' } });
+  element.tabIndex = 0;
+  element.setAttribute('role', 'img');
+  chart.setBarSpace(7);
+  chart.createIndicator({ name: 'VOL', paneId: 'volume' });
+  chart.setPaneOptions({ id: 'volume', height: 90 });
+
+  let generation = 0;
+  let abort = new AbortController();
+  let shown = null;
+  let loaded = 0;
+
+  // A stale answer must not be drawn, and a refusal must still answer the chart: a rejection inside
+  // getBars would leave it unable to load anything again.
+  async function getBars({ type, timestamp, callback }) {
+    const mine = generation;
+    const { pair, interval } = shown;
+    try {
+      const query = { pair, interval, limit: type === 'init' ? FIRST_BARS : OLDER_BARS };
+      if (type === 'forward') query.before_ms = timestamp;
+      if (type === 'backward') query.start_ms = timestamp + 1;
+      if (type === 'init') {
+        loaded = 0;
+        if (shown.at) query.before_ms = shown.at + 300 * 60000;
+      }
+      const columns = await get('/market-data/candles', query, abort.signal);
+      if (mine !== generation) return;
+      const fresh = bars(columns).filter((bar) => timestamp === null || type === 'init' || (type === 'forward' ? bar.timestamp < timestamp : bar.timestamp > timestamp));
+      loaded += fresh.length;
+      const older = columns.more && fresh.length > 0 && loaded < MOST_BARS;
+      setTimeout(() => {
+        if (mine !== generation) return;
+        callback(fresh, type === 'init' ? { forward: older, backward: false } : type === 'forward' ? { forward: older } : { backward: columns.more && fresh.length > 0 });
+        if (type === 'init') {
+          state.value = fresh.length ? 'ready' : 'empty';
+          element.dataset.ready = String(fresh.length);
+        }
+      });
+    } catch (told) {
+      if (mine !== generation || told.name === 'AbortError') return;
+      callback([], false);
+      problem.value = told;
+      if (type === 'init') state.value = 'failed';
+    }
+  }
+
+  let live = null;
+  chart.setDataLoader({
+    getBars,
+    subscribeBar: ({ callback }) => {
+      live = callback;
+    },
+    unsubscribeBar: () => {
+      live = null;
+    },
+  });
+  const stopCandles = on('candle', (message) => {
+    if (!live || !shown || message.key !== `${shown.pair}:${shown.interval}`) return;
+    const { t, o, h, l, c, v } = message.data;
+    const list = chart.getDataList();
+    const last = list[list.length - 1];
+    // A candle behind the last bar is a heal or a correction: the chart would ignore it.
+    if (last && t < last.timestamp) reload();
+    else live({ timestamp: t, open: Number(o), high: Number(h), low: Number(l), close: Number(c), volume: Number(v) });
+  });
+
+  function reload() {
+    generation += 1;
+    abort.abort();
+    abort = new AbortController();
+    state.value = 'loading';
+    chart.resetData();
+  }
+  const stopResync = onResync(reload);
+
+  const sizes = new ResizeObserver(() => chart.resize());
+  sizes.observe(element);
+
+  return {
+    chart,
+    reload,
+    show(next) {
+      generation += 1;
+      abort.abort();
+      abort = new AbortController();
+      state.value = 'loading';
+      const first = !shown;
+      const samePair = shown?.pair === next.pair;
+      shown = next;
+      element.setAttribute('aria-label', `Candles of ${next.pair}, ${next.interval}; the trades are listed beside it`);
+      if (!samePair || first) chart.setSymbol({ ticker: next.pair, pricePrecision: next.pricePrecision, volumePrecision: next.quantityPrecision });
+      chart.setPeriod(period(next.interval));
+      if (!first && samePair) chart.resetData();
+    },
+    jumpTo(ms) {
+      const list = chart.getDataList();
+      const index = list.findIndex((bar) => bar.timestamp >= ms);
+      const { from, to } = chart.getVisibleRange();
+      if (index >= 0) chart.scrollToDataIndex(Math.min(list.length - 1, index + Math.round((to - from) / 2)));
+      return index >= 0;
+    },
+    drawTrades(trades, selected) {
+      chart.removeOverlay({ groupId: 'trades' });
+      for (const trade of trades) {
+        const points = [{ timestamp: trade.opened_ms, value: Number(trade.average_fill_price) }];
+        if (trade.exit_price && trade.closed_at_ms) points.push({ timestamp: trade.closed_at_ms, value: Number(trade.exit_price) });
+        chart.createOverlay({
+          id: `trade-${trade.trade_id}`, name: points.length === 2 ? 'deskTrade' : 'deskEntry', groupId: 'trades', lock: true, points,
+          extendData: { trade, selected: trade.trade_id === selected },
+          onClick: () => onPick(trade.trade_id),
+        });
+      }
+    },
+    drawHolds(decisions) {
+      chart.removeOverlay({ groupId: 'holds' });
+      for (const decision of decisions.slice(0, 300)) {
+        chart.createOverlay({ id: `hold-${decision.decision_id}`, name: 'deskHold', groupId: 'holds', lock: true, points: [{ timestamp: decision.open_ms, value: Number(decision.reference_price) }] });
+      }
+    },
+    restyle() {
+      chart.setStyles(styles());
+    },
+    dispose() {
+      stopCandles();
+      stopResync();
+      sizes.disconnect();
+      abort.abort();
+      klinecharts.dispose(element);
+    },
+  };
+}

@@ -1,0 +1,44 @@
+// One way to the operator API: JSON in, JSON out, refusals as Problem.
+
+// Empty without a cookie login: a script with a bearer token and a loopback desk need none.
+export const csrf = document.querySelector('meta[name="csrf"]')?.content ?? '';
+
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body.detail || body.title || `HTTP ${status}`);
+    this.status = status;
+    this.title = body.title ?? '';
+    this.field = body.field ?? null;
+    this.traceId = body.trace_id ?? '';
+  }
+}
+
+async function decode(answer) {
+  if (answer.status === 401) {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  }
+  const text = await answer.text();
+  let body = {};
+  try {
+    body = text ? JSON.parse(text) : {};
+  } catch {
+    body = { title: 'unreadable answer', detail: text.slice(0, 200) };
+  }
+  if (!answer.ok) throw new Problem(answer.status, body);
+  return body;
+}
+
+export async function get(path, query = {}, signal = undefined) {
+  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '');
+  const search = given.length ? `?${new URLSearchParams(given)}` : '';
+  return decode(await fetch(path + search, { headers: { Accept: 'application/json' }, signal }));
+}
+
+// `key` is made when a dialog opens, so that pressing twice is one command.
+export async function post(path, body, key = newKey()) {
+  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
+  if (csrf) headers['X-CSRF-Token'] = csrf;
+  return decode(await fetch(path, { method: 'POST', headers, body: JSON.stringify(body ?? {}) }));
+}
+
+export const newKey = () => crypto.randomUUID();

@@ -1,0 +1,133 @@
+// The few pieces every page is made of: html, panels with all their states, tables, dialogs, toasts.
+
+import { h } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { signal } from '@preact/signals';
+import htm from 'htm';
+import { newKey, Problem } from './api.js';
+import { brief, local, utc } from './format.js';
+
+export const html = htm.bind(h);
+
+export const When = ({ ms, full }) => html`<time title=${local(ms)} datetime=${ms ? new Date(ms).toISOString() : ''}>${full ? utc(ms) : brief(ms)}</time>`;
+
+export const Pill = ({ tone = 'muted', icon = '', title, children }) => html`<span class="pill ${tone}" title=${title}>${icon && html`<span aria-hidden="true">${icon}</span>`}${children}</span>`;
+
+const FRESH = {
+  ok: ['ok', '●'], late: ['warn', '◐'], stale: ['bad', '▲'], unavailable: ['bad', '✕'],
+  never: ['muted', '○'], disabled: ['muted', '–'], degraded: ['warn', '◐'], down: ['bad', '✕'],
+};
+export const Fresh = ({ status, title }) => {
+  const [tone, icon] = FRESH[status] ?? ['muted', '?'];
+  return html`<${Pill} tone=${tone} icon=${icon} title=${title}>${status}<//>`;
+};
+
+const RUN = { running: ['ok', '▶'], paused: ['warn', 'Ⅱ'], starting: ['muted', '…'], stopped: ['muted', '■'], failed: ['bad', '✕'] };
+export const RunState = ({ run }) => {
+  const [tone, icon] = RUN[run.status] ?? ['muted', '?'];
+  return html`<${Pill} tone=${tone} icon=${icon} title=${run.pause_reason}>${run.status}${run.pause_reason ? `: ${run.pause_reason}` : ''}<//>`;
+};
+
+export const Baseline = ({ on }) => (on ? html`<span class="tag" title="A plain trend rule shipped with the desk, not a trained model">baseline</span>` : null);
+
+export const ModePill = ({ mode }) => html`<span class="pill ${mode}">${mode.toUpperCase()}</span>`;
+
+// resource: signal of {state: 'loading'|'ready'|'failed', data, problem, at}
+export function Panel({ title, span = 12, actions, resource, empty, isEmpty, retry, children }) {
+  const held = resource?.value;
+  const body = () => {
+    if (!resource) return children;
+    if (held.state === 'loading' && !held.data) return html`<div class="skeleton" role="status"><span class="sr">Loading ${title}</span></div>`;
+    if (!held.data) return html`<${Failed} problem=${held.problem} retry=${retry} />`;
+    if (isEmpty?.(held.data)) return html`<div class="empty">${empty}</div>`;
+    return html`<div class=${held.state === 'failed' ? 'is-stale' : ''}>${children(held.data)}</div>`;
+  };
+  return html`<section class="panel span-${span}" aria-label=${title} data-state=${held?.state ?? 'ready'}>
+    <header><h2>${title}</h2>
+      ${held?.state === 'failed' && held.data && html`<${Pill} tone="warn" icon="▲" title=${held.problem?.message}>as of <${When} ms=${held.at} /><//>`}
+      ${actions}</header>
+    <div class="body">${body()}</div></section>`;
+}
+
+export const Failed = ({ problem, retry }) => html`<div class="failed" role="alert"><span><strong>${problem?.title || 'Could not load'}</strong> ${problem?.message ?? ''} ${problem?.status ? `(HTTP ${problem.status})` : ''} ${problem?.traceId ? html`<code>${problem.traceId}</code>` : ''}</span>${retry && html`<button onClick=${retry}>Retry</button>`}</div>`;
+
+// columns: [{name, num, cell(row), title}]
+export function Table({ label, columns, rows, rowKey, onPick, selected }) {
+  const pick = (row) => onPick && { class: 'pick', tabIndex: 0, onClick: () => onPick(row), onKeyDown: (event) => event.key === 'Enter' && onPick(row), 'aria-selected': selected === rowKey(row) };
+  return html`<div class="scroll"><table aria-label=${label}>
+    <thead><tr>${columns.map((column) => html`<th scope="col" class=${column.num ? 'num' : ''} title=${column.title}>${column.name}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr key=${rowKey(row)} data-key=${rowKey(row)} ...${pick(row)}>${columns.map((column) => html`<td class=${column.num ? 'num' : ''}>${column.cell(row)}</td>`)}</tr>`)}</tbody>
+  </table></div>`;
+}
+
+// --- dialogs ----------------------------------------------------------------------------------
+
+const openDialog = signal(null);
+
+// fields: [{name, label, type, value, options, required, hint, min, step}]; send(values, key) → promise
+export const ask = (spec) => {
+  openDialog.value = { ...spec, key: newKey() };
+};
+
+export function Dialogs() {
+  const spec = openDialog.value;
+  const box = useRef(null);
+  const [refusal, setRefusal] = useState(null);
+  const [busy, setBusy] = useState(false);
+  useEffect(() => {
+    if (!spec) return;
+    setRefusal(null);
+    setBusy(false);
+    box.current.showModal();
+  }, [spec]);
+  if (!spec) return null;
+  const close = () => {
+    box.current?.close();
+    openDialog.value = null;
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    const values = Object.fromEntries(new FormData(event.target));
+    setBusy(true);
+    try {
+      const answer = await spec.send(values, spec.key);
+      close();
+      spec.done?.(answer);
+    } catch (problem) {
+      setBusy(false);
+      setRefusal(problem instanceof Problem ? problem : { message: String(problem) });
+    }
+  };
+  return html`<dialog ref=${box} onClose=${close} aria-labelledby="dialog-title"><form onSubmit=${submit}>
+    <h2 id="dialog-title">${spec.title}</h2>
+    ${spec.text && html`<p>${spec.text}</p>`}
+    ${(spec.fields ?? []).map((field) => html`<${Field} key=${field.name} field=${field} wrong=${refusal?.field === field.name ? refusal.message : null} />`)}
+    ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.message}</p>`}
+    <div class="buttons"><button type="button" onClick=${close}>Cancel</button>
+      <button class=${spec.danger ? 'danger solid' : 'primary'} disabled=${busy}>${busy ? 'Sending …' : spec.verb}</button></div>
+  </form></dialog>`;
+}
+
+function Field({ field, wrong }) {
+  const given = { name: field.name, required: field.required, 'aria-invalid': wrong ? 'true' : undefined };
+  return html`<label class="field"><span>${field.label}</span>
+    ${field.options
+      ? html`<select ...${given}>${field.options.map((option) => html`<option value=${option.value} selected=${option.value === field.value}>${option.label}</option>`)}</select>`
+      : html`<input ...${given} type=${field.type ?? 'text'} defaultValue=${field.value ?? ''} min=${field.min} max=${field.max} step=${field.step} placeholder=${field.hint} />`}
+  </label>`;
+}
+
+// --- toasts -----------------------------------------------------------------------------------
+
+const toasts = signal([]);
+let nextToast = 1;
+
+export function toast(text, { bad = false, traceId = '' } = {}) {
+  const id = nextToast++;
+  toasts.value = [...toasts.value.slice(-3), { id, text, bad, traceId }];
+  setTimeout(() => {
+    toasts.value = toasts.value.filter((each) => each.id !== id);
+  }, bad ? 12000 : 5000);
+}
+
+export const Toasts = () => html`<div class="toasts" role="status" aria-live="polite">${toasts.value.map((each) => html`<div key=${each.id} class="toast ${each.bad ? 'bad' : ''}">${each.text} ${each.traceId && html`<code>${each.traceId}</code>`}</div>`)}</div>`;

@@ -1,0 +1,287 @@
+// Operations: what runs, how fresh the data is, what was decided, and every control in one place.
+
+import { signal } from '@preact/signals';
+import { get, post } from './lib/api.js';
+import { age, megabytes, money, percent, tone, trimmed } from './lib/format.js';
+import { marketNow, start, summary } from './lib/frame.js';
+import { list, resource, throttled } from './lib/store.js';
+import { on, onResync } from './lib/stream.js';
+import { TraceLink } from './lib/trace.js';
+import { ask, Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, toast, When } from './lib/ui.js';
+
+const AGENT = 'desk';
+const sources = list('/data-sources/status');
+const trades = list('/trades', { limit: 50 });
+const actors = list('/ops/actors');
+const alerts = list('/ops/alerts', { limit: 50 });
+const runs = list(`/agents/${AGENT}/runs`, { limit: 50 });
+const versions = list(`/agents/${AGENT}/versions`, { limit: 50 });
+const limits = list('/risk-limits');
+const decisions = resource(async () => {
+  const recent = (await get(`/agents/${AGENT}/runs`, { limit: 3 })).items;
+  const pages = await Promise.all(recent.map((run) => get(`/agents/${AGENT}/runs/${run.run_id}/decisions`, { limit: 30 })));
+  return pages.flatMap((page) => page.items).sort((a, b) => b.open_ms - a.open_ms).slice(0, 30);
+});
+const jobs = signal({});
+
+const WATCHED = [
+  [sources, ['freshness', 'source', 'candle'], 2000],
+  [trades, ['order', 'fill', 'position'], 700],
+  [decisions, ['decision'], 700],
+  [runs, ['run', 'mode'], 300],
+  [alerts, ['alert'], 700],
+];
+for (const [held, topics, ms] of WATCHED) {
+  const refresh = throttled(held.load, ms);
+  for (const topic of topics) on(topic, refresh);
+}
+on('job', (message) => {
+  jobs.value = { ...jobs.value, [message.key]: message.data };
+});
+const everything = [sources, trades, actors, alerts, runs, versions, limits, decisions];
+onResync(() => everything.forEach((held) => held.load()));
+everything.forEach((held) => held.load());
+setInterval(actors.load, 3000);
+setInterval(() => [sources, trades, alerts].forEach((held) => held.load()), 10000);
+
+function told(answer, text) {
+  toast(text, { traceId: answer.trace_id ?? '' });
+  summary.load();
+  runs.load();
+}
+
+// --- controls ---------------------------------------------------------------------------------
+
+function startRun() {
+  const pairs = summary.held.value.data ? [...new Set((sources.held.value.data ?? []).map((source) => source.pair))] : [];
+  const offered = versions.held.value.data ?? [];
+  const active = offered.find((version) => version.active);
+  ask({
+    title: 'Start a paper run', verb: 'Start paper run',
+    text: 'Paper orders fill on the internal paper venue, from closed candles, with real fees and slippage.',
+    fields: [
+      { name: 'pair', label: 'Pair', options: pairs.map((pair) => ({ value: pair, label: pair })) },
+      { name: 'version_id', label: 'Policy version', value: active?.version_id, options: offered.map((version) => ({ value: version.version_id, label: `${version.name}${version.baseline ? ' (baseline rule)' : ''} · ${version.status}` })) },
+      { name: 'risk_limit_set_id', label: 'Risk limit set', options: (limits.held.value.data ?? []).map((set) => ({ value: set.set_id, label: `${set.name}: ${money(set.max_position_size, 0)} USDT a position` })) },
+      { name: 'decision_threshold', label: 'Decision threshold, 0 to 1', type: 'number', min: 0, max: 1, step: 0.01, hint: "the agent's own" },
+    ],
+    send: (values, key) => post(`/agents/${AGENT}/start`, startBody(values), key),
+    done: (run) => told(run, `Run ${run.run_id} started on ${run.pair}`),
+  });
+}
+
+function startBody(values) {
+  const { decision_threshold: threshold, ...body } = values;
+  return { ...body, mode: 'paper', ...(threshold === '' ? {} : { decision_threshold: Number(threshold) }) };
+}
+
+const withReason = (verb, title, text, extra = []) => () => ask({
+  title, text, verb: title,
+  fields: [{ name: 'reason', label: 'Reason, kept in the audit', required: true }, ...extra],
+  send: ({ reason, position }, key) => post(`/agents/${AGENT}/${verb}`, { reason, ...(position ? { flatten: position === 'flatten' } : {}) }, key),
+  done: (run) => told(run, `Run ${run.run_id} is ${run.status}`),
+});
+const pause = withReason('pause', 'Pause run', 'No new decisions; the position stays.');
+const resume = withReason('resume', 'Resume run', 'Decisions go on with the next closed candle.');
+const stop = withReason('stop', 'Stop run', 'The run ends. Its position can stay or be closed reduce-only.', [
+  { name: 'position', label: 'Position', options: [{ value: 'keep', label: 'keep it' }, { value: 'flatten', label: 'close it, reduce-only' }] },
+]);
+
+async function reconcile() {
+  try {
+    const report = await post('/ops/trading/reconcile', {});
+    toast(`Reconciled: ${report.checked} checked, ${report.updated} updated, ${report.errors} errors`, { bad: report.errors > 0 });
+  } catch (problem) {
+    toast(`Reconcile failed: ${problem.message}`, { bad: true, traceId: problem.traceId });
+  }
+  summary.load();
+}
+
+function backfill() {
+  const pairs = [...new Set((sources.held.value.data ?? []).map((source) => source.pair))];
+  ask({
+    title: 'Backfill candles', verb: 'Start backfill',
+    text: 'Without a start it runs to the earliest candle the exchange has; with a number of batches it stops after that many pages.',
+    fields: [
+      { name: 'pair', label: 'Pair', options: pairs.map((pair) => ({ value: pair, label: pair })) },
+      { name: 'interval', label: 'Interval', value: '1m' },
+      { name: 'start', label: 'Start, UTC (2026-01-31 12:00)', hint: 'earliest' },
+      { name: 'end', label: 'End, UTC', hint: 'now' },
+      { name: 'max_batches', label: 'Batches', type: 'number', min: 1, hint: 'no limit' },
+    ],
+    send: (values, key) => post('/ops/ingestion/bingx/backfill', backfillBody(values), key),
+    done: (job) => {
+      jobs.value = { ...jobs.value, [job.job_id]: job };
+      toast(`Backfill of ${job.arguments.pair} started`);
+    },
+  });
+}
+
+function backfillBody({ pair, interval, start: from, end: to, max_batches: batches }) {
+  const body = { pair, interval };
+  if (from) body.start_ms = moment('start', from);
+  if (to) body.end_ms = moment('end', to);
+  if (batches) body.max_batches = Number(batches);
+  return body;
+}
+
+function moment(field, text) {
+  const ms = Date.parse(/[zZ]|[+-]\d\d:?\d\d$/.test(text) ? text : `${text.trim().replace(' ', 'T')}${text.includes(':') ? 'Z' : ''}`);
+  if (Number.isNaN(ms)) throw new Error(`${field}: expected a UTC date like 2026-01-31 12:00`);
+  return ms;
+}
+
+// --- the page ---------------------------------------------------------------------------------
+
+function Page() {
+  return html`<h1 class="sr">Operations</h1>
+    <${Tiles} />
+    <div class="grid">
+      <${Ingestion} /><${Trading} />
+      <${Positions} /><${Decisions} />
+      <${Trades} /><${AlertsPanel} />
+      <${Actors} /><${RunHistory} />
+    </div>`;
+}
+
+function Tiles() {
+  const data = summary.held.value.data;
+  if (!data) return html`<div class="skeleton" role="status"><span class="sr">Loading</span></div>`;
+  const account = data.accounts.find((each) => each.mode === data.mode) ?? data.accounts[0];
+  const open = data.accounts.reduce((sum, each) => sum + each.positions.length, 0);
+  const last = data.reconciler[0];
+  return html`<dl class="tiles">
+    <${Tile} name="Runs" value=${data.runs.length} note=${data.runs.filter((run) => run.status === 'running').length + ' running'} />
+    <${Tile} name="Equity, USDT" value=${account ? money(account.equity) : '–'} note=${account?.account ?? 'no account yet'} />
+    <${Tile} name="Day PnL, USDT" value=${account ? money(account.day_pnl) : '–'} tone=${tone(account?.day_pnl)} note=${account?.day ?? ''} />
+    <${Tile} name="Open positions" value=${open} note=${account ? `exposure ${money(account.exposure, 0)} USDT` : ''} />
+    <${Tile} name="Drawdown" value=${account ? percent(account.drawdown) : '–'} note=${account ? `peak ${money(account.peak_equity)}` : ''} />
+    <${Tile} name="Decision p95" value=${data.decision_latency_p95_ms === null ? '–' : `${data.decision_latency_p95_ms.toFixed(0)} ms`} note="latency, last market hour" />
+    <${Tile} name="Ingestion p95" value=${data.ingestion_lag_p95_s === null ? '–' : `${data.ingestion_lag_p95_s.toFixed(1)} s`} note="lag, market time" />
+    <${Tile} name="Reconciler" value=${last?.last_ok_ms ? `${age(marketNow.value - last.last_ok_ms)} ago` : 'not yet'} note=${last ? `${last.updated} updated, ${last.errors} errors` : ''} />
+  </dl>`;
+}
+
+const Tile = ({ name, value, note, tone: colour = '' }) => html`<div class="tile"><dt>${name}</dt><dd class=${colour}>${value}</dd><dd>${note}</dd></div>`;
+
+function Ingestion() {
+  const running = Object.values(jobs.value).filter((job) => job.kind === 'backfill').slice(-4);
+  return html`<${Panel} title="Ingestion" span="5" resource=${sources.held} retry=${sources.load} isEmpty=${(rows) => !rows.length}
+    empty=${html`No source has reported yet. The pollers start with the desk; their state is under Actors.`}
+    actions=${html`<button onClick=${backfill}>Backfill …</button>`}>
+    ${(rows) => html`<${Table} label="Data sources" rows=${rows} rowKey=${(row) => `${row.source_type}:${row.pair}:${row.interval}`} columns=${[
+      { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', cell: (row) => row.interval },
+      { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` },
+      { name: 'age', num: true, title: 'market time since the last closed candle', cell: (row) => (row.last_event_ms ? age(marketNow.value - row.last_event_ms) : 'never') },
+      { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
+    ]} />
+    ${running.length > 0 && html`<div class="pad">${running.map((job) => html`<${Job} key=${job.job_id} job=${job} />`)}</div>`}`}
+  <//>`;
+}
+
+const Job = ({ job }) => html`<p data-job=${job.job_id}>${job.kind} ${job.arguments?.pair} <progress max=${job.total || undefined} value=${job.total ? job.done : undefined} aria-label="progress"></progress> ${job.status} <span class="muted">${job.detail || job.error}</span></p>`;
+
+function Trading() {
+  const data = summary.held.value.data;
+  const active = data?.runs ?? [];
+  return html`<${Panel} title="Trading" span="7" resource=${summary.held} retry=${summary.load} isEmpty=${() => !active.length}
+    empty=${html`<span>No run is at work.</span><button class="primary" onClick=${startRun}>Start a paper run …</button>`}
+    actions=${html`<button onClick=${reconcile}>Reconcile now</button><button onClick=${startRun}>Start …</button>`}>
+    ${() => html`<${Table} label="Runs" rows=${active} rowKey=${(run) => run.run_id} columns=${[
+      { name: 'pair', cell: (run) => html`<strong>${run.pair}</strong>` }, { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />` },
+      { name: 'state', cell: (run) => html`<${RunState} run=${run} />` },
+      { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
+      { name: 'last decided', cell: (run) => html`<${When} ms=${run.last_decided_open_ms} />` },
+      { name: '', cell: (run) => html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${resume}>Resume …</button>` : html`<button onClick=${pause}>Pause …</button>`}<button onClick=${stop}>Stop …</button></span>` },
+    ]} />`}
+  <//>`;
+}
+
+function Positions() {
+  const rows = (summary.held.value.data?.accounts ?? []).flatMap((account) => account.positions);
+  const orders = summary.held.value.data?.open_orders ?? [];
+  return html`<${Panel} title="Positions and open orders" span="5" resource=${summary.held} retry=${summary.load} isEmpty=${() => !rows.length && !orders.length} empty="Flat, and nothing is resting.">
+    ${() => html`${rows.length > 0 && html`<${Table} label="Positions" rows=${rows} rowKey=${(row) => `${row.account}:${row.pair}`} columns=${[
+      { name: 'pair', cell: (row) => html`<span title="account ${row.account}, ${row.baseline ? 'baseline rule' : row.run_id}">${row.pair}</span>` },
+      { name: 'quantity', num: true, cell: (row) => html`<span class=${tone(row.quantity)}>${trimmed(row.quantity)}</span>` },
+      { name: 'entry', num: true, cell: (row) => money(row.average_price) }, { name: 'mark', num: true, cell: (row) => money(row.mark_price) },
+      { name: 'notional', num: true, cell: (row) => money(row.notional, 0) },
+      { name: 'unrealised', num: true, cell: (row) => html`<span class=${tone(row.unrealized_pnl)}>${money(row.unrealized_pnl)}</span>` },
+    ]} />`}
+    ${orders.length > 0 && html`<${Table} label="Open orders" rows=${orders} rowKey=${(row) => row.client_order_id} columns=${[
+      { name: 'order', cell: (row) => html`${row.side} ${trimmed(row.quantity)} ${row.pair}` }, { name: 'leg', cell: (row) => row.leg },
+      { name: 'state', cell: (row) => html`<${Pill} tone=${row.state === 'unknown' ? 'warn' : 'muted'}>${row.state}<//>` },
+      { name: 'since', cell: (row) => html`<${When} ms=${row.created_ms} />` }, { name: 'trace', cell: (row) => html`<${TraceLink} id=${row.trace_id} />` },
+    ]} />`}`}
+  <//>`;
+}
+
+function Decisions() {
+  return html`<${Panel} title="Last decisions" span="7" resource=${decisions.held} retry=${decisions.load} isEmpty=${(rows) => !rows.length} empty="No decision yet: a run decides when a candle closes.">
+    ${(rows) => html`<${Table} label="Last decisions" rows=${rows} rowKey=${(row) => row.decision_id} columns=${[
+      { name: 'candle', cell: (row) => html`<${When} ms=${row.open_ms} />` }, { name: 'pair', cell: (row) => row.pair },
+      { name: 'action', cell: (row) => html`<${Pill} tone=${row.action === 'trade' ? 'ok' : row.action === 'hold' ? 'warn' : 'muted'}>${row.action}<//>` },
+      { name: 'target', num: true, cell: (row) => row.target }, { name: 'confidence', num: true, cell: (row) => row.confidence.toFixed(2) },
+      { name: 'why held', cell: (row) => row.hold_reason || html`<span class="muted">–</span>` },
+      { name: 'latency', num: true, cell: (row) => (row.latency_ms.total === undefined ? '–' : `${row.latency_ms.total.toFixed(0)} ms`) },
+      { name: 'trace', cell: (row) => html`<${TraceLink} id=${row.trace_id} />` },
+    ]} />`}
+  <//>`;
+}
+
+function Trades() {
+  return html`<${Panel} title="Trades" span="8" resource=${trades.held} retry=${trades.load} isEmpty=${(rows) => !rows.length} empty="No trade yet.">
+    ${(rows) => html`<${Table} label="Trades" rows=${rows} rowKey=${(row) => row.trade_id} columns=${[
+      { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` },
+      { name: 'mode', cell: (row) => html`<${ModePill} mode=${row.mode} /> <${Baseline} on=${row.baseline} />` },
+      { name: 'pair', cell: (row) => html`<a href="/insights?pair=${row.pair}&at=${row.opened_ms}&trade=${row.trade_id}">${row.pair}</a>` },
+      { name: 'side', cell: (row) => html`<span class=${row.side === 'buy' ? 'up' : 'down'}>${row.side === 'buy' ? '▲ buy' : '▼ sell'}</span>` },
+      { name: 'quantity', num: true, cell: (row) => trimmed(row.quantity) }, { name: 'entry', num: true, cell: (row) => money(row.average_fill_price) },
+      { name: 'exit', num: true, cell: (row) => money(row.exit_price) }, { name: 'fees', num: true, cell: (row) => money(row.fees) },
+      { name: 'net PnL', num: true, cell: (row) => html`<span class=${tone(row.net_pnl)}>${money(row.net_pnl)}</span>` },
+      { name: 'status', cell: (row) => html`${row.status}${row.is_open ? ' · open' : ''}` }, { name: 'trace', cell: (row) => html`<${TraceLink} id=${row.trace_id} />` },
+    ]} />`}
+  <//>`;
+}
+
+function AlertsPanel() {
+  const acknowledge = async (row) => {
+    try {
+      await post(`/ops/alerts/${row.alert_id}/ack`, {});
+    } catch (problem) {
+      toast(problem.message, { bad: true, traceId: problem.traceId });
+    }
+    alerts.load();
+    summary.load();
+  };
+  return html`<${Panel} title="Alerts" span="4" resource=${alerts.held} retry=${alerts.load} isEmpty=${(rows) => !rows.length} empty="Nothing to tell.">
+    ${(rows) => html`<div id="alerts"><${Table} label="Alerts" rows=${rows} rowKey=${(row) => row.alert_id} columns=${[
+      { name: 'severity', cell: (row) => html`<${Pill} tone=${row.severity === 'critical' ? 'bad' : row.severity === 'warning' ? 'warn' : 'muted'}>${row.severity}<//>` },
+      { name: 'code', cell: (row) => html`<span title=${row.detail}>${row.code}${row.count > 1 ? ` ×${row.count}` : ''}</span>` },
+      { name: 'since', cell: (row) => html`<${When} ms=${row.created_ms} />` },
+      { name: '', cell: (row) => (row.status === 'open' ? html`<button class="plain" onClick=${() => acknowledge(row)}>acknowledge</button>` : html`<span class="muted">${row.status}</span>`) },
+    ]} /></div>`}
+  <//>`;
+}
+
+function Actors() {
+  return html`<${Panel} title="Actors" span="6" resource=${actors.held} retry=${actors.load} isEmpty=${(rows) => !rows.length} empty="The supervisor has not reported yet.">
+    ${(rows) => html`<${Table} label="Actors" rows=${rows} rowKey=${(row) => row.name} columns=${[
+      { name: 'actor', cell: (row) => row.name }, { name: 'status', cell: (row) => html`<${Pill} tone=${row.status === 'up' ? 'ok' : row.status === 'quarantined' ? 'bad' : 'warn'} icon="●" title=${row.detail}>${row.status}<//>` },
+      { name: 'pid', num: true, cell: (row) => row.pid }, { name: 'epoch', num: true, cell: (row) => row.epoch }, { name: 'restarts', num: true, cell: (row) => row.restarts },
+      { name: 'memory', num: true, cell: (row) => megabytes(row.rss_bytes) }, { name: 'heartbeat', num: true, cell: (row) => `${age(row.heartbeat_age_ms)} ago` },
+    ]} />`}
+  <//>`;
+}
+
+function RunHistory() {
+  return html`<${Panel} title="Run history" span="6" resource=${runs.held} retry=${runs.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No runs yet.</span><button onClick=${startRun}>Start a paper run …</button>`}>
+    ${(rows) => html`<${Table} label="Run history" rows=${rows} rowKey=${(run) => run.run_id} columns=${[
+      { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'stopped', cell: (run) => html`<${When} ms=${run.stopped_ms} />` },
+      { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />` }, { name: 'pair', cell: (run) => run.pair },
+      { name: 'state', cell: (run) => html`<${RunState} run=${run} />` }, { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
+    ]} />`}
+  <//>`;
+}
+
+start(Page);

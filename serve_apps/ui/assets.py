@@ -1,0 +1,69 @@
+"""What the pages load: our modules, the vendored packages, the import map and its CSP hash."""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from desk.errors import SettingsError
+from serve_apps.ui import vendor
+
+HERE = Path(__file__).parent
+IMPORTED = {
+    "preact": ("preact", "dist/preact.mjs"),
+    "preact/hooks": ("preact", "hooks/dist/hooks.mjs"),
+    "htm": ("htm", "dist/htm.module.js"),
+    "@preact/signals": ("@preact/signals", "dist/signals.module.js"),
+    "@preact/signals-core": ("@preact/signals-core", "dist/signals-core.module.js"),
+}
+"""Bare module name → the vendored file behind it."""
+SCRIPTS = {"klinecharts": ("klinecharts", "dist/umd/klinecharts.min.js")}
+"""Classic scripts that define a global of the same name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assets:
+    """The pages' files, verified once at start. `problem` is set when they are unusable."""
+
+    folder: Path
+    import_map: str
+    script_urls: dict[str, str]
+    problem: str = ""
+
+    @property
+    def import_map_hash(self) -> str:
+        """The CSP source of the inline import map, over its exact bytes."""
+        digest = hashlib.sha256(self.import_map.encode()).digest()
+        return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+    @property
+    def content_security_policy(self) -> str:
+        """The policy of every page: nothing from elsewhere, nothing inline but the import map."""
+        return "; ".join(
+            (
+                "default-src 'none'",
+                f"script-src 'self' {self.import_map_hash}",
+                "style-src 'self'",
+                "img-src 'self' data: blob:",
+                "connect-src 'self'",
+                "font-src 'self'",
+                "form-action 'self'",
+                "base-uri 'none'",
+                "frame-ancestors 'none'",
+            )
+        )
+
+
+def load_assets(override: Path | None = None) -> Assets:
+    """Check the vendored files and build the import map; a defect is reported in `problem`."""
+    folder = vendor.vendor_folder(override)
+    try:
+        files = vendor.check(folder)
+    except SettingsError as missing:
+        return Assets(folder=folder, import_map="{}", script_urls={}, problem=str(missing))
+    roots = {file.package: f"/ui/vendor/{file.package}@{file.version}" for file in files}
+    imports = {name: f"{roots[package]}/{path}" for name, (package, path) in IMPORTED.items()}
+    scripts = {name: f"{roots[package]}/{path}" for name, (package, path) in SCRIPTS.items()}
+    import_map = json.dumps({"imports": imports}, separators=(",", ":"))
+    return Assets(folder=folder, import_map=import_map, script_urls=scripts)

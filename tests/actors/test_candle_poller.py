@@ -1,0 +1,409 @@
+"""The poller against a scripted market: every candle once, in order, whatever the venue does."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from actors.backfill_job import job_of
+from actors.candle_messages import CandleClosed, FetchRange, StartBackfill
+from actors.candle_poller import CandlePoller, PollerParts
+from actors.commands import BackfillAsk
+from desk.clock import MINUTE_MS, ClockAnchor
+from desk.errors import VenueUnavailable
+from desk.market.candles import Candles
+from desk.market.interval import interval_ms
+from desk.runs import JobStatus
+from desk.store import kinds
+from desk.store.memory import MemoryStore
+from desk.store.port import Stream
+from desk.trading.instruments import Instrument
+from desk.venues.port import FundingRate, MarkPrice
+from tests.actors.fakes import BTC, PAIR
+from tests.actors.stage import BEGIN_MS, MarketTime
+
+
+@dataclass
+class ScriptedMarket:
+    """A market whose candles are a function of their open time; the forming one is included."""
+
+    clock: MarketTime
+    began_ms: int = BEGIN_MS - 3_000 * MINUTE_MS
+    ahead_ms: int = 0
+    """How far our clock runs ahead of the venue's."""
+    is_away: bool = False
+    absent: set[int] = field(default_factory=set)
+    lagging: int = 0
+    """Answers that still lack the newest candles."""
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    async def server_clock(self) -> ClockAnchor:
+        self._answer("server_clock")
+        return self.clock.anchor
+
+    async def instruments(self) -> dict[str, Instrument]:
+        return {PAIR: BTC}
+
+    async def candles(self, pair: str, interval: str, start_ms: int, end_ms: int) -> Candles:
+        self._answer("candles")
+        self.asked.append((start_ms, end_ms))
+        step = interval_ms(interval)
+        now_ms = self.clock.now_ms() - self.ahead_ms
+        last_ms = min(end_ms, now_ms // step * step + 1)
+        if self.lagging:
+            self.lagging -= 1
+            last_ms = min(last_ms, now_ms // step * step - step)
+        first_ms = -(-max(start_ms, self.began_ms) // step) * step
+        opens = range(first_ms, last_ms, step)
+        rows = [open_ms for open_ms in opens if open_ms not in self.absent]
+        times = np.array(rows, dtype=np.int64)
+        price = 40_000.0 + (times // step % 97).astype(np.float64)
+        return Candles(
+            open_ms=times,
+            open=price,
+            high=price + 2.0,
+            low=price - 2.0,
+            close=price + 1.0,
+            volume=np.full(len(rows), 3.0),
+        )
+
+    async def mark_price(self, pair: str) -> MarkPrice:
+        self._answer("mark_price")
+        return MarkPrice(
+            pair=pair,
+            mark=Decimal("40001"),
+            index=Decimal("40001"),
+            funding_rate=Decimal("0.0001"),
+            next_funding_ms=0,
+            at_ms=self.clock.now_ms(),
+        )
+
+    async def funding_rates(self, pair: str, start_ms: int, end_ms: int) -> list[FundingRate]:
+        due_ms = end_ms // 28_800_000 * 28_800_000
+        return [FundingRate(pair=pair, due_ms=due_ms, rate=Decimal("0.0001"))]
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def _answer(self, call: str) -> None:
+        if self.is_away:
+            raise VenueUnavailable(call, "away")
+
+
+@dataclass
+class Audience:
+    """Who hears of candles, in the order in which they heard."""
+
+    heard: list[tuple[str, int]] = field(default_factory=list)
+    is_settler_away: bool = False
+
+    async def settle(self, pair: str, upto_open_ms: int) -> None:
+        if self.is_settler_away:
+            raise VenueUnavailable("settle", "away")
+        self.heard.append(("settle", upto_open_ms))
+
+    async def mark(self, prices: Mapping[str, Decimal]) -> None:
+        self.heard.append(("mark", 0))
+
+    async def tell(self, closed: CandleClosed) -> None:
+        self.heard.append((f"tell {closed.interval}", closed.open_ms))
+
+    @property
+    def told(self) -> list[int]:
+        """Open times of the 1m candles that loops were told of."""
+        return [open_ms for what, open_ms in self.heard if what == "tell 1m"]
+
+
+class Feed:
+    """One poller on a store in memory."""
+
+    def __init__(self) -> None:
+        self.store, self.clock = MemoryStore(), MarketTime(BEGIN_MS + 700)
+        self.market, self.audience = ScriptedMarket(self.clock), Audience()
+        self.poller = self.new_poller()
+
+    def new_poller(self) -> CandlePoller:
+        parts = PollerParts(
+            pair=PAIR,
+            intervals=("1m", "5m"),
+            store=self.store,
+            venue=self.market,
+            clock=self.clock,
+            listeners=self.audience,
+        )
+        return CandlePoller(lambda: parts)
+
+    def turn(self, *, minutes: int = 0, poller: CandlePoller | None = None) -> float:
+        self.clock.advance(minutes * MINUTE_MS)
+        return asyncio.run((poller or self.poller).turn())
+
+    def newest(self) -> int:
+        return int(self.store.last_candles(PAIR, "1m", 1).open_ms[-1])
+
+    def announced(self) -> list[int]:
+        events = self.store.read_events({Stream.OPS: "0-0"}, limit=10_000)
+        return [e.data["t"] for e in events if e.topic == "candle" and e.key == f"{PAIR}:1m"]
+
+    def source(self, source_type: str, interval: str = "") -> str:
+        row = self.store.get(kinds.SOURCES, f"{source_type}:{PAIR}:{interval}")
+        assert row is not None
+        return row.value.status
+
+
+@pytest.fixture
+def feed() -> Feed:
+    return Feed()
+
+
+def test_a_first_turn_brings_a_page_and_announces_the_newest(feed: Feed) -> None:
+    feed.turn()
+
+    assert len(feed.store.last_candles(PAIR, "1m", 2_000)) > 1_400
+    assert feed.newest() == BEGIN_MS - MINUTE_MS
+    assert feed.audience.told.count(BEGIN_MS - MINUTE_MS) == 1
+    assert feed.source("bingx_candles", "1m") == feed.source("mark_price") == "ok"
+    assert feed.store.get(kinds.INSTRUMENTS, PAIR) is not None
+    assert feed.store.list(kinds.funding_rates(PAIR)) != []
+
+
+def test_fills_are_settled_and_marked_before_anybody_decides(feed: Feed) -> None:
+    feed.turn()
+    feed.audience.heard.clear()
+
+    feed.turn(minutes=1)
+
+    assert [what for what, _ in feed.audience.heard][:3] == ["settle", "mark", "tell 1m"]
+
+
+def test_every_candle_is_announced_once_however_often_it_is_polled(feed: Feed) -> None:
+    feed.turn()
+    first = feed.newest()
+
+    for _ in range(5):
+        feed.turn(minutes=1)
+        feed.turn()
+
+    told = [open_ms for open_ms in feed.announced() if open_ms > first]
+    assert told == [first + MINUTE_MS * minute for minute in range(1, 6)]
+    assert len(set(feed.audience.told)) == len(feed.audience.told)
+
+
+def test_the_next_poll_waits_for_the_next_close_on_the_markets_clock(feed: Feed) -> None:
+    feed.turn()
+    feed.turn()
+    feed.clock.speed = 30.0
+
+    wait_s = feed.turn()
+
+    assert 0 < wait_s <= 60 / 30
+
+
+def test_a_candle_of_which_only_our_clock_says_that_it_closed_is_not_taken(feed: Feed) -> None:
+    feed.turn()
+    feed.market.ahead_ms = 1_500  # the venue's minute is not over yet when we ask
+    before = feed.newest()
+
+    feed.turn(minutes=1)
+    early = feed.newest()
+    feed.market.ahead_ms = 0
+    feed.clock.advance(300)
+    feed.turn()
+
+    assert early == before
+    assert feed.newest() == before + MINUTE_MS
+    assert feed.audience.told[-1] == before + MINUTE_MS
+
+
+def test_a_lagging_replica_is_asked_again_soon(feed: Feed) -> None:
+    feed.turn()
+    feed.market.lagging = 1
+
+    wait_s = feed.turn(minutes=1)
+    feed.clock.advance(300)
+    feed.turn()
+
+    assert wait_s <= 0.3
+    assert feed.newest() == BEGIN_MS
+
+
+@pytest.mark.catalogue("D12")
+def test_a_restarted_poller_fills_the_hole_it_left_and_passes_the_newest_on(feed: Feed) -> None:
+    feed.turn()
+    feed.clock.advance(30 * MINUTE_MS)
+    restarted = feed.new_poller()
+
+    feed.turn(poller=restarted)
+
+    opens = feed.store.last_candles(PAIR, "1m", 60).open_ms
+    assert set(np.diff(opens)) == {MINUTE_MS}
+    assert feed.audience.told[-1] == feed.newest() == BEGIN_MS + 29 * MINUTE_MS
+
+
+def test_a_restart_without_a_new_candle_passes_the_newest_on_again(feed: Feed) -> None:
+    feed.turn()
+    feed.audience.heard.clear()
+
+    feed.turn(poller=feed.new_poller())
+
+    assert BEGIN_MS - MINUTE_MS in feed.audience.told
+
+
+def test_a_venue_that_is_away_is_said_so_and_comes_back(feed: Feed) -> None:
+    feed.turn()
+    feed.market.is_away = True
+    waits = [feed.turn(minutes=1) for _ in range(3)]
+    away = feed.source("bingx_candles", "1m")
+
+    feed.market.is_away = False
+    feed.turn()
+
+    assert waits == sorted(waits)
+    assert away == "unavailable"
+    assert feed.source("bingx_candles", "1m") == "ok"
+    assert feed.newest() == BEGIN_MS + 2 * MINUTE_MS
+
+
+def test_a_settler_that_is_away_does_not_stop_the_candles(feed: Feed) -> None:
+    feed.audience.is_settler_away = True
+
+    feed.turn()
+
+    assert feed.newest() == BEGIN_MS - MINUTE_MS
+    assert feed.audience.told != []
+
+
+def test_a_source_that_the_operator_switched_off_is_not_polled(feed: Feed) -> None:
+    feed.turn()
+    key = f"bingx_candles:{PAIR}:1m"
+    row = feed.store.get(kinds.SOURCES, key)
+    assert row is not None
+    feed.store.put(kinds.SOURCES, key, replace(row.value, enabled=False), at_ms=0)
+
+    feed.turn(minutes=2)
+
+    assert feed.newest() == BEGIN_MS - MINUTE_MS
+
+
+@pytest.mark.catalogue("D06")
+def test_a_repainted_candle_is_reported(feed: Feed) -> None:
+    feed.turn()
+    last = feed.store.last_candles(PAIR, "1m", 1)
+    wrong = replace(last, close=last.close * 1.01, high=last.high * 1.02)
+    feed.store.write_candles(PAIR, "1m", wrong)
+
+    feed.turn(minutes=1)
+
+    codes = [doc.value.code for doc in feed.store.list(kinds.ALERTS)]
+    assert codes == ["candle_revised"]
+    assert float(feed.store.read_candles(PAIR, "1m", BEGIN_MS - MINUTE_MS, BEGIN_MS).close[0]) == (
+        float(last.close[0])
+    )
+
+
+def test_the_gap_monitors_range_is_fetched_and_counted(feed: Feed) -> None:
+    feed.turn()
+    start_ms = BEGIN_MS - 2_500 * MINUTE_MS
+
+    fetched = asyncio.run(
+        feed.poller.fetch(
+            FetchRange(interval="1m", start_ms=start_ms, end_ms=start_ms + 9 * MINUTE_MS)
+        )
+    )
+    feed.market.is_away = True
+    unanswered = asyncio.run(
+        feed.poller.fetch(FetchRange(interval="1m", start_ms=start_ms, end_ms=start_ms))
+    )
+
+    assert (fetched.added, fetched.is_answered) == (10, True)
+    assert not unanswered.is_answered
+
+
+def start_backfill(feed: Feed, **bounds: int) -> str:
+    ask = BackfillAsk(pair=PAIR, interval="1m", **bounds)
+    job = job_of("job1", ask, now_ms=feed.clock.now_ms())
+    feed.store.put(kinds.JOBS, "job1", job, at_ms=job.created_ms)
+
+    async def work() -> None:
+        await feed.poller.backfill(StartBackfill(job_id="job1", ask=ask))
+        await asyncio.gather(*feed.poller._work)
+
+    asyncio.run(work())
+    row = feed.store.get(kinds.JOBS, "job1")
+    assert row is not None
+    return f"{row.value.status}: {row.value.error}"
+
+
+def test_a_backfill_reaches_the_venues_earliest_candle_and_reports_progress(feed: Feed) -> None:
+    feed.turn()
+
+    outcome = start_backfill(feed)
+
+    bounds = feed.store.candle_bounds(PAIR, "1m")
+    moves = [
+        event.data["done"]
+        for event in feed.store.read_events({Stream.OPS: "0-0"}, limit=10_000)
+        if event.topic == "job"
+    ]
+    assert outcome == "done: "
+    assert bounds is not None
+    assert bounds[0] == feed.market.began_ms
+    assert bounds[2] == 3_000
+    assert moves == sorted(moves)
+    assert len(moves) >= 3
+
+
+def test_a_backfill_ends_after_its_batches(feed: Feed) -> None:
+    feed.turn()
+
+    start_backfill(feed, max_batches=1)
+
+    bounds = feed.store.candle_bounds(PAIR, "1m")
+    assert bounds is not None
+    assert bounds[2] < 3_000
+
+
+@pytest.mark.catalogue("D13")
+def test_a_backfill_that_was_killed_goes_on_from_its_cursor(feed: Feed) -> None:
+    feed.turn()
+    cursor_ms = BEGIN_MS - 2_000 * MINUTE_MS
+    ask = BackfillAsk(pair=PAIR, interval="1m")
+    job = replace(job_of("job1", ask, now_ms=BEGIN_MS), status=JobStatus.RUNNING)
+    feed.store.put(kinds.JOBS, "job1", job, at_ms=BEGIN_MS)
+    feed.store.put(kinds.STATE, "backfill:job1", {"next_end_ms": cursor_ms}, at_ms=BEGIN_MS)
+    restarted, first_new = feed.new_poller(), len(feed.market.asked)
+
+    async def turn_and_work() -> None:
+        await restarted.turn()
+        await asyncio.gather(*restarted._work)
+
+    asyncio.run(turn_and_work())
+
+    row = feed.store.get(kinds.JOBS, "job1")
+    pages = [end for start, end in feed.market.asked[first_new:] if end - start > 100 * MINUTE_MS]
+    stored = feed.store.read_candles(PAIR, "1m", feed.market.began_ms, cursor_ms)
+    assert row is not None
+    assert row.value.status is JobStatus.DONE
+    assert len(stored) == 1_000
+    assert cursor_ms in pages
+
+
+def test_a_backfill_that_the_operator_cancelled_stops(feed: Feed) -> None:
+    feed.turn()
+    ask = BackfillAsk(pair=PAIR, interval="1m")
+    job = replace(job_of("job1", ask, now_ms=BEGIN_MS), status=JobStatus.CANCELLED)
+    feed.store.put(kinds.JOBS, "job1", job, at_ms=BEGIN_MS)
+
+    async def work() -> None:
+        await feed.poller.backfill(StartBackfill(job_id="job1", ask=ask))
+        await asyncio.gather(*feed.poller._work)
+
+    asyncio.run(work())
+
+    row = feed.store.get(kinds.JOBS, "job1")
+    assert row is not None
+    assert row.value.status is JobStatus.CANCELLED

@@ -1,0 +1,404 @@
+"""An operator's commands on the stage: what they change, what they refuse and why."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from actors import start_gates
+from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.control import Control, ControlParts
+from actors.names import ActorAway
+from actors.order_executor import Cancel
+from actors.wiring import Wiring
+from desk.errors import BadInput, NotFound
+from desk.evaluation.promotion import PromotionVerdict
+from desk.learning.versions import AgentVersion, VersionStatus
+from desk.market.features import FEATURES_V1
+from desk.runs import Mode, Run, RunStatus
+from desk.store import kinds
+from desk.store.port import Event
+from desk.trading import risk
+from desk.trading.orders import Order, OrderState
+from tests.actors.fakes import PAIR
+from tests.actors.stage import BEGIN_MS, Stage
+
+WHO: dict[str, Any] = {"actor": "alice", "trace_id": "tr-op"}
+PAPER_RUN = StartRun(mode=Mode.PAPER, pair=PAIR, risk_limit_set_id="default")
+
+
+class Desk:
+    """The stage with the commands, and the floor that they reach."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.watched: list[str] = []
+        self.backfills: list[str] = []
+        self.is_supervisor_away = False
+        self.wiring = Wiring(
+            store_url="", home=Path("/nowhere"), venue_url="", pairs=(PAIR,), intervals=("1m",)
+        )
+        version = AgentVersion(
+            version_id="v1",
+            agent_id="desk",
+            name="v1",
+            algorithm="ppo",
+            is_baseline=False,
+            status=VersionStatus.DRAFT,
+            artifact_uri="",
+            artifact_sha256="",
+            artifact_bytes=0,
+            feature_set_id=FEATURES_V1.feature_set_id,
+            created_ms=BEGIN_MS,
+        )
+        self.stage.store.put(kinds.VERSIONS, "v1", version, at_ms=BEGIN_MS)
+        self.stage.next_candle()
+
+    @property
+    def control(self) -> Control:
+        return Control(
+            ControlParts(
+                wiring=self.wiring, store=self.stage.store, clock=self.stage.clock, floor=self
+            )
+        )
+
+    def approver_of(self, account: str) -> Stage:
+        return self.stage
+
+    def executor_of(self, account: str) -> "Desk":
+        return self
+
+    async def execute(self, approved: Any) -> Order:
+        return await self.stage.execute(approved)
+
+    async def cancel(self, client_order_id: str, reason: str) -> Order:
+        ask = Cancel(client_order_id=client_order_id, reason=reason)
+        order = await self.stage.executor.cancel(ask)
+        await self.stage.executor.quiet()
+        return order
+
+    async def watch_run(self, run: Run) -> None:
+        if self.is_supervisor_away:
+            raise ActorAway("supervisor", "killed")
+        self.watched.append(run.run_id)
+
+    async def reconcile(self, account: str, trace_id: str) -> ReconcileReport:
+        return ReconcileReport(checked=3, updated=1, errors=0, reconciled_at_ms=7)
+
+    async def backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        self.backfills.append(job_id)
+
+    def do(self, command: Callable[[Control], Awaitable[Any]]) -> Any:
+        async def carry_out() -> Any:
+            return await command(self.control)
+
+        return asyncio.run(carry_out())
+
+    def start(self, **changes: Any) -> Run:
+        ask = replace(PAPER_RUN, **changes)
+        return self.do(lambda control: control.start_run("desk", ask, **WHO))
+
+    def end_run(self) -> None:
+        self.stage.change_run(lambda run: replace(run, status=RunStatus.STOPPED))
+
+    def audited(self) -> list[str]:
+        return [doc.value.action for doc in self.stage.store.list(kinds.AUDIT)]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_a_start_stores_a_starting_run_has_it_watched_and_audits(desk: Desk) -> None:
+    desk.end_run()
+
+    run = desk.start()
+
+    row = desk.stage.store.get(kinds.RUNS, run.run_id)
+    assert row is not None
+    assert (run.status, run.version_id, run.account) == (RunStatus.STARTING, "v1", "paper")
+    assert desk.watched == [run.run_id]
+    assert desk.audited() == ["run.start"]
+
+
+def test_a_start_survives_a_supervisor_that_is_away(desk: Desk) -> None:
+    desk.end_run()
+    desk.is_supervisor_away = True
+
+    run = desk.start()
+
+    assert desk.stage.store.get(kinds.RUNS, run.run_id) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pair": "nonsense"}, "pair"),
+        ({"pair": "DOGE-USDT"}, "pair"),
+        ({"decision_threshold": 1.5}, "decision_threshold"),
+        ({"feature_set_id": "v9"}, "feature_set_id"),
+    ],
+)
+def test_a_start_names_what_is_wrong(desk: Desk, changes: dict[str, Any], field: str) -> None:
+    desk.end_run()
+
+    with pytest.raises(BadInput) as refused:
+        desk.start(**changes)
+
+    assert refused.value.field == field
+
+
+def test_a_start_needs_its_version_and_its_limits(desk: Desk) -> None:
+    desk.end_run()
+
+    with pytest.raises(NotFound, match="version"):
+        desk.start(version_id="v9")
+    with pytest.raises(NotFound, match="risk limit set"):
+        desk.start(risk_limit_set_id="none")
+
+
+def test_one_active_run_per_pair_and_account(desk: Desk) -> None:
+    desk.end_run()
+    first = desk.start()
+
+    with pytest.raises(BadInput, match=first.run_id):
+        desk.start()
+
+
+@pytest.mark.catalogue("R09")
+def test_a_pair_that_the_agent_may_not_trade_is_refused(desk: Desk) -> None:
+    desk.end_run()
+    agent = desk.stage.store.get(kinds.AGENTS, "desk")
+    assert agent is not None
+    desk.stage.store.put(
+        kinds.AGENTS, "desk", replace(agent.value, allowed_instruments=("ETH-USDT",)), at_ms=0
+    )
+
+    with pytest.raises(BadInput, match="allowed_instruments"):
+        desk.start()
+
+
+def test_too_few_candles_are_refused_with_the_remedy(desk: Desk) -> None:
+    desk.end_run()
+    desk.stage.clock.advance(3_600_000)
+
+    with pytest.raises(BadInput, match="stale_candles"):
+        desk.start()
+
+
+def test_a_start_while_the_kill_switch_is_on_is_refused(desk: Desk) -> None:
+    desk.end_run()
+    event = Event(topic="risk", key="all", data={}, at_ms=0)
+    desk.stage.store.set_kill("all", on=True, reason="storm", event=event)
+
+    with pytest.raises(BadInput, match="storm"):
+        desk.start()
+
+
+def test_live_is_refused_with_every_gate_that_is_not_passed(desk: Desk) -> None:
+    desk.end_run()
+
+    with pytest.raises(BadInput) as refused:
+        desk.start(mode=Mode.LIVE)
+
+    text = str(refused.value)
+    for gate in ("API_TOKEN", "exchange keys", "not promoted", "not_evaluated_on_pair"):
+        assert gate in text
+    assert desk.watched == []
+
+
+def test_keys_and_a_token_alone_do_not_select_live(desk: Desk) -> None:
+    desk.end_run()
+    desk.wiring = replace(
+        desk.wiring, has_api_token=True, api_key=SecretStr("k"), secret_key=SecretStr("s")
+    )
+
+    with pytest.raises(BadInput) as refused:
+        desk.start(mode=Mode.LIVE)
+
+    assert "not promoted" in str(refused.value)
+    assert "exchange keys" not in str(refused.value)
+
+
+def test_a_version_that_passes_every_other_gate_meets_the_last_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.end_run()
+    desk.wiring = replace(
+        desk.wiring, has_api_token=True, api_key=SecretStr("k"), secret_key=SecretStr("s")
+    )
+    row = desk.stage.store.get(kinds.VERSIONS, "v1")
+    assert row is not None
+    promoted = replace(row.value, status=VersionStatus.PROMOTED)
+    desk.stage.store.put(kinds.VERSIONS, "v1", promoted, at_ms=0)
+    passed = PromotionVerdict(reasons=(), evaluation_id="ev1")
+    monkeypatch.setattr(start_gates, "promotion_verdict", lambda *_: passed)
+    monkeypatch.setattr(start_gates, "check_durability", lambda _: None)
+
+    with pytest.raises(BadInput) as refused:
+        desk.start(mode=Mode.LIVE)
+
+    assert refused.value.problem == f"live is refused: {start_gates.NO_PROTECTIVE_STOPS}"
+
+
+def test_pause_resume_and_stop_move_the_current_run(desk: Desk) -> None:
+    paused = desk.do(lambda control: control.pause_run("desk", "lunch", **WHO))
+    again = desk.do(lambda control: control.pause_run("desk", "other", **WHO))
+    resumed = desk.do(lambda control: control.resume_run("desk", "", **WHO))
+    stopped = desk.do(lambda control: control.stop_run("desk", "", flatten=False, **WHO))
+
+    assert (paused.status, paused.pause_reason) == (RunStatus.PAUSED, "lunch")
+    assert again == paused
+    assert resumed.status is RunStatus.RUNNING
+    assert stopped.status is RunStatus.STOPPED
+    assert set(desk.audited()) == {"run.pause", "run.resume", "run.stop"}
+    with pytest.raises(NotFound):
+        desk.do(lambda control: control.pause_run("desk", "", **WHO))
+
+
+def test_stopping_flat_closes_the_position_and_only_that(desk: Desk) -> None:
+    desk.stage.decide(1.0)
+    desk.stage.next_candle()
+
+    desk.do(lambda control: control.stop_run("desk", "", flatten=True, **WHO))
+    for _ in range(3):
+        desk.stage.next_candle()
+
+    entry, exit_ = desk.stage.orders()
+    assert (exit_.reduce_only, exit_.quantity) == (True, entry.quantity)
+    assert exit_.trade_id == entry.trade_id
+    assert desk.stage.held == 0
+
+
+def test_stopping_ends_an_entry_that_has_not_filled(desk: Desk) -> None:
+    desk.stage.decide(1.0)
+
+    desk.do(lambda control: control.stop_run("desk", "", flatten=False, **WHO))
+    desk.stage.next_candle()
+
+    [order] = desk.stage.orders()
+    assert (order.state, order.reason) == (OrderState.CANCELLED, "run_stopped")
+    assert desk.stage.held == 0
+
+
+@pytest.mark.catalogue("R05")
+def test_the_kill_switch_stops_runs_ends_entries_and_flattens(desk: Desk) -> None:
+    desk.stage.decide(1.0)
+    desk.stage.decide(-1.0)  # the exit and the new entry wait for the next open
+
+    stopped = desk.do(lambda control: control.kill(on=True, reason="storm", flatten=True, **WHO))
+    for _ in range(3):
+        desk.stage.next_candle()
+
+    assert stopped == 1
+    assert desk.stage.run.pause_reason == "kill_switch"
+    assert desk.stage.held == 0
+    assert desk.stage.store.reservations("paper") == {}
+    assert desk.stage.store.kill_reason("paper") == "storm"
+    with pytest.raises(BadInput, match="storm"):
+        desk.do(lambda control: control.resume_run("desk", "", **WHO))
+
+
+def test_lifting_the_kill_switch_lets_the_operator_resume(desk: Desk) -> None:
+    desk.do(lambda control: control.kill(on=True, reason="storm", flatten=False, **WHO))
+
+    desk.do(lambda control: control.kill(on=False, reason="", flatten=False, **WHO))
+    paused = desk.stage.run.status
+    desk.do(lambda control: control.resume_run("desk", "", **WHO))
+
+    assert paused is RunStatus.PAUSED
+    assert desk.stage.run.status is RunStatus.RUNNING
+    assert sorted(desk.audited()) == ["run.resume", "trading.kill", "trading.kill_lifted"]
+
+
+@pytest.mark.catalogue("O31")
+def test_closing_a_trade_twice_is_one_order_and_never_flips(desk: Desk) -> None:
+    desk.stage.decide(1.0)
+    desk.stage.next_candle()
+    trade_id = desk.stage.orders()[0].trade_id
+
+    def close(control: Control) -> Awaitable[str]:
+        return control.close_trade(trade_id, None, "operator", **WHO)
+
+    async def at_once() -> list[str]:
+        return await asyncio.gather(*(close(desk.control) for _ in range(5)))
+
+    first = asyncio.run(at_once())
+    second = desk.do(close)
+    for _ in range(3):
+        desk.stage.next_candle()
+
+    assert {*first, second} == {first[0]}
+    assert len(desk.stage.orders()) == 2
+    assert desk.stage.held == 0
+    with pytest.raises(BadInput, match="no open position"):
+        desk.do(close)
+
+
+def test_a_part_of_a_trade_can_be_closed(desk: Desk) -> None:
+    desk.stage.decide(1.0)
+    desk.stage.next_candle()
+    trade_id, held = desk.stage.orders()[0].trade_id, desk.stage.held
+
+    desk.do(lambda control: control.close_trade(trade_id, Decimal("0.0050"), "operator", **WHO))
+    for _ in range(3):
+        desk.stage.next_candle()
+
+    assert desk.stage.held == held - Decimal("0.0050")
+
+
+def test_closing_what_is_not_there_says_so(desk: Desk) -> None:
+    with pytest.raises(NotFound, match="trade"):
+        desk.do(lambda control: control.close_trade("t1none", None, "operator", **WHO))
+
+
+def test_reconciling_everything_adds_the_accounts_up(desk: Desk) -> None:
+    report = desk.do(lambda control: control.reconcile(None, **WHO))
+
+    assert report == ReconcileReport(checked=3, updated=1, errors=0, reconciled_at_ms=7)
+    with pytest.raises(NotFound, match="account"):
+        desk.do(lambda control: control.reconcile("savings", **WHO))
+
+
+def test_a_backfill_is_a_stored_job_before_its_poller_hears(desk: Desk) -> None:
+    ask = BackfillAsk(pair=PAIR, interval="1m", start_ms=1, end_ms=2)
+
+    job = desk.do(lambda control: control.backfill(ask, **WHO))
+
+    row = desk.stage.store.get(kinds.JOBS, job.job_id)
+    assert row is not None
+    assert row.value.arguments == {"pair": PAIR, "interval": "1m", "start_ms": 1, "end_ms": 2}
+    assert desk.backfills == [job.job_id]
+
+
+@pytest.mark.parametrize(
+    ("ask", "field"),
+    [
+        (BackfillAsk(pair="DOGE-USDT", interval="1m"), "pair"),
+        (BackfillAsk(pair=PAIR, interval="7m"), "interval"),
+        (BackfillAsk(pair=PAIR, interval="1m", start_ms=5, end_ms=5), "start_ms"),
+        (BackfillAsk(pair=PAIR, interval="1m", max_batches=0), "max_batches"),
+    ],
+)
+def test_a_backfill_names_what_is_wrong(desk: Desk, ask: BackfillAsk, field: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        desk.do(lambda control: control.backfill(ask, **WHO))
+
+    assert refused.value.field == field
+
+
+def test_an_inactive_limit_set_is_refused(desk: Desk) -> None:
+    desk.end_run()
+    off = replace(risk.default_limits(), active=False)
+    desk.stage.store.put(kinds.RISK_LIMITS, "default", off, at_ms=0)
+
+    with pytest.raises(BadInput, match="not active"):
+        desk.start()

@@ -1,0 +1,446 @@
+"""The decision loop with the real ledger, executor and paper venue, without Ray: once per candle."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from actors import decision_loop, source_book
+from desk import runs
+from desk.clock import MINUTE_MS
+from desk.errors import ArtifactRefused
+from desk.market.gaps import GapEvent, GapStatus
+from desk.runs import Action, RunStatus
+from desk.store import kinds
+from desk.store.port import Event, Stream
+from desk.trading import invariants, risk
+from desk.trading.orders import OrderState, Side
+from tests.actors.fakes import PAIR
+from tests.actors.stage import Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_a_decision_to_be_long_becomes_one_order_that_fills_at_the_next_open(stage: Stage) -> None:
+    record = stage.decide(1.0)
+    stage.next_candle()
+
+    [order], [fill] = stage.orders(), stage.fills()
+    assert (record.action, record.client_order_ids) == (Action.TRADE, (order.client_order_id,))
+    assert order.state is OrderState.FILLED
+    assert fill.filled_ms == record.open_ms + MINUTE_MS + 1_000
+    assert stage.held == order.quantity == fill.quantity
+    assert order.quantity * order.reference_price <= 1_000
+
+
+def test_the_story_carries_one_trace_id_from_candle_to_fill(stage: Stage) -> None:
+    record = stage.decide(1.0)
+    stage.next_candle()
+
+    told = stage.store.read_events({Stream.ORDERS: "0-0", Stream.OPS: "0-0"})
+    story = [event.topic for event in told if event.trace_id == record.trace_id]
+    assert {"order", "fill", "decision"} <= set(story)
+    assert {order.trace_id for order in stage.orders()} == {record.trace_id}
+
+
+def test_keeping_a_position_makes_no_order(stage: Stage) -> None:
+    stage.decide(1.0)
+
+    record = stage.decide(1.0)
+
+    assert record.action is Action.KEEP
+    assert len(stage.orders()) == 1
+
+
+def test_a_flip_closes_the_whole_position_and_opens_the_other_side(stage: Stage) -> None:
+    stage.decide(1.0)
+    stage.decide(1.0)
+    held = stage.held
+
+    record = stage.decide(-1.0)
+    stage.next_candle()
+
+    entry, exit_, opposite = stage.orders()
+    assert len(record.client_order_ids) == 2
+    assert (exit_.side, exit_.quantity, exit_.reduce_only) == (Side.SELL, held, True)
+    assert exit_.trade_id == entry.trade_id
+    assert opposite.trade_id == opposite.client_order_id
+    assert stage.held == -opposite.quantity < 0
+
+
+def test_the_agent_can_go_flat(stage: Stage) -> None:
+    stage.decide(1.0)
+    stage.decide(0.0)
+    stage.next_candle()
+
+    assert stage.held == 0
+    assert [order.reduce_only for order in stage.orders()] == [False, True]
+
+
+def test_a_candle_delivered_twice_is_one_decision_and_one_order(stage: Stage) -> None:
+    stage.policy.target = 1.0
+    closed = stage.next_candle()
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(stage.loop.on_candle_closed(closed) for _ in range(5)))
+
+    asyncio.run(all_at_once())
+    stage.tell(closed)
+
+    assert len(stage.decisions()) == 1
+    assert len(stage.orders()) == 1
+    assert len(stage.policy.asked) == 1
+
+
+def test_two_loops_of_one_run_make_one_decision_and_one_order(stage: Stage) -> None:
+    stage.policy.target = 1.0
+    closed, twin = stage.next_candle(), stage.new_loop()
+
+    async def both() -> None:
+        await asyncio.gather(stage.loop.on_candle_closed(closed), twin.on_candle_closed(closed))
+        await stage.executor.quiet()
+
+    asyncio.run(both())
+    stage.next_candle()
+
+    assert len(stage.decisions()) == 1
+    assert len(stage.orders()) == 1
+    assert len(stage.fills()) == 1
+
+
+@pytest.mark.parametrize("crash_at", ["claim", "approve", "execute", "complete", "decided"])
+def test_a_loop_that_dies_anywhere_trades_once_after_its_restart(
+    stage: Stage, crash_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.policy.target = 1.0
+    closed = stage.next_candle()
+    crash_after(stage, crash_at, monkeypatch)
+
+    with pytest.raises(Killed):
+        stage.tell(closed)
+    monkeypatch.undo()
+    restarted = stage.new_loop()
+    asyncio.run(turn_until_quiet(stage, restarted))
+    stage.tell(closed, restarted)
+    stage.next_candle()
+
+    [record], [order], [fill] = stage.decisions(), stage.orders(), stage.fills()
+    assert (record.action, record.client_order_ids) == (Action.TRADE, (order.client_order_id,))
+    assert stage.run.last_decided_open_ms == closed.open_ms
+    assert stage.held == fill.quantity == order.quantity
+    assert len(stage.policy.asked) == 1
+
+
+def test_a_claim_whose_candle_is_over_is_not_traded_on_any_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.policy.target = 1.0
+    closed = stage.next_candle()
+    crash_after(stage, "claim", monkeypatch)
+    with pytest.raises(Killed):
+        stage.tell(closed)
+    monkeypatch.undo()
+    stage.policy.target = 0.0
+
+    restarted = stage.new_loop()
+    newer = stage.next_candle()
+    stage.tell(newer, restarted)
+
+    second, first = stage.decisions()
+    assert (first.action, first.hold_reason) == (Action.HOLD, decision_loop.NOT_PLACED)
+    assert first.client_order_ids == ()
+    assert second.open_ms == newer.open_ms
+    assert stage.orders() == []
+
+
+def test_an_executor_that_was_away_gets_the_order_once_it_is_back(stage: Stage) -> None:
+    stage.policy.target = 1.0
+    closed = stage.next_candle()
+    stage.is_executor_away = True
+    stage.tell(closed)
+    assert stage.orders()[0].state is OrderState.INTENT
+
+    stage.is_executor_away = False
+    asyncio.run(turn_until_quiet(stage, stage.loop))
+
+    [record], [order] = stage.decisions(), stage.orders()
+    assert order.state is OrderState.OPEN
+    assert record.client_order_ids == (order.client_order_id,)
+
+
+def test_a_ledger_that_was_away_approves_the_same_decision_once_it_is_back(stage: Stage) -> None:
+    stage.policy.target = 1.0
+    closed = stage.next_candle()
+    stage.is_ledger_away = True
+    stage.tell(closed)
+    assert stage.orders() == []
+
+    stage.is_ledger_away = False
+    asyncio.run(turn_until_quiet(stage, stage.loop))
+
+    [record], [order] = stage.decisions(), stage.orders()
+    assert record.action is Action.TRADE
+    assert order.state is OrderState.OPEN
+
+
+def test_after_downtime_only_the_newest_candle_is_decided_on(stage: Stage) -> None:
+    stage.decide(0.0)
+    stage.store_candles(19)
+    stage.next_candle()
+    stage.policy.target = 1.0
+    restarted = stage.new_loop()
+
+    async def until_caught_up() -> None:
+        await restarted.turn()
+        restarted._unheard = (restarted._unheard[0], restarted._unheard[1] - 5)
+        await restarted.turn()
+        await stage.executor.quiet()
+
+    asyncio.run(until_caught_up())
+
+    newest, oldest = stage.decisions()
+    assert newest.open_ms - oldest.open_ms == 20 * MINUTE_MS
+    assert len(stage.orders()) == 1
+
+
+def test_orders_still_in_flight_hold_the_next_decision(stage: Stage) -> None:
+    stage.decide(1.0)
+    closed = stage.store_candles(1)  # stored, but the paper venue has not settled it yet
+
+    stage.tell(closed)
+
+    assert stage.decisions()[0].hold_reason == decision_loop.ORDERS_IN_FLIGHT
+    assert len(stage.orders()) == 1
+
+
+@pytest.mark.catalogue("M06")
+@pytest.mark.parametrize("trouble", ["error", "hang"])
+def test_a_policy_that_fails_or_hangs_means_hold(stage: Stage, trouble: str) -> None:
+    stage.policy.failure = ArtifactRefused("gone") if trouble == "error" else None
+    stage.policy.hang_s = 5.0 if trouble == "hang" else 0.0
+
+    record = stage.decide(1.0)
+
+    assert (record.action, record.hold_reason) == (Action.HOLD, "policy_unavailable")
+    assert stage.orders() == []
+    assert stage.run.status is RunStatus.RUNNING
+
+
+def test_a_doubtful_policy_means_hold(stage: Stage) -> None:
+    stage.policy.held = True
+
+    record = stage.decide(1.0)
+
+    assert (record.action, record.hold_reason) == (Action.HOLD, "low_confidence")
+    assert stage.orders() == []
+
+
+def test_a_limit_of_the_run_refuses_pauses_and_alerts(stage: Stage) -> None:
+    limits = replace(risk.default_limits(), leverage_cap=Decimal("0.5"))
+    stage.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=stage.clock.now_ms())
+
+    record = stage.decide(1.0)
+
+    codes = [doc.value.code for doc in stage.store.list(kinds.ALERTS)]
+    refusals = [
+        event.data["refused"]
+        for event in stage.store.read_events({Stream.RISK: "0-0"})
+        if "refused" in event.data
+    ]
+    assert (record.action, record.hold_reason) == (Action.HOLD, "leverage_cap")
+    assert stage.run.status is RunStatus.PAUSED
+    assert stage.run.pause_reason == "leverage_cap"
+    assert codes == ["leverage_cap"]
+    assert refusals == ["leverage_cap"]
+    assert stage.orders() == []
+
+
+def test_a_guardrail_of_the_account_holds_without_pausing(stage: Stage) -> None:
+    tight = replace(risk.default_paper_policy(), max_instrument_exposure=Decimal("0.01"))
+    stage.store.put(kinds.ACCOUNT_POLICIES, "paper", tight, at_ms=stage.clock.now_ms())
+
+    record = stage.decide(1.0)
+
+    assert record.hold_reason == "max_instrument_exposure"
+    assert stage.run.status is RunStatus.RUNNING
+
+
+def test_the_kill_switch_holds(stage: Stage) -> None:
+    event = Event(topic="risk", key="all", data={}, at_ms=stage.clock.now_ms())
+    stage.store.set_kill("all", on=True, reason="operator", event=event)
+
+    record = stage.decide(1.0)
+
+    assert (record.action, record.hold_reason) == (Action.HOLD, "kill_switch")
+    assert stage.orders() == []
+
+
+def test_an_open_gap_in_the_window_pauses_the_run(stage: Stage) -> None:
+    hole_ms = stage.next_open_ms - 30 * MINUTE_MS
+    gap = GapEvent(
+        gap_id="g",
+        pair=PAIR,
+        interval="1m",
+        source_type="bingx_candles",
+        start_ms=hole_ms,
+        end_ms=hole_ms,
+        missing_points=1,
+        status=GapStatus.OPEN,
+        detected_ms=hole_ms,
+    )
+    stage.store.put(kinds.GAPS, "g", gap, at_ms=gap.end_ms)
+
+    record = stage.decide(1.0)
+
+    assert record.hold_reason == "data_integrity_block"
+    assert record.gates[-1].detail == "open_gap_events"
+    assert stage.run.status is RunStatus.PAUSED
+
+
+def test_a_required_source_that_falls_silent_pauses_the_run_without_any_candle(
+    stage: Stage,
+) -> None:
+    stage.decide(0.0)
+    stage.clock.advance(121_000)
+
+    asyncio.run(stage.loop.turn())
+
+    assert stage.run.status is RunStatus.PAUSED
+    assert stage.run.pause_reason == "data_source_unavailable"
+    assert [doc.value.category for doc in stage.store.list(kinds.ALERTS)] == ["data"]
+
+
+def test_an_accelerated_market_leaves_processes_their_wall_seconds(stage: Stage) -> None:
+    stage.decide(0.0)
+    stage.clock.speed = 30.0
+    stage.clock.advance(121_000 + 8_000 * 29)
+
+    asyncio.run(stage.loop.turn())
+
+    assert stage.run.status is RunStatus.RUNNING
+
+
+def test_a_paused_run_decides_nothing(stage: Stage) -> None:
+    stage.change_run(lambda run: runs.pause(run, "operator"))
+    stage.policy.target = 1.0
+
+    stage.tell(stage.next_candle())
+
+    assert stage.decisions() == []
+    assert stage.orders() == []
+
+
+def test_a_starting_run_decides_on_candles_that_close_after_its_first_turn(stage: Stage) -> None:
+    stage.change_run(lambda run: replace(run, status=RunStatus.STARTING))
+    before = stage.next_candle()
+    stage.tell(before)
+
+    asyncio.run(stage.loop.turn())
+    stage.tell(before)
+    after = stage.next_candle()
+    stage.tell(after)
+
+    assert stage.run.status is RunStatus.RUNNING
+    assert [record.open_ms for record in stage.decisions()] == [after.open_ms]
+
+
+def test_a_run_that_follows_its_agent_asks_the_version_that_was_promoted(stage: Stage) -> None:
+    stage.store.put(kinds.STATE, f"follows:{stage.run.run_id}", {"agent_id": "desk"}, at_ms=0)
+    stage.decide(0.0)
+    agent = stage.store.get(kinds.AGENTS, "desk")
+    assert agent is not None
+    promoted = replace(agent.value, active_version_id="v2")
+    stage.store.put(kinds.AGENTS, "desk", promoted, at_ms=0)
+
+    record = stage.decide(0.0)
+
+    assert stage.policy.asked == ["v1", "v2"]
+    assert record.version_id == stage.run.version_id == "v2"
+
+
+def test_a_run_with_its_own_version_keeps_it(stage: Stage) -> None:
+    agent = stage.store.get(kinds.AGENTS, "desk")
+    assert agent is not None
+    promoted = replace(agent.value, active_version_id="v2")
+    stage.store.put(kinds.AGENTS, "desk", promoted, at_ms=0)
+
+    record = stage.decide(0.0)
+
+    assert record.version_id == "v1"
+
+
+def test_a_day_of_random_wishes_leaves_books_that_are_their_fills(stage: Stage) -> None:
+    wishes = [1.0, 1.0, -1.0, 0.0, 1.0, -1.0, -1.0, 0.0, 0.0, 1.0]
+
+    for wish in wishes:
+        stage.decide(wish)
+    stage.next_candle()
+
+    orders, fills = stage.orders(), stage.fills()
+    ledger = stage.store.ledger("paper")
+    assert ledger is not None
+    assert len({order.client_order_id for order in orders}) == len(orders)
+    assert invariants.s1_fills_make_the_order(orders, fills) == []
+    assert invariants.s2_fill_is_applied_once(fills) == []
+    assert invariants.s3_position_is_its_fills(ledger, fills, {}) == []
+
+
+def test_the_record_says_what_it_rested_on(stage: Stage) -> None:
+    record = stage.decide(1.0)
+
+    gates = {gate.gate for gate in record.gates if gate.passed}
+    assert {"run_running", "sources", "integrity", "kill_switch", "features", "policy"} <= gates
+    assert {"features", "policy", "risk", "execute", "total"} <= set(record.latency_ms)
+    assert len(record.observation) == 17
+    assert len(record.observation_sha256) == len(record.candles_sha256) == 64
+    assert record.confidence == 0.9
+    assert Decimal(record.reference_price) > 0
+    latencies = stage.store.samples(
+        "decision_latency_ms", start_ms=0, end_ms=stage.clock.now_ms() + 1
+    )
+    assert {sample.tags["stage"] for sample in latencies} == set(record.latency_ms)
+
+
+def test_a_source_switched_off_by_the_operator_is_not_required(stage: Stage) -> None:
+    key = source_book.key_of(source_book.CANDLES, PAIR, "1m")
+    row = stage.store.get(kinds.SOURCES, key)
+    assert row is not None
+    off = replace(row.value, enabled=False, status="unavailable")
+    stage.store.put(kinds.SOURCES, key, off, at_ms=0)
+
+    asyncio.run(stage.loop.turn())
+
+    assert stage.run.status is RunStatus.RUNNING
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def crash_after(stage: Stage, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the loop die right after one of its steps has taken effect."""
+    holder, name = {
+        "claim": (stage.loop._book, "claim"),
+        "approve": (stage, "approve"),
+        "execute": (stage, "execute"),
+        "complete": (stage.loop._book, "complete"),
+        "decided": (stage.loop._runs, "decided"),
+    }[point]
+    step = getattr(holder, name)
+
+    async def step_and_die(*arguments: object, **named: object) -> None:
+        await step(*arguments, **named)
+        raise Killed
+
+    monkeypatch.setattr(holder, name, step_and_die)
+
+
+async def turn_until_quiet(stage: Stage, loop: decision_loop.DecisionLoop) -> None:
+    await loop.turn()
+    await stage.executor.quiet()

@@ -1,0 +1,217 @@
+"""The reconciler on the paper account: what differs is put right by its owner, and only what differs."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from actors.commands import ReconcileReport
+from actors.order_executor import Refresh
+from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
+from actors.risk_ledger import Adjust
+from desk.runs import RunStatus
+from desk.store import kinds
+from desk.store.port import Event
+from desk.trading import ledger as books
+from desk.trading.fills import FillSpec
+from desk.trading.orders import Order, Side, VenueOrder, VenueOrderStatus, VenuePosition
+from desk.venues.paper import PaperVenue
+from tests.actors.fakes import BTC, PAIR
+from tests.actors.stage import Stage
+
+
+class DriftingVenue(PaperVenue):
+    """The paper venue with a position, or an order, that nobody here made."""
+
+    drift = Decimal(0)
+    foreign: tuple[VenueOrder, ...] = ()
+
+    async def positions(self) -> list[VenuePosition]:
+        ours = {row.pair: row for row in await super().positions()}
+        held = ours.get(PAIR)
+        quantity = (held.quantity if held else Decimal(0)) + self.drift
+        price = held.average_price if held else Decimal(40_000)
+        drifted = VenuePosition(
+            pair=PAIR,
+            quantity=quantity,
+            average_price=price,
+            leverage=1,
+            unrealized_pnl=Decimal(0),
+        )
+        return [drifted] if quantity else []
+
+    async def open_orders(self, pair: str | None = None) -> list[VenueOrder]:
+        return [*await super().open_orders(pair), *self.foreign]
+
+
+class Office:
+    """A reconciler beside the stage's ledger and executor."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.venue = DriftingVenue(
+            "paper", self.stage.store, {PAIR: BTC}, self.stage.clock, FillSpec()
+        )
+        parts = ReconcilerParts(
+            account="paper",
+            store=self.stage.store,
+            clock=self.stage.clock,
+            venue=self.venue,
+            orders=self,
+            ledger=self,
+            pairs=(PAIR,),
+        )
+        self.reconciler = Reconciler(lambda: parts)
+
+    async def refresh(self, client_order_id: str) -> Order:
+        return await self.stage.executor.refresh(Refresh(client_order_id=client_order_id))
+
+    async def adjust(
+        self, pair: str, quantity: Decimal, price: Decimal, adjustment_id: str
+    ) -> None:
+        ask = Adjust(pair=pair, quantity=quantity, price=price, adjustment_id=adjustment_id)
+        await self.stage.ledger.adjust(ask)
+
+    def reconcile(self) -> ReconcileReport:
+        return asyncio.run(self.reconciler.reconcile(Reconcile()))
+
+    def alerts(self) -> list[str]:
+        return [doc.value.code for doc in self.stage.store.list(kinds.ALERTS)]
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_two_equal_sides_need_nothing(office: Office) -> None:
+    office.stage.decide(1.0)
+    office.stage.decide(-1.0)
+    office.stage.next_candle()
+    before = office.stage.store.ledger("paper")
+
+    report = office.reconcile()
+
+    assert (report.updated, report.errors) == (0, 0)
+    assert report.checked >= 3
+    assert office.stage.store.ledger("paper") == before
+    assert office.alerts() == []
+
+
+def test_fills_that_the_venue_made_and_nobody_booked_are_booked_and_are_no_drift(
+    office: Office,
+) -> None:
+    office.stage.decide(1.0)
+    closed = office.stage.store_candles(1)
+    asyncio.run(office.venue.settle(PAIR, closed.open_ms))  # the executor died before it booked
+
+    report = office.reconcile()
+    again = office.reconcile()
+
+    [order] = office.stage.orders()
+    assert report.updated == 1
+    assert again.updated == 0
+    assert office.stage.held == order.quantity == order.filled_quantity
+    assert office.alerts() == []
+
+
+def test_a_drift_is_booked_only_once_two_passes_saw_it_and_pauses_the_run(office: Office) -> None:
+    office.stage.decide(1.0)
+    office.stage.next_candle()
+    held = office.stage.held
+    office.venue.drift = Decimal("0.0050")
+
+    first = office.reconcile()
+    after_one = office.stage.held
+    second = office.reconcile()
+    third = office.reconcile()
+
+    ledger = office.stage.store.ledger("paper")
+    assert ledger is not None
+    assert (first.updated, second.updated, third.updated) == (0, 1, 0)
+    assert after_one == held
+    assert books.held_quantity(ledger, PAIR) == held + Decimal("0.0050")
+    assert "position_drift" in office.alerts()
+    assert office.stage.run.status is RunStatus.PAUSED
+
+
+@pytest.mark.catalogue("O17")
+def test_a_foreign_order_is_reported_and_left_alone(office: Office) -> None:
+    office.venue.foreign = (
+        VenueOrder(
+            client_order_id="somebody",
+            venue_order_id="77",
+            pair=PAIR,
+            side=Side.BUY,
+            status=VenueOrderStatus.OPEN,
+            quantity=Decimal(1),
+            filled_quantity=Decimal(0),
+            average_price=Decimal(0),
+            fees=Decimal(0),
+            reduce_only=False,
+            updated_ms=office.stage.clock.now_ms(),
+        ),
+    )
+
+    office.reconcile()
+
+    assert office.alerts() == ["foreign_order"]
+    assert office.stage.run.status is RunStatus.RUNNING
+
+
+def test_an_order_under_our_name_that_we_do_not_know_pauses_its_pair(office: Office) -> None:
+    orphan = VenueOrder(
+        client_order_id="t1" + "a" * 24,
+        venue_order_id="78",
+        pair=PAIR,
+        side=Side.BUY,
+        status=VenueOrderStatus.OPEN,
+        quantity=Decimal(1),
+        filled_quantity=Decimal(0),
+        average_price=Decimal(0),
+        fees=Decimal(0),
+        reduce_only=False,
+        updated_ms=office.stage.clock.now_ms(),
+    )
+    office.venue.foreign = (orphan,)
+
+    office.reconcile()
+
+    assert "orphan_order" in office.alerts()
+    assert office.stage.run.status is RunStatus.PAUSED
+
+
+def test_books_that_do_not_add_up_stop_the_accounts_runs(office: Office) -> None:
+    before = office.stage.store.ledger("paper")
+    assert before is not None
+    fence = office.stage.ledger._fence
+    office.stage.store.move_ledger(
+        before,
+        replace(before, cash=before.cash + 1),
+        fence=fence,
+        request_id="rq-theft",
+        event=_event(),
+    )
+
+    report = office.reconcile()
+
+    assert report.errors == 1
+    assert "invariant_breached" in office.alerts()
+    assert office.stage.run.pause_reason == "invariant_breached"
+
+
+def test_a_light_pass_comes_between_two_full_ones(office: Office) -> None:
+    asyncio.run(office.reconciler.turn())
+    asyncio.run(office.reconciler.turn())
+    office.stage.clock.advance(5 * 60_000)
+    asyncio.run(office.reconciler.turn())
+
+    counters = office.reconciler._pulse.counters
+    assert (counters["full_passes"], counters["light_passes"]) == (2, 1)
+
+
+def _event() -> Event:
+    return Event(topic="test", key="test", data={}, at_ms=0)

@@ -1,0 +1,189 @@
+"""The risk ledger: reserves and creates in one step, marks the books, trips and remembers the breaker."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from unittest import mock
+
+import pytest
+
+from actors import heartbeat
+from actors.risk_ledger import Adjust, Approve, Mark
+from desk.store import kinds
+from desk.store.port import Event
+from desk.trading import ledger as books
+from desk.trading import risk
+from desk.trading.breaker import BreakerState
+from desk.trading.intents import OrderIntent
+from desk.trading.orders import Leg, OrderState, Side
+from desk.trading.risk import Approved, Refused
+from tests.actors.fakes import PAIR
+from tests.actors.stage import Stage
+
+
+def wish(decision: str = "d1", *, quantity: str = "0.0100", reduce_only: bool = False) -> Approve:
+    intent = OrderIntent(
+        account="paper",
+        run_id="run1",
+        decision_id=decision,
+        pair=PAIR,
+        leg=Leg.EXIT if reduce_only else Leg.ENTRY,
+        side=Side.SELL if reduce_only else Side.BUY,
+        quantity=Decimal(quantity),
+        reduce_only=reduce_only,
+        reference_price=Decimal("40000"),
+        decided_open_ms=0,
+        trace_id="tr1",
+    )
+    return Approve(intent=intent, limits_set_id="default")
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage()
+    stage.next_candle()
+    return stage
+
+
+def approve(stage: Stage, ask: Approve) -> Approved | Refused:
+    return asyncio.run(stage.ledger.approve(ask))
+
+
+def test_an_approved_intent_is_an_order_with_its_reservation(stage: Stage) -> None:
+    verdict = approve(stage, wish())
+
+    [order] = stage.orders()
+    assert isinstance(verdict, Approved)
+    assert verdict.value == order
+    assert order.state is OrderState.INTENT
+    [(reserved_for, amount)] = stage.store.reservations("paper").items()
+    assert (reserved_for, Decimal(amount)) == (order.client_order_id, Decimal(400))
+
+
+@pytest.mark.catalogue("O01")
+def test_asking_again_is_the_same_order(stage: Stage) -> None:
+    first, second = approve(stage, wish()), approve(stage, wish())
+
+    assert first == second
+    assert len(stage.orders()) == 1
+
+
+@pytest.mark.catalogue("R01")
+def test_of_many_intents_at_once_only_those_within_the_limit_pass(stage: Stage) -> None:
+    asks = [wish(f"d{number}", quantity="0.0100") for number in range(10)]
+
+    async def all_at_once() -> list[Approved | Refused]:
+        return await asyncio.gather(*(stage.ledger.approve(ask) for ask in asks))
+
+    verdicts = asyncio.run(all_at_once())
+
+    approved = [verdict for verdict in verdicts if isinstance(verdict, Approved)]
+    refused = {verdict.limit for verdict in verdicts if isinstance(verdict, Refused)}
+    reserved = sum(Decimal(amount) for amount in stage.store.reservations("paper").values())
+    assert len(approved) == 2
+    assert refused == {"max_position_size"}
+    assert reserved <= 1_000
+
+
+def test_an_unknown_limit_set_refuses(stage: Stage) -> None:
+    verdict = approve(stage, replace(wish(), limits_set_id="none"))
+
+    assert isinstance(verdict, Refused)
+    assert verdict.limit == "risk_limit_set_missing"
+
+
+def test_the_kill_switch_refuses_entries_inside_the_store_call(stage: Stage) -> None:
+    event = Event(topic="risk", key="all", data={}, at_ms=0)
+    stage.store.set_kill("all", on=True, reason="test", event=event)
+
+    entry, exit_ = approve(stage, wish()), approve(stage, wish("d2", reduce_only=True))
+
+    assert isinstance(entry, Refused)
+    assert entry.limit == "kill_switch"
+    assert isinstance(exit_, Approved)
+
+
+@pytest.mark.catalogue("R02")
+def test_entries_wait_for_a_fresh_mark_and_exits_do_not(stage: Stage) -> None:
+    stage.clock.advance(61_000)
+
+    entry, exit_ = approve(stage, wish()), approve(stage, wish("d2", reduce_only=True))
+
+    assert isinstance(entry, Refused)
+    assert entry.limit == "equity_stale"
+    assert isinstance(exit_, Approved)
+
+
+@pytest.mark.catalogue("R04")
+def test_a_loss_between_two_decisions_trips_the_breaker_and_a_restart_keeps_it(
+    stage: Stage,
+) -> None:
+    policy = replace(risk.default_paper_policy(), circuit_breaker_loss=Decimal("0.01"))
+    stage.store.put(kinds.ACCOUNT_POLICIES, "paper", policy, at_ms=0)
+    stage.decide(1.0)
+    stage.next_candle()
+
+    asyncio.run(stage.ledger.mark(Mark(prices={PAIR: Decimal("30000")})))
+    stage.ledger = stage.new_ledger()
+    verdict = approve(stage, wish())
+
+    row = stage.store.get(kinds.BREAKERS, "paper")
+    assert row is not None
+    assert row.value.state is BreakerState.COOLDOWN
+    assert isinstance(verdict, Refused)
+    assert "circuit_breaker" in [doc.value.code for doc in stage.store.list(kinds.ALERTS)]
+
+
+def test_a_cool_down_ends_by_itself(stage: Stage) -> None:
+    policy = replace(
+        risk.default_paper_policy(), circuit_breaker_loss=Decimal("0.01"), cooldown_minutes=1
+    )
+    stage.store.put(kinds.ACCOUNT_POLICIES, "paper", policy, at_ms=0)
+    stage.decide(1.0)
+    stage.next_candle()
+    asyncio.run(stage.ledger.mark(Mark(prices={PAIR: Decimal("30000")})))
+
+    stage.clock.advance(61_000)
+    asyncio.run(stage.ledger.turn())
+
+    row = stage.store.get(kinds.BREAKERS, "paper")
+    assert row is not None
+    assert row.value.state is BreakerState.OK
+
+
+@pytest.mark.catalogue("O16")
+def test_an_adjustment_is_booked_once_per_id(stage: Stage) -> None:
+    ask = Adjust(
+        pair=PAIR, quantity=Decimal("0.0100"), price=Decimal("40000"), adjustment_id="adj1"
+    )
+
+    for _ in range(3):
+        asyncio.run(stage.ledger.adjust(ask))
+
+    ledger = stage.store.ledger("paper")
+    assert ledger is not None
+    assert books.held_quantity(ledger, PAIR) == Decimal("0.0100")
+
+
+def test_books_open_once_with_the_accounts_cash(stage: Stage) -> None:
+    before = stage.store.ledger("paper")
+
+    stage.new_ledger()
+
+    assert before is not None
+    assert before.starting_cash == 10_000
+    assert stage.store.ledger("paper") == before
+
+
+def test_an_older_ledger_leaves_instead_of_reserving(stage: Stage) -> None:
+    older = stage.ledger
+    stage.new_ledger()
+
+    leaving = mock.patch.object(heartbeat.os, "_exit", side_effect=SystemError("left"))
+    with leaving as exited, pytest.raises(SystemError, match="left"):
+        asyncio.run(older.approve(wish()))
+
+    assert exited.called
+    assert stage.orders() == []

@@ -1,0 +1,234 @@
+"""The supervisor with fake children: what hangs is killed, what crashes in a loop is given up."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from unittest import mock
+
+import pytest
+
+from actors import supervisor as supervising
+from actors.heartbeat import Heartbeat
+from actors.names import ActorAway, ActorGone, ActorRestarting
+from actors.supervisor import Child, Release, Supervisor, SupervisorParts
+from desk.runs import ActorStatus, Run, RunStatus
+from desk.store import kinds
+from tests.actors.stage import RUN_ID, Stage
+
+
+@dataclass
+class FakeChild:
+    """An actor that beats, hangs, restarts or is not there."""
+
+    name: str
+    role: str
+    pid: int = 100
+    mood: str = "well"
+    loop_age_s: float = 0.1
+    starts: int = 0
+    kills: list[bool] = field(default_factory=list)
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.mood = "well"
+
+    async def beat(self, within_s: float) -> Heartbeat:
+        match self.mood:
+            case "gone":
+                raise ActorGone(self.name, "no such actor")
+            case "restarting":
+                raise ActorRestarting(self.name, "restarting")
+            case "silent":
+                raise ActorAway(self.name, "no heartbeat")
+            case _:
+                return self.heart()
+
+    def heart(self) -> Heartbeat:
+        return Heartbeat(
+            name=self.name,
+            pid=self.pid,
+            node="here",
+            epoch=1,
+            started_wall_ms=1,
+            rss_bytes=100,
+            pss_bytes=50,
+            loop_age_s=self.loop_age_s,
+            counters={},
+        )
+
+    async def kill(self, *, for_good: bool) -> None:
+        self.kills.append(for_good)
+        self.pid += 1
+
+
+class Nursery:
+    """A supervisor over an executor, a poller, and the loop of the stage's run."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.executor = FakeChild("order_executor:paper", "order_executor")
+        self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller")
+        self.loops: dict[str, FakeChild] = {}
+        self.supervisor = self.new_supervisor()
+
+    def new_supervisor(self) -> Supervisor:
+        parts = SupervisorParts(
+            store=self.stage.store,
+            clock=self.stage.clock,
+            children=lambda: [self.executor, self.poller],
+            loop_of=self.loop_of,
+            archive=lambda: None,
+        )
+        return Supervisor(lambda: parts)
+
+    def loop_of(self, run: Run) -> Child:
+        return self.loops.setdefault(
+            run.run_id, FakeChild(f"decision_loop:{run.run_id}", "decision_loop", mood="gone")
+        )
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            asyncio.run(self.supervisor.turn())
+
+    def row(self, name: str) -> ActorStatus:
+        found = self.stage.store.get(kinds.ACTORS, name)
+        assert found is not None
+        return found.value
+
+
+@pytest.fixture
+def nursery() -> Nursery:
+    return Nursery()
+
+
+def test_children_that_beat_are_up_and_left_alone(nursery: Nursery) -> None:
+    nursery.turn(3)
+
+    assert nursery.row("order_executor:paper").status == "up"
+    assert nursery.executor.kills == nursery.poller.kills == []
+    assert nursery.row("supervisor").status == "up"
+
+
+def test_a_child_that_is_not_there_is_started(nursery: Nursery) -> None:
+    nursery.poller.mood = "gone"
+
+    nursery.turn(2)
+
+    assert nursery.poller.starts == 1
+    assert nursery.row("candle_poller:ETH-USDT").status == "up"
+
+
+@pytest.mark.parametrize("trouble", ["silent", "standing"])
+def test_a_child_that_hangs_is_killed_once_and_given_time(nursery: Nursery, trouble: str) -> None:
+    nursery.turn()
+    nursery.executor.mood = "silent" if trouble == "silent" else "well"
+    nursery.executor.loop_age_s = 99.0 if trouble == "standing" else 0.1
+
+    nursery.turn(6)
+
+    assert nursery.executor.kills == [False]
+
+
+def test_a_child_that_ray_is_restarting_is_not_killed(nursery: Nursery) -> None:
+    nursery.turn()
+    nursery.executor.mood = "restarting"
+
+    nursery.turn(8)
+
+    assert nursery.executor.kills == []
+    assert nursery.row("order_executor:paper").status == "late"
+
+
+def test_restarts_are_counted_over_our_own_restart(nursery: Nursery) -> None:
+    nursery.turn()
+    nursery.executor.pid = 101
+    nursery.turn()
+    nursery.supervisor = nursery.new_supervisor()
+    nursery.executor.pid = 102
+    nursery.turn()
+
+    assert nursery.row("order_executor:paper").restarts == 2
+
+
+@pytest.mark.catalogue("I19")
+def test_a_crash_loop_is_quarantined_with_its_runs_paused_and_an_alert(nursery: Nursery) -> None:
+    nursery.turn()
+    for _ in range(6):
+        nursery.executor.pid += 1
+        nursery.turn()
+    starts = nursery.executor.starts
+    nursery.turn(3)
+
+    alerts = [doc.value.code for doc in nursery.stage.store.list(kinds.ALERTS)]
+    assert nursery.row("order_executor:paper").status == "quarantined"
+    assert nursery.executor.kills == [True]
+    assert nursery.executor.starts == starts
+    assert "actor_quarantined" in alerts
+    assert nursery.stage.run.status is RunStatus.PAUSED
+
+
+def test_a_quarantine_outlives_the_supervisor_until_it_is_released(nursery: Nursery) -> None:
+    nursery.turn()
+    for _ in range(6):
+        nursery.executor.pid += 1
+        nursery.turn()
+    nursery.supervisor = nursery.new_supervisor()
+    nursery.turn()
+    still = nursery.row("order_executor:paper").status
+
+    asyncio.run(nursery.supervisor.release(Release(name="order_executor:paper")))
+    nursery.turn(2)
+
+    assert still == "quarantined"
+    assert nursery.row("order_executor:paper").status == "up"
+
+
+def test_five_restarts_spread_over_time_are_no_crash_loop(nursery: Nursery) -> None:
+    with mock.patch.object(supervising, "monotonic_s") as now:
+        for second in range(0, 700, 20):
+            now.return_value = float(second)
+            nursery.executor.pid += second % 40 == 0
+            nursery.turn()
+
+    assert nursery.row("order_executor:paper").status == "up"
+
+
+def test_a_trouble_of_another_pair_does_not_pause_the_run(nursery: Nursery) -> None:
+    nursery.turn()
+    for _ in range(6):
+        nursery.poller.pid += 1
+        nursery.turn()
+
+    assert nursery.row("candle_poller:ETH-USDT").status == "quarantined"
+    assert nursery.stage.run.status is RunStatus.RUNNING
+
+
+def test_an_active_run_has_a_loop_and_an_ended_one_has_none(nursery: Nursery) -> None:
+    nursery.turn(2)
+    loop = nursery.loops[RUN_ID]
+    begun = loop.starts
+    nursery.stage.change_run(lambda run: replace(run, status=RunStatus.STOPPED))
+
+    nursery.turn()
+
+    assert begun == 1
+    assert loop.kills == [True]
+    assert nursery.stage.store.get(kinds.ACTORS, loop.name) is None
+
+
+def test_stopping_ends_every_child_in_reverse_order(nursery: Nursery) -> None:
+    nursery.turn(2)
+    order: list[str] = []
+    for child in [nursery.executor, nursery.poller, *nursery.loops.values()]:
+
+        async def ended(*, for_good: bool, name: str = child.name) -> None:
+            order.append(name)
+
+        child.kill = ended  # pyright: ignore[reportAttributeAccessIssue]
+
+    asyncio.run(nursery.supervisor.stop())
+    nursery.turn()
+
+    assert order[-2:] == ["candle_poller:ETH-USDT", "order_executor:paper"]
+    assert nursery.row("order_executor:paper").status == "stopped"

@@ -1,0 +1,74 @@
+"""The row of a job: progress is told, a cancellation is heard, an end is final."""
+
+import pytest
+
+from actors.job_book import JobBook, JobCancelled
+from desk.clock import ManualClock
+from desk.errors import NotFound
+from desk.runs import Job, JobStatus
+from desk.store.memory import MemoryStore
+from desk.store.port import Stream
+
+JOB = Job(
+    job_id="job-1", kind="training", status=JobStatus.QUEUED, created_ms=1_000, updated_ms=1_000
+)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def book(store: MemoryStore) -> JobBook:
+    return JobBook.open(store, JOB, ManualClock(5_000))
+
+
+def test_progress_is_stored_with_its_event(store: MemoryStore, book: JobBook) -> None:
+    book.advance(3, 10, "steps", "reward 0.5")
+    book.finish({"version_id": "v1"})
+
+    job = book.job
+    assert (job.status, job.done, job.total, job.unit) == (JobStatus.DONE, 10.0, 10.0, "steps")
+    assert job.result == {"version_id": "v1"}
+    assert job.updated_ms == 5_000
+    events = store.read_events({Stream.OPS: "0-0"})
+    assert [event.data["status"] for event in events] == ["queued", "running", "done"]
+    assert {(event.topic, event.key) for event in events} == {("job", "job-1")}
+
+
+def test_a_worker_that_starts_again_goes_on_with_its_row(store: MemoryStore, book: JobBook) -> None:
+    book.advance(3, 10, "steps", "")
+
+    again = JobBook.open(store, JOB, ManualClock(6_000))
+
+    assert again.job.done == 3.0
+    assert again.job.status is JobStatus.RUNNING
+
+
+def test_a_cancelled_job_stops_its_worker_and_stays_cancelled(
+    store: MemoryStore, book: JobBook
+) -> None:
+    JobBook(store, "job-1", ManualClock(6_000)).cancel()
+
+    assert book.is_cancelled
+    with pytest.raises(JobCancelled):
+        book.advance(4, 10, "steps", "")
+    with pytest.raises(JobCancelled):
+        book.finish({})
+    book.fail("too late")
+    assert book.job.status is JobStatus.CANCELLED
+    assert book.job.error == ""
+
+
+def test_a_failure_says_what_was_wrong_and_cannot_be_cancelled(book: JobBook) -> None:
+    book.fail("there were no candles")
+    book.cancel()
+
+    assert book.job.status is JobStatus.FAILED
+    assert book.job.error == "there were no candles"
+
+
+def test_a_job_that_was_never_stored_is_not_found(store: MemoryStore) -> None:
+    with pytest.raises(NotFound, match="job job-9"):
+        JobBook(store, "job-9", ManualClock()).advance(0, 1, "", "")

@@ -1,0 +1,171 @@
+"""Trainings and evaluations over HTTP."""
+
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from desk.clock import MINUTE_MS
+from desk.evaluation.report import EvaluationReport
+from desk.learning.study import Dataset
+from desk.store import kinds
+from tests.serve_apps.scene import BASELINE, OPEN_MS, PAIR, Scene
+
+EVALUATIONS = "/agents/desk/evaluations"
+PERIOD = {"pair": PAIR, "period_start_ms": 0, "period_end_ms": 60 * MINUTE_MS}
+
+
+def report(evaluation_id: str, at_ms: int) -> EvaluationReport:
+    return EvaluationReport(
+        evaluation_id=evaluation_id,
+        agent_id="desk",
+        version_id=BASELINE,
+        is_baseline=True,
+        pair=PAIR,
+        interval="1m",
+        period_start_ms=0,
+        period_end_ms=60 * MINUTE_MS,
+        decision_threshold=0.35,
+        engine="nautilus_trader 1.231.0",
+        candle_count=60,
+        trade_count=2,
+        win_rate=0.5,
+        net_pnl_after_fees="-1.25",
+        fees="1.00",
+        funding="0",
+        starting_balance="10000",
+        final_balance="9998.75",
+        max_drawdown=0.001,
+        sharpe=0.0,
+        exposure=0.2,
+        buy_and_hold_pnl="3.5",
+        parity_max_abs_diff="0",
+        fill_count=4,
+        verdict="fail",
+        reasons=("insufficient_trade_count",),
+        feature_set_id="features-v1",
+        dataset_id="ds1",
+        dataset_sha256="c" * 64,
+        fill_spec_id="fs1",
+        seed=0,
+        created_ms=at_ms,
+    )
+
+
+def keep(scene: Scene, *reports: EvaluationReport) -> None:
+    for one in reports:
+        scene.store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
+
+
+def test_reports_are_listed_by_pair_and_version(scene: Scene, client: TestClient) -> None:
+    keep(scene, report("e1", 1), replace(report("e2", 2), pair="ETH-USDT"))
+    keep(scene, replace(report("e3", 3), version_id="ppo-1"))
+    keep(scene, replace(report("e4", 4), agent_id="other"))
+
+    def found(**query: str) -> list[str]:
+        rows = client.get(EVALUATIONS, params=query).json()["items"]
+        return [row["evaluation_id"] for row in rows]
+
+    assert found() == ["e3", "e2", "e1"]
+    assert found(pair=PAIR) == ["e3", "e1"]
+    assert found(agent_version_id="ppo-1") == ["e3"]
+
+
+def test_a_report_names_its_engine_and_why_it_failed(scene: Scene, client: TestClient) -> None:
+    keep(scene, report("e1", 1))
+
+    row = client.get(f"{EVALUATIONS}/e1").json()
+
+    assert row["engine"].startswith("nautilus_trader")
+    assert (row["verdict"], row["reasons"]) == ("fail", ["insufficient_trade_count"])
+    assert row["net_pnl_after_fees"] == "-1.25"
+    assert row["baseline"] is True
+
+
+def test_an_agent_shows_the_gates_word_on_its_active_version(
+    scene: Scene, client: TestClient
+) -> None:
+    keep(scene, report("e1", 1))
+
+    agent = client.get("/agents/desk").json()
+
+    assert agent["promotion_gate_status"] == "fail"
+    assert "insufficient_trade_count" in agent["promotion_gate_reasons"]
+    assert agent["promotion_gate_evaluation_id"] == "e1"
+
+
+def test_another_agents_report_is_not_found_here(scene: Scene, client: TestClient) -> None:
+    keep(scene, replace(report("e1", 1), agent_id="other"))
+
+    assert client.get(f"{EVALUATIONS}/e1").status_code == 404
+
+
+def test_an_evaluation_defaults_to_the_active_version(scene: Scene, client: TestClient) -> None:
+    answer = client.post(EVALUATIONS, json=PERIOD)
+
+    assert answer.status_code == 202
+    assert answer.json()["kind"] == "evaluation"
+    ask = scene.desk.heard[0][1]["ask"]
+    assert (ask.version_id, ask.pair, ask.decision_threshold) == (BASELINE, PAIR, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"period_end_ms": 0}, 422),
+        ({"pair": "x"}, 422),
+        ({"interval": "7m"}, 422),
+        ({"agent_version_id": "ppo-nothing"}, 404),
+        ({"dataset_id": "ds-nothing"}, 404),
+        ({"feature_set_id": "features-v9"}, 422),
+        ({"decision_threshold": -0.1}, 422),
+        ({"walk_forward": {"folds": 3}}, 422),
+    ],
+)
+def test_an_evaluation_that_cannot_be_carried_out_starts_no_job(
+    scene: Scene, client: TestClient, change: dict[str, object], status: int
+) -> None:
+    assert client.post(EVALUATIONS, json=PERIOD | change).status_code == status
+    assert scene.desk.heard == []
+
+
+def test_a_named_dataset_must_be_the_one_of_the_period(scene: Scene, client: TestClient) -> None:
+    dataset = Dataset(
+        dataset_id="ds1",
+        pair=PAIR,
+        interval="1m",
+        start_ms=0,
+        end_ms=60 * MINUTE_MS,
+        sha256="c" * 64,
+        rows=60,
+        missing=0,
+        feature_set_id="features-v1",
+        lookback=10,
+    )
+    scene.store.put(kinds.DATASETS, "ds1", dataset, at_ms=1)
+
+    fitting = client.post(EVALUATIONS, json=PERIOD | {"dataset_id": "ds1"})
+    other = client.post(EVALUATIONS, json=PERIOD | {"dataset_id": "ds1", "period_end_ms": 60_000})
+
+    assert (fitting.status_code, other.status_code) == (202, 422)
+
+
+def test_a_training_takes_all_stored_candles_unless_bounds_are_given(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.candles(10)
+
+    answer = client.post("/agents/desk/training", json={"pair": PAIR, "timesteps": 1000})
+
+    assert answer.status_code == 202
+    ask = scene.desk.heard[0][1]["ask"]
+    assert (ask.start_ms, ask.end_ms) == (OPEN_MS - 9 * MINUTE_MS, OPEN_MS + MINUTE_MS)
+    assert ask.timesteps == 1000
+
+
+def test_a_training_without_candles_says_what_to_do(scene: Scene, client: TestClient) -> None:
+    answer = client.post("/agents/desk/training", json={"pair": PAIR})
+
+    assert answer.status_code == 422
+    assert "backfill it first" in answer.json()["detail"]
+    assert scene.desk.heard == []

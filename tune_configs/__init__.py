@@ -1,0 +1,1 @@
+"""One study per YAML file: space, scheduler, budget, metric; no logic."""
