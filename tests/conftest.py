@@ -250,9 +250,13 @@ BROWSER_FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Debian's Chromium; skipped where there is none, an error in CI."""
+    """Debian's Chromium; skipped where there is none, an error in CI.
+
+    Ended with its module: while it lives, Playwright's event loop runs in this thread and
+    `asyncio.run` is refused to every other test.
+    """
     from playwright.sync_api import sync_playwright
 
     named = os.environ.get("CHROMIUM_PATH")

@@ -1,5 +1,6 @@
 """The operator API as the terminal sees it: one call, one answer, refusals as our own errors."""
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,8 +9,12 @@ import httpx2
 
 from desk.errors import BadInput, DeskError, NotFound
 from desk.settings import Settings
+from desk.wallclock import monotonic_s
 
 TIMEOUT_S = 30.0
+PATIENCE_S = 5.0
+"""For how long a call is repeated whose connection broke; nobody listening is an answer at once."""
+PAUSE_S = 0.25
 
 
 class ApiUnreachable(DeskError):
@@ -21,9 +26,15 @@ class ApiRefused(DeskError):
 
 
 class Api:
-    """Client of one running desk. Every write carries a fresh `Idempotency-Key`."""
+    """Client of one running desk. Every write carries a fresh `Idempotency-Key`.
 
-    def __init__(self, settings: Settings) -> None:
+    A call whose connection breaks is repeated for `PATIENCE_S`, a write under its same key, so that
+    a replica that is being replaced costs nothing. `awaits_start`: nobody listening yet is waited
+    for as well.
+    """
+
+    def __init__(self, settings: Settings, *, awaits_start: bool = False) -> None:
+        self._awaits_start = awaits_start
         self.base_url = f"http://{settings.host}:{settings.port}"
         token = settings.api_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
@@ -57,15 +68,26 @@ class Api:
     ) -> Any:
         given = {key: str(value) for key, value in (query or {}).items() if value is not None}
         headers = {} if method == "GET" else {"Idempotency-Key": str(uuid.uuid4())}
-        try:
-            answer = self._client.request(method, path, params=given, json=body, headers=headers)
-        except httpx2.HTTPError as failed:
-            raise ApiUnreachable(
-                f"no desk answers at {self.base_url} ({type(failed).__name__}): start it with `desk up`"
-            ) from None
+        until_s = monotonic_s() + PATIENCE_S
+        while True:
+            try:
+                answer = self._client.request(
+                    method, path, params=given, json=body, headers=headers
+                )
+                break
+            except httpx2.HTTPError as failed:
+                if monotonic_s() > until_s or not self._may_repeat(failed):
+                    raise ApiUnreachable(
+                        f"no desk answers at {self.base_url} ({type(failed).__name__}):"
+                        " start it with `desk up`"
+                    ) from None
+            time.sleep(PAUSE_S)
         if answer.is_success:
             return answer.json()
         raise _refusal(answer)
+
+    def _may_repeat(self, failed: httpx2.HTTPError) -> bool:
+        return self._awaits_start or not isinstance(failed, httpx2.ConnectError)
 
 
 def _refusal(answer: httpx2.Response) -> DeskError:

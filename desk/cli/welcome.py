@@ -13,7 +13,7 @@ AGENT = "desk"
 
 def first_steps(settings: Settings, console: Console, *, start_run: bool) -> None:
     """Backfill what is missing, start a paper run where none ever was, print the address."""
-    api = Api(settings)
+    api = Api(settings, awaits_start=True)
     if settings.market_data_backfill:
         _backfill(api, settings, console)
     runs = api.get(f"/agents/{AGENT}/runs")["items"]

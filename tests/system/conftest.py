@@ -116,11 +116,20 @@ def launched(
         process.wait(10)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def desk(
     launched: Callable[[], tuple[RunningDesk, subprocess.Popen[bytes]]],
+    shared: "list[tuple[RunningDesk, subprocess.Popen[bytes]]]",
 ) -> RunningDesk:
-    """The desk that most tests of this folder share."""
-    running = launched()[0]
+    """The desk that the tests of this folder share, in any order; started anew if one has ended it."""
+    if not shared or shared[-1][1].poll() is not None:
+        shared.append(launched())
+    running = shared[-1][0]
     running.eventually(lambda: running.get("/ops/trading/summary")["runs"], within_s=START_S)
     return running
+
+
+@pytest.fixture(scope="module")
+def shared() -> "list[tuple[RunningDesk, subprocess.Popen[bytes]]]":
+    """Every desk that was started to be shared; the last one is the running one."""
+    return []

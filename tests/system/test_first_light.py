@@ -174,7 +174,9 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any) -> No
 
 
 def test_down_ends_every_process_and_the_next_up_continues(
-    desk: Any, launched: Callable[[], tuple[Any, subprocess.Popen[bytes]]]
+    desk: Any,
+    launched: Callable[[], tuple[Any, subprocess.Popen[bytes]]],
+    shared: list[tuple[Any, subprocess.Popen[bytes]]],
 ) -> None:
     trades = {trade["trade_id"] for trade in paper_trades(desk)}
     runs = [run["run_id"] for run in desk.get("/agents/desk/runs")["items"]]
@@ -184,7 +186,8 @@ def test_down_ends_every_process_and_the_next_up_continues(
 
     assert processes_of(desk.home) == []
     assert server.find(desk.home) is None
-    again, _ = launched()
+    again, process = launched()
+    shared.append((again, process))
     again.eventually(lambda: again.get("/ops/trading/summary")["runs"])
     assert [run["run_id"] for run in again.get("/agents/desk/runs")["items"]] == runs
     assert trades <= {trade["trade_id"] for trade in paper_trades(again)}

@@ -1,0 +1,93 @@
+"""The terminal's client: broken connections are repeated under the same key, silence is an answer."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from desk.cli.client import Api, ApiUnreachable
+from desk.settings import Settings
+
+
+class Flaky(ThreadingHTTPServer):
+    """Closes the first `drops` connections after reading the request, then answers."""
+
+    drops = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.keys: list[str | None] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Flaky
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        self.server.keys.append(self.headers["Idempotency-Key"])
+        if len(self.server.keys) <= self.server.drops:
+            self.close_connection = True
+            return
+        body = json.dumps({"done": True}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def flaky() -> Iterator[Flaky]:
+    server = Flaky()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+def api_at(port: int, home: Path) -> Api:
+    return Api(Settings(home=home, port=port))
+
+
+def test_a_write_whose_connection_broke_is_repeated_under_its_key(
+    flaky: Flaky, tmp_path: Path
+) -> None:
+    flaky.drops = 2
+
+    answer = api_at(flaky.server_address[1], tmp_path).post("/agents/desk/pause", {"reason": "x"})
+
+    assert answer == {"done": True}
+    assert len(flaky.keys) == 3
+    assert len(set(flaky.keys)) == 1
+    assert flaky.keys[0]
+
+
+def test_a_read_whose_connection_broke_is_repeated(flaky: Flaky, tmp_path: Path) -> None:
+    flaky.drops = 1
+
+    assert api_at(flaky.server_address[1], tmp_path).get("/healthz") == {"done": True}
+    assert flaky.keys == [None, None]
+
+
+def test_where_nobody_listens_the_answer_comes_at_once_and_names_the_remedy(
+    flaky: Flaky, tmp_path: Path
+) -> None:
+    port = flaky.server_address[1]
+    flaky.shutdown()
+    flaky.server_close()
+
+    with pytest.raises(ApiUnreachable, match="start it with `desk up`"):
+        api_at(port, tmp_path).get("/healthz")
