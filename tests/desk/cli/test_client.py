@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from desk.cli.client import Api, ApiUnreachable
-from desk.settings import Settings
+from desk.settings import load_settings
 
 
 class Flaky(ThreadingHTTPServer):
@@ -23,8 +23,6 @@ class Flaky(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Flaky
-
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self._answer()
@@ -33,8 +31,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        self.server.keys.append(self.headers["Idempotency-Key"])
-        if len(self.server.keys) <= self.server.drops:
+        server = self.server
+        assert isinstance(server, Flaky)
+        server.keys.append(self.headers["Idempotency-Key"])
+        if len(server.keys) <= server.drops:
             self.close_connection = True
             return
         body = json.dumps({"done": True}).encode()
@@ -59,7 +59,7 @@ def flaky() -> Iterator[Flaky]:
 
 
 def api_at(port: int, home: Path) -> Api:
-    return Api(Settings(home=home, port=port))
+    return Api(load_settings({"DESK_HOME": str(home), "PORT": str(port)}))
 
 
 def test_a_write_whose_connection_broke_is_repeated_under_its_key(
