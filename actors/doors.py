@@ -56,9 +56,11 @@ class LedgerDoor:
         return await self._door.ask(lambda actor: actor.approve.remote(ask), within_s=MONEY_S)
 
     async def adjust(
-        self, pair: Pair, quantity: Decimal, price: Decimal, adjustment_id: str
+        self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
     ) -> None:
-        ask = Adjust(pair=pair, quantity=quantity, price=price, adjustment_id=adjustment_id)
+        ask = Adjust(
+            pair=pair, ours=ours, quantity=quantity, price=price, adjustment_id=adjustment_id
+        )
         await self._door.ask(lambda actor: actor.adjust.remote(ask), within_s=MONEY_S)
 
     async def mark(self, prices: Mapping[Pair, Decimal]) -> None:

@@ -12,7 +12,7 @@ from actors.fill_books import FillBooks
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.order_rows import OrderRows
 from actors.store_calls import rebuilt, stored
-from actors.venue_talk import LIKELY_REFUSED, VenueTalk
+from actors.venue_talk import DUPLICATE_ID, LIKELY_REFUSED, VenueTalk
 from desk.clock import Clock
 from desk.errors import LimitReached, VenueUnavailable, VersionConflict
 from desk.ids import Pair
@@ -323,19 +323,27 @@ class OrderExecutor:
             order = await self._learn(cid, orders.Quarantined(reason="unresolved"))
         if not orders.final_not_found(order, wall_ms=at_ms, absent_in_second_source=True):
             return order  # the votes alone do not suffice: spare the venue the other questions
+        if order.reason == DUPLICATE_ID:
+            return order  # the venue itself said that it has the order
         held = books.held_quantity(await self._books.ledger(), order.pair)
+        is_explained = await self._talk.is_position(order, expected=held)
         is_proved = orders.final_not_found(
             order,
             wall_ms=at_ms,
             absent_in_second_source=await self._talk.is_absent_elsewhere(
                 order, now_ms=self._clock.now_ms()
             ),
-            seen_in_fills=await self._talk.may_have_filled(order, expected=held),
+            is_position_explained=is_explained,
         )
         if not is_proved:
             return order
         refused = order.reason.startswith(LIKELY_REFUSED)
-        resend = not refused and self._may_send() and await self._reason_against(order) is None
+        resend = (
+            is_explained
+            and not refused
+            and self._may_send()
+            and await self._reason_against(order) is None
+        )
         reason = order.reason if refused else "not_found"
         order = await self._learn(cid, orders.NotFoundProved(resend=resend, reason=reason))
         return await self._send(order) if order.state is OrderState.INTENT else order

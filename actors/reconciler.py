@@ -62,9 +62,9 @@ class LedgerDoor(Protocol):
     """The account's risk ledger. Raises `DeskError` when it did not answer."""
 
     async def adjust(
-        self, pair: Pair, quantity: Decimal, price: Decimal, adjustment_id: str
+        self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
     ) -> None:
-        """Let it book a position change from outside."""
+        """Let it book a position change from outside, if it still holds `ours`."""
         ...
 
 
@@ -197,7 +197,7 @@ class Reconciler:
         if drift.adjustment_id not in self._suspected:
             return 0
         await self._parts.ledger.adjust(
-            drift.pair, drift.quantity, drift.price, drift.adjustment_id
+            drift.pair, drift.ours, drift.quantity, drift.price, drift.adjustment_id
         )
         detail = f"{self._account} {drift.pair}: ours {drift.ours}, venue {drift.theirs}"
         await self._raise("position_drift", drift.pair, detail, "critical")

@@ -13,7 +13,7 @@ from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.store_calls import RequestIds, rebuilt, retried, stored
 from desk import ids
-from desk.errors import Fenced, LimitReached, NotFound
+from desk.errors import BadInput, Fenced, LimitReached, NotFound
 from desk.ids import Pair
 from desk.store import kinds
 from desk.store.port import Event, Store, Stream
@@ -52,6 +52,8 @@ class Adjust:
     """A change of position at the venue that no order of ours explains."""
 
     pair: Pair
+    ours: Decimal
+    """What the books hold; once they hold something else the change is not this one any more."""
     quantity: Decimal
     price: Decimal
     adjustment_id: str
@@ -120,9 +122,15 @@ class RiskLedger:
 
     @ray.method(max_task_retries=0)
     async def adjust(self, ask: Adjust) -> None:
-        """Book a position change from outside; repeating an adjustment id changes nothing."""
+        """Book a position change from outside; repeating an adjustment id changes nothing.
+
+        Raises `BadInput` when the position has moved since it was compared.
+        """
 
         def change(ledger: Ledger, at_ms: int) -> Ledger:
+            held = books.held_quantity(ledger, ask.pair)
+            if held != ask.ours:
+                raise BadInput("ours", f"was {ask.ours}, the books hold {held}: compare again")
             return books.adjust(
                 ledger,
                 ask.pair,

@@ -72,16 +72,14 @@ class VenueTalk:
             return False
         return all(row.client_order_id != order.client_order_id for row in (*listed, *past))
 
-    async def may_have_filled(self, order: Order, *, expected: Decimal) -> bool:
-        """Whether the venue's position is not the `expected` one, so that something unknown happened."""
-        if order.reason == DUPLICATE_ID:
-            return True
+    async def is_position(self, order: Order, *, expected: Decimal) -> bool:
+        """Whether the venue's position is the `expected` one, so that nothing unknown happened."""
         try:
             rows = await in_time("positions", self._venue.positions())
         except VenueUnavailable:
-            return True
+            return False
         held = sum((row.quantity for row in rows if row.pair == order.pair), Decimal(0))
-        return held != expected
+        return held == expected
 
 
 def _reason_of(unclear: Exception) -> str:

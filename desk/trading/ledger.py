@@ -45,6 +45,8 @@ class Ledger:
     day: str = ""
     """UTC date of the daily-loss bucket, by market time."""
     day_start_equity: Decimal = ZERO
+    adjustments: int = 0
+    """How many position changes from outside were booked."""
     version: int = 0
 
 
@@ -129,6 +131,7 @@ def adjust(
         ledger,
         cash=ledger.cash + realized,
         external=ledger.external + realized,
+        adjustments=ledger.adjustments + 1,
         positions=_with_position(ledger.positions, pair, position),
     )
 

@@ -413,6 +413,9 @@ CLOCK_SKEW_MS = 1_000
 FINAL_AFTER_MS = RECV_WINDOW_MS + VISIBILITY_LAG_MS + CLOCK_SKEW_MS
 MIN_VOTES = 3
 VOTE_SPACING_MS = 1_000
+UNEXPLAINED_AFTER_MS = 30_000
+"""Wall ms since the last send after which an order that no source knows counts as absent although
+the position is not what our fills explain; it is not sent again then."""
 QUARANTINE_AFTER_MS = 600_000
 """Wall ms an order may stay unresolved before its pair is paused."""
 CANCEL_PATIENCE_MS = 60_000
@@ -463,19 +466,26 @@ def advance(order: Order, event: OrderEvent, *, now_ms: int) -> tuple[Order, lis
 
 
 def final_not_found(
-    order: Order, *, wall_ms: int, absent_in_second_source: bool, seen_in_fills: bool = False
+    order: Order,
+    *,
+    wall_ms: int,
+    absent_in_second_source: bool,
+    is_position_explained: bool = True,
 ) -> bool:
     """Whether it is proved that the order never reached the venue.
 
     Needs all of: `MIN_VOTES` look-ups that found nothing, at least `VOTE_SPACING_MS` apart, the last
     one later than the last send + receive window + visibility lag + clock skew; a second source
-    (open orders and order history since the send) without it; no unexplained fill or position.
-    An order that the venue once acknowledged or filled is never proved absent.
+    (open orders and order history since the send) without it. A position that our fills do not
+    explain may be its fill: then nothing is concluded before `UNEXPLAINED_AFTER_MS`, since somebody
+    else's trade must not keep the order unknown for ever. An order that the venue once acknowledged
+    or filled is never proved absent.
     """
+    is_patient = order.last_vote_wall_ms > order.sent_wall_ms + UNEXPLAINED_AFTER_MS
     return (
         order.state in _UNRESOLVED
         and absent_in_second_source
-        and not seen_in_fills
+        and (is_position_explained or is_patient)
         and wall_ms >= order.last_vote_wall_ms
         and _is_voted_out(order)
     )

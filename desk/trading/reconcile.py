@@ -71,8 +71,8 @@ class ReportOrphanOrder:
 class AdjustPosition:
     """The venue holds another position than our fills explain (manual trade, liquidation, ADL).
 
-    Book `quantity` (signed, venue minus ours) as external under the deterministic id, and pause the
-    pair when `pauses`.
+    Book `quantity` (signed, venue minus ours) as external under the deterministic id, if the books
+    still hold `ours`, and pause the pair when `pauses`.
     """
 
     adjustment_id: str
@@ -187,10 +187,10 @@ def _drift(
     )
     return [
         AdjustPosition(
-            # The version makes a second, equal drift another one; until this one is booked the
-            # books stand still for it, because it is booked against that version.
+            # The count makes a second, equal drift another one; marks and fills of other pairs,
+            # which come every few seconds, must not: two passes have to see the same drift.
             adjustment_id=ids.request_id(
-                "adjust", ledger.account, pair, f"{ours:f}", f"{theirs:f}", ledger.version
+                "adjust", ledger.account, pair, f"{ours:f}", f"{theirs:f}", ledger.adjustments
             ),
             pair=pair,
             quantity=difference,

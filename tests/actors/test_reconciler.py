@@ -70,9 +70,11 @@ class Office:
         return await self.stage.executor.refresh(Refresh(client_order_id=client_order_id))
 
     async def adjust(
-        self, pair: str, quantity: Decimal, price: Decimal, adjustment_id: str
+        self, pair: str, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
     ) -> None:
-        ask = Adjust(pair=pair, quantity=quantity, price=price, adjustment_id=adjustment_id)
+        ask = Adjust(
+            pair=pair, ours=ours, quantity=quantity, price=price, adjustment_id=adjustment_id
+        )
         await self.stage.ledger.adjust(ask)
 
     def reconcile(self) -> ReconcileReport:

@@ -594,7 +594,17 @@ def test_not_found_is_final_only_when_every_condition_holds() -> None:
     assert not is_final(replace(proved, filled_quantity=Decimal("0.1")))
     assert not is_final(replace(proved, state=S.SENDING))
     assert not is_final(proved, absent_in_second_source=False)
-    assert not is_final(proved, seen_in_fills=True)
+    assert not is_final(proved, is_position_explained=False)
+
+
+def test_a_position_of_somebody_else_keeps_an_order_unknown_for_a_bounded_time() -> None:
+    proved = voted(unknown())
+    patient = replace(
+        proved, last_vote_wall_ms=proved.sent_wall_ms + orders.UNEXPLAINED_AFTER_MS + 1
+    )
+
+    assert is_final(patient, is_position_explained=False)
+    assert not is_final(patient, is_position_explained=False, absent_in_second_source=False)
 
 
 def test_a_proved_absence_resends_the_same_id_at_most_three_times() -> None:
