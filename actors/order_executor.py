@@ -120,12 +120,17 @@ class OrderExecutor:
         self._pulse.epoch = self._fence.epoch
         self._in_flight: set[str] = set()
         self._work: dict[str, asyncio.Task[None]] = {}
-        self._is_recovered = False
+        self._is_recovered, self._recovering = False, asyncio.Lock()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
     async def execute(self, ask: Execute) -> Order:
-        """Send the order once. Idempotent: one already under way is returned as it stands."""
+        """Send the order once. Idempotent: one already under way is returned as it stands.
+
+        A fresh incarnation takes up what the last one left before it sends an entry.
+        """
+        if not ask.approved.value.reduce_only:
+            await self._recover()
         order = await self._rows.load(ask.approved.value.client_order_id)
         return await self._send(order) if order.state is OrderState.INTENT else order
 
@@ -171,11 +176,20 @@ class OrderExecutor:
         self._may_send_until_s = asked_s + self._parts.lease_ttl_s - LEASE_MARGIN_S
 
     async def _sweep(self) -> None:
-        first, self._is_recovered = not self._is_recovered, True
-        if first and self._parts.paper is not None:
-            await self._settle_stored()
+        await self._recover()
         for order in await self._rows.active():
-            await self._take_up(order, first=first)
+            await self._take_up(order, first=False)
+
+    async def _recover(self) -> None:
+        """Learn once what became of every order of before this incarnation."""
+        async with self._recovering:
+            if self._is_recovered:
+                return
+            if self._parts.paper is not None:
+                await self._settle_stored()
+            for order in await self._rows.active():
+                await self._take_up(order, first=True)
+            self._is_recovered = True
 
     async def _settle_stored(self) -> None:
         for pair in self._parts.pairs:

@@ -129,6 +129,8 @@ class RiskLedger:
 
         def change(ledger: Ledger, at_ms: int) -> Ledger:
             held = books.held_quantity(ledger, ask.pair)
+            if held == ask.ours + ask.quantity:
+                return ledger  # it was booked before
             if held != ask.ours:
                 raise BadInput("ours", f"was {ask.ours}, the books hold {held}: compare again")
             return books.adjust(

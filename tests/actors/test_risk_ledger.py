@@ -11,6 +11,7 @@ import pytest
 
 from actors import heartbeat
 from actors.risk_ledger import Adjust, Approve, Mark
+from desk.errors import BadInput
 from desk.store import kinds
 from desk.store.port import Event
 from desk.trading import ledger as books
@@ -153,14 +154,34 @@ def test_a_cool_down_ends_by_itself(stage: Stage) -> None:
     assert row.value.state is BreakerState.OK
 
 
-@pytest.mark.catalogue("O16")
-def test_an_adjustment_is_booked_once_per_id(stage: Stage) -> None:
-    ask = Adjust(
-        pair=PAIR, quantity=Decimal("0.0100"), price=Decimal("40000"), adjustment_id="adj1"
+def adjustment() -> Adjust:
+    return Adjust(
+        pair=PAIR,
+        ours=Decimal(0),
+        quantity=Decimal("0.0100"),
+        price=Decimal("40000"),
+        adjustment_id="adj1",
     )
 
+
+@pytest.mark.catalogue("O16")
+def test_an_adjustment_is_booked_once_per_id(stage: Stage) -> None:
     for _ in range(3):
-        asyncio.run(stage.ledger.adjust(ask))
+        asyncio.run(stage.ledger.adjust(adjustment()))
+
+    ledger = stage.store.ledger("paper")
+    assert ledger is not None
+    assert books.held_quantity(ledger, PAIR) == Decimal("0.0100")
+    assert ledger.adjustments == 1
+
+
+@pytest.mark.catalogue("O16")
+def test_an_adjustment_of_a_position_that_has_moved_is_refused(stage: Stage) -> None:
+    asyncio.run(stage.ledger.adjust(adjustment()))
+    late = replace(adjustment(), quantity=Decimal("-0.0200"), adjustment_id="adj2")
+
+    with pytest.raises(BadInput, match="compare again"):
+        asyncio.run(stage.ledger.adjust(late))
 
     ledger = stage.store.ledger("paper")
     assert ledger is not None

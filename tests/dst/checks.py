@@ -74,7 +74,7 @@ class Witness:
         self._committed_by: dict[tuple[str, int], tuple[int, float]] = {}
         """Epoch and time of each stored version of a row."""
         self._digest = hashlib.sha256()
-        self._state = store._state  # noqa: SLF001 - the witness looks behind the port
+        self._state = store._state
 
     # --- the story ------------------------------------------------------------------------------
 
@@ -169,8 +169,10 @@ class Witness:
         match name:
             case "create_order" | "move_order":
                 self._row_stored(result, by)
-            case "apply_fill" if result is not None:
-                self._fill_stored(arguments["fill"], *result, by=by)
+            case "apply_fill":
+                if result is not None:  # None: the fill was known
+                    row, ledger = result
+                    self._fill_stored(arguments["fill"], row, ledger, by=by)
             case "create_ledger" | "move_ledger":
                 self._ledger_stored(result)
             case _:
@@ -284,7 +286,9 @@ class Witness:
         total = Decimal(0)
         for pair, held in self.expected.items():
             mine = [order for order in self.open.values() if order.pair == pair]
-            exits = sum((order.remaining_quantity for order in mine if order.reduce_only), Decimal(0))
+            exits = sum(
+                (order.remaining_quantity for order in mine if order.reduce_only), Decimal(0)
+            )
             entries = {
                 side: sum(
                     (

@@ -15,7 +15,9 @@ class Halted(BaseException):
 class Incarnation:
     """A process that runs one actor shell. `decide` says whether it dies at a point."""
 
-    def __init__(self, role: str, number: int, decide: Callable[["Incarnation", str], bool]) -> None:
+    def __init__(
+        self, role: str, number: int, decide: Callable[["Incarnation", str], bool]
+    ) -> None:
         self.role, self.number, self._decide = role, number, decide
         self.is_alive = True
         self.is_starting = True

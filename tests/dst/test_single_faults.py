@@ -45,7 +45,9 @@ def fault(name: str, *rows: str, **changes: object) -> object:
         fault("decisions come twice at once", "O09", repeat_decision=1.0, lost_call=0.3),
         fault("the store forgets to answer", "I08", store_before=0.1, store_after=0.1),
         fault("everybody dies often", "I04", crash=0.03),
-        fault("clocks disagree", "O24", skew_ms=4_000, is_skewed=True, venue_refuses_ids_twice=True),
+        fault(
+            "clocks disagree", "O24", skew_ms=4_000, is_skewed=True, venue_refuses_ids_twice=True
+        ),
     ],
 )
 def test_one_fault_alone_breaks_no_promise(mix: Mix) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from decimal import Decimal
+from functools import lru_cache
 from random import Random
 from typing import Any
 from unittest import mock
@@ -21,7 +21,7 @@ from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor,
 from actors.placement import place
 from actors.reconciler import Reconciler, ReconcilerParts
 from actors.risk_ledger import Adjust, Approve, LedgerParts, Mark, RiskLedger
-from desk import ids, wallclock
+from desk import wallclock
 from desk.clock import ClockAnchor
 from desk.errors import DeskError, LimitReached, StoreUnavailable
 from desk.ids import Pair
@@ -36,7 +36,7 @@ from desk.trading.intents import OrderIntent
 from desk.trading.orders import Order
 from desk.trading.risk import Approved, Refused
 from tests.dst.checks import Witness
-from tests.dst.exchange import BASE, LOT, PAIRS, START_MS, Exchange, Wire
+from tests.dst.exchange import LOT, PAIRS, START_MS, Exchange, Wire
 from tests.dst.incarnation import Halted, Incarnation, exit_process
 from tests.dst.loop import VirtualLoop
 from tests.dst.mix import CALM, Mix
@@ -183,7 +183,9 @@ class World:
         self.store = MemoryStore()
         self.exchange = Exchange(self.loop, Random(f"venue:{seed}"), mix)
         self.witness = Witness(
-            self.store, self.exchange, exposure_cap=CASH * risk.default_live_policy().max_total_exposure
+            self.store,
+            self.exchange,
+            exposure_cap=CASH * risk.default_live_policy().max_total_exposure,
         )
         self.exchange.witness = self.witness
         self.clock = MarketTime(self.loop)
@@ -379,7 +381,7 @@ class World:
                 if not self.plan.reconciles:
                     return None
                 shell = Reconciler(lambda: reconciler_parts)
-        incarnation.epoch = shell._pulse.epoch  # noqa: SLF001 - the witness judges by it
+        incarnation.epoch = shell._pulse.epoch
         return shell
 
     def _thread(self, work: Callable[[], Any], answer: "asyncio.Future[Any]") -> None:
@@ -554,6 +556,3 @@ def play(
     world = World(seed, chosen, plan or Plan())
     world.witness.tell = tell
     return world.run()
-
-
-__all__ = ["BASE", "Outcome", "Plan", "World", "ids", "play"]

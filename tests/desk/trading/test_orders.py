@@ -577,7 +577,9 @@ def test_O15_not_found_proves_nothing_about_an_order_that_is_there(state: OrderS
 
 def is_final(order: Order, **changes: bool) -> bool:
     return orders.final_not_found(
-        order, wall_ms=VOTED, **{"absent_in_second_source": True, **changes}
+        order,
+        wall_ms=max(VOTED, order.last_vote_wall_ms),
+        **{"absent_in_second_source": True, **changes},
     )
 
 
@@ -598,7 +600,7 @@ def test_not_found_is_final_only_when_every_condition_holds() -> None:
 
 
 def test_a_position_of_somebody_else_keeps_an_order_unknown_for_a_bounded_time() -> None:
-    proved = voted(unknown())
+    proved = voted_out()
     patient = replace(
         proved, last_vote_wall_ms=proved.sent_wall_ms + orders.UNEXPLAINED_AFTER_MS + 1
     )

@@ -194,7 +194,7 @@ def test_O16_a_drift_of_the_position_becomes_one_adjustment_and_a_pause(
 
 
 def test_an_equal_drift_after_the_first_was_booked_is_another_one() -> None:
-    moved_on = replace(FLAT, version=FLAT.version + 1)
+    moved_on = replace(FLAT, adjustments=FLAT.adjustments + 1)
 
     (first,) = compared(venue_positions=[at_venue("1")])
     (second,) = compared(ledger=moved_on, venue_positions=[at_venue("1")])
@@ -202,6 +202,17 @@ def test_an_equal_drift_after_the_first_was_booked_is_another_one() -> None:
     assert isinstance(first, AdjustPosition)
     assert isinstance(second, AdjustPosition)
     assert first.adjustment_id != second.adjustment_id
+
+
+def test_a_drift_is_the_same_one_while_only_marks_move_the_books() -> None:
+    marked = replace(FLAT, version=FLAT.version + 7, marks={PAIR: Decimal(100)}, marked_ms=NOW)
+
+    (first,) = compared(venue_positions=[at_venue("1")])
+    (second,) = compared(ledger=marked, venue_positions=[at_venue("1")])
+
+    assert isinstance(first, AdjustPosition)
+    assert isinstance(second, AdjustPosition)
+    assert first.adjustment_id == second.adjustment_id
 
 
 def test_dust_is_no_drift_and_a_small_drift_does_not_pause() -> None:
