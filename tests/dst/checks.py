@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from desk.ids import Pair
@@ -118,7 +119,7 @@ class Witness:
         rows, last_ms = self.history[cid], self.sends[cid][-1]
         proofs = [
             before
-            for before, after in zip(rows, rows[1:], strict=False)
+            for before, after in pairwise(rows)
             if after.state is OrderState.INTENT and before.sent_wall_ms == last_ms
         ]
         if not any(
