@@ -444,9 +444,7 @@ def _anchor(store: ValkeyStore) -> ClockAnchor:
     found = store.get(kinds.STATE, "clock")
     assert found is not None
     value = found.value
-    return ClockAnchor(
-        market_ms=value["market_ms"], wall_ms=value["wall_ms"], speed=value["speed"]
-    )
+    return ClockAnchor(market_ms=value["market_ms"], wall_ms=value["wall_ms"], speed=value["speed"])
 
 
 def stamp_ms() -> int:
