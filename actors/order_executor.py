@@ -306,8 +306,10 @@ class OrderExecutor:
         order = await self._rows.load(client_order_id)
         while (wait_s := self._next_look_s(order, looks)) is not None:
             await asyncio.sleep(wait_s)
+            was_in_doubt = order.state in WAITING
             order = await self._look_again(client_order_id)
-            looks += 1
+            # Resolved, perhaps by a resend: what is asked now is when it fills.
+            looks = 0 if was_in_doubt and order.state not in WAITING else looks + 1
             if looks == RECOVERY_TRIES and order.state in WAITING:
                 detail = f"{client_order_id}: nothing proved by {looks} look-ups"
                 await self._rows.alert("unresolved_client_order", order, detail)

@@ -25,6 +25,8 @@ from desk.venues.ccxt_light import bingx_class, ccxt_error
 from desk.wallclock import monotonic_s, wall_ms
 
 CLOCK_MAX_AGE_S = 60.0
+LONGEST_BAN_S = 3_600.0
+"""A ban that is said to last longer is tried again after this."""
 BAN_READ_EVERY_S = 1.0
 """How often a process looks whether another one has met a ban."""
 _SECTIONS = (
@@ -216,7 +218,7 @@ class BingxWire:
         ends = _UNBLOCKED_AT.search(message)
         if ends is None:
             return self.config.ban_pause_s
-        return min(max((int(ends[1]) - self._nonce()) / 1000.0, 1.0), self.config.ban_pause_s)
+        return min(max((int(ends[1]) - self._nonce()) / 1000.0, 1.0), LONGEST_BAN_S)
 
     def _nonce(self) -> int:
         signed_ms = _signed_wall_ms.get()

@@ -262,6 +262,24 @@ def test_a_match_can_race_a_cancel(venue: Any, when: str, code: int) -> None:
     assert venue.order(order_id)["status"] == "FILLED"
 
 
+def test_the_rows_of_a_list_can_come_twice_and_in_another_order(venue: Any) -> None:
+    for _ in range(3):
+        venue.buy()
+    path = "swap/v2/trade/fillHistory"
+    plain = venue.data("GET", path, {"symbol": "BTC-USDT"})["fill_history_orders"]
+
+    rule = venue.sim.fault({"kind": "rows", "order": "reversed"}, path="trade/fillHistory")
+    reversed_ = venue.data("GET", path, {"symbol": "BTC-USDT"})["fill_history_orders"]
+    venue.sim.control("DELETE", f"faults?id={rule}")
+    venue.sim.fault({"kind": "rows", "order": "shuffled", "twice": True}, path="user/positions")
+    twice = venue.data("GET", "swap/v2/user/positions")
+
+    assert len(plain) == 3
+    assert reversed_ == plain[::-1]
+    assert len(twice) == 2
+    assert twice[0] == twice[1]
+
+
 def test_a_stale_answer_does_not_change(venue: Any) -> None:
     rule = venue.sim.fault({"kind": "stale"}, path="user/balance")
     before = venue.data("GET", "swap/v3/user/balance")

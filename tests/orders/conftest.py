@@ -10,6 +10,7 @@ import pytest
 from actors import heartbeat
 from desk.store.valkey import ValkeyStore
 from tests.orders.desk_on_the_wire import Gone, Pace, WireDesk, opened
+from tests.orders.proxy import Proxy
 
 type Story = Callable[[WireDesk], Awaitable[None]]
 
@@ -43,6 +44,28 @@ def play(store: ValkeyStore, exchange: Any) -> Iterator[Callable[..., None]]:
         async def told() -> None:
             async with opened(store, exchange, Pace(**pace), url or exchange.url) as desk:
                 await story(desk)
+                if judged:
+                    desk.judge()
+
+        asyncio.run(told())
+
+    with mock.patch.object(heartbeat.os, "_exit", side_effect=Gone):
+        yield run
+
+
+@pytest.fixture
+def play_by_proxy(store: ValkeyStore, exchange: Any) -> Iterator[Callable[..., None]]:
+    """`play` on a way to the exchange that the story can cut."""
+
+    def run(
+        story: Callable[[WireDesk, Proxy], Awaitable[None]], *, judged: bool = True, **pace: Any
+    ) -> None:
+        async def told() -> None:
+            async with (
+                Proxy(exchange.url).listening() as proxy,
+                opened(store, exchange, Pace(**pace), proxy.url) as desk,
+            ):
+                await story(desk, proxy)
                 if judged:
                     desk.judge()
 

@@ -299,14 +299,15 @@ class WireDesk:
     # --- waiting ----------------------------------------------------------------------------------
 
     async def eventually[T](
-        self, ask: Callable[[], T | None], what: str, *, within_s: float = 15.0
+        self, ask: Callable[[], T | None], what: str | Callable[[], str], *, within_s: float = 15.0
     ) -> T:
         until_s = time.monotonic() + within_s
         while time.monotonic() < until_s:
             if found := ask():
                 return found
             await asyncio.sleep(0.02)
-        raise AssertionError(f"not within {within_s:g} s: {what}")
+        named = what if isinstance(what, str) else what()
+        raise AssertionError(f"not within {within_s:g} s: {named}")
 
     async def until(self, cid: str, *states: OrderState, within_s: float = 15.0) -> Order:
         """Wait until an order of ours is in one of these states."""
@@ -315,9 +316,10 @@ class WireDesk:
             order = self.store.order(cid)
             return order if order is not None and order.state in states else None
 
-        found = self.store.order(cid)
-        what = f"{cid} in {[state.value for state in states]}, is {found and found.state.value}"
-        return await self.eventually(there, what, within_s=within_s)
+        wanted = [state.value for state in states]
+        return await self.eventually(
+            there, lambda: f"{wanted}: {self.store.order(cid)}", within_s=within_s
+        )
 
     # --- what is known here ---------------------------------------------------------------------
 
