@@ -1,5 +1,7 @@
 """A process dies at every step of an order's way; the next one ends the order, once."""
 
+# pyright: reportCallIssue=false
+
 import asyncio
 from collections.abc import Callable
 

@@ -142,6 +142,7 @@ def test_O16_what_others_did_to_the_position_is_booked_once_and_the_run_pauses(
         trades = len(desk.requests("POST", ORDER))
 
         desk.simulator.control("POST", "account", change)
+        desk.external = {PAIR: held - LOT}
         await desk.eventually(lambda: desk.held == held, "the position booked")
         booked = desk.books().version
         for _ in range(3):
