@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from actors.order_executor import Execute
+from desk.errors import Fenced
 from desk.trading.orders import OrderState, Side
 from desk.trading.risk import Approved
-from tests.orders.desk_on_the_wire import LOT, ORDER, WireDesk
+from tests.orders.desk_on_the_wire import LOT, ORDER, Gone, WireDesk
 
 type Play = Callable[..., None]
 
@@ -152,6 +153,53 @@ def test_O05_a_crash_between_fills_books_each_of_them_once(
         assert desk.held == LOT
 
     play(story, light_every_s=0.3)
+
+
+@pytest.mark.catalogue("O25")
+def test_O25_of_two_living_processes_the_older_one_is_fenced_and_the_newer_one_sends(
+    play: Play,
+) -> None:
+    async def story(desk: WireDesk) -> None:
+        verdict = await desk.approve("d1")
+        assert isinstance(verdict, Approved)
+        older = desk.process
+        await desk.start()
+
+        with pytest.raises(Gone):
+            await older.executor.execute(Execute(approved=verdict))
+
+        assert desk.sends(desk.cid("d1")) == []
+        await desk.process.executor.execute(Execute(approved=verdict))
+        await desk.until(desk.cid("d1"), OrderState.FILLED)
+        assert len(desk.sends(desk.cid("d1"))) == 1
+        await older.end()
+
+    play(story)
+
+
+@pytest.mark.catalogue("O25")
+def test_O25_an_older_process_whose_order_is_on_the_wire_cannot_book_its_answer(
+    play: Play,
+) -> None:
+    async def story(desk: WireDesk) -> None:
+        desk.simulator.fault({"kind": "hold"}, method="POST", path=ORDER, times=1)
+        older = desk.process
+        sending = asyncio.ensure_future(desk.send("d1"))
+        await desk.eventually(desk.venue_orders, "the order at the venue")
+
+        await desk.start()
+        await desk.until(desk.cid("d1"), OrderState.FILLED)
+        booked = desk.order("d1")
+        desk.simulator.control("POST", "faults/release", {})
+
+        assert await sending in (None, booked)
+        with pytest.raises(Fenced):
+            await older.executor.turn()
+        assert desk.order("d1") == booked
+        assert len(desk.sends(desk.cid("d1"))) == 1
+        await older.end()
+
+    play(story)
 
 
 @pytest.mark.catalogue("O09")
