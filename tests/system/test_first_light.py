@@ -176,7 +176,7 @@ def head_of(desk: Any) -> list[int]:
     ["raylet", "whole head", pytest.param("control store", marks=pytest.mark.nightly)],
 )
 def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost: str) -> None:
-    run = desk.get("/ops/trading/summary")["runs"][0]
+    run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
     trades = {trade["trade_id"] for trade in paper_trades(desk)}
     raylet = ray_process(desk, b"raylet/raylet")
     victims = {
@@ -205,7 +205,7 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
 
 @pytest.mark.catalogue("I06")
 def test_killed_policy_replicas_come_back_and_decisions_hold_meanwhile(desk: Any) -> None:
-    run = desk.get("/ops/trading/summary")["runs"][0]
+    run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
     raylet = ray_process(desk, b"raylet/raylet")
     replicas = [
         pid for pid in children_of(raylet) if title_of(pid).startswith("ray::ServeReplica:policy")
