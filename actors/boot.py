@@ -8,14 +8,14 @@ import structlog
 
 from actors import tree
 from actors.names import SUPERVISOR, ActorAway, Door
-from actors.parts.foundation import open_store
+from actors.parts.foundation import open_store, read_anchor
 from actors.parts.supervision import supervisor_parts
 from actors.parts.venue import market_data
 from actors.supervisor import SupervisorActor
 from actors.tree import ChildSpec
 from actors.watch import UP
 from actors.wiring import Wiring
-from desk.errors import DeskError, VenueUnavailable
+from desk.errors import Banned, DeskError, VenueUnavailable
 from desk.store import kinds
 from desk.wallclock import monotonic_s
 
@@ -53,12 +53,17 @@ def stop_actors(wiring: Wiring) -> None:
 
 async def read_clock(wiring: Wiring) -> None:
     """Store a first reading of the venue's clock: nobody may live on another time before it."""
-    venue, until_s = market_data(wiring), monotonic_s() + CLOCK_PATIENCE_S
+    store = open_store(wiring)
+    venue, until_s = market_data(wiring, store), monotonic_s() + CLOCK_PATIENCE_S
     try:
         while True:
             try:
                 read = await venue.server_clock()
                 break
+            except Banned:
+                if read_anchor(store) is None:
+                    raise
+                return  # the last reading goes on: a ban must not keep the desk from its state
             except VenueUnavailable:
                 if monotonic_s() > until_s:
                     raise
@@ -66,7 +71,7 @@ async def read_clock(wiring: Wiring) -> None:
     finally:
         await venue.close()
     value = {"market_ms": read.market_ms, "wall_ms": read.wall_ms, "speed": read.speed}
-    open_store(wiring).put(kinds.STATE, "clock", value, at_ms=read.market_ms)
+    store.put(kinds.STATE, "clock", value, at_ms=read.market_ms)
 
 
 async def _await_children(wiring: Wiring, within_s: float) -> list[str]:

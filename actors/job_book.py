@@ -1,6 +1,6 @@
 """The row of one long job: who works on it writes progress, who asked may cancel it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,16 @@ from desk.store.port import Doc, Store
 
 ENDED = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
 CONFLICT_TRIES = 10
+
+
+TRAINING, EVALUATION = "training", "evaluation"
+LEARNING = (TRAINING, EVALUATION)
+"""Kinds of jobs that are worked on by an actor of their own, which is never restarted."""
+
+
+def worker_name(job: Job) -> str:
+    """Name of the actor that works on a learning job."""
+    return f"{job.kind}:{job.job_id}"
 
 
 class JobCancelled(Exception):
@@ -100,3 +110,31 @@ class JobBook:
         if doc is None:
             raise NotFound("job", self._job_id)
         return doc
+
+
+class JobWatch:
+    """Fails learning jobs whose actor is gone: nothing else would ever end them."""
+
+    def __init__(self, store: Store, clock: Clock, has_worker: Callable[[str], bool]) -> None:
+        self._store, self._clock, self._has_worker = store, clock, has_worker
+        self._suspected: frozenset[str] = frozenset()
+
+    def look(self) -> list[str]:
+        """Fail what two looks in a row found without a worker; returns the job ids.
+
+        One look does not suffice: a job is stored before its actor is made.
+        """
+        docs = self._store.list(kinds.JOBS, limit=1_000)
+        unfinished = [
+            doc.value
+            for doc in docs
+            if doc.value.kind in LEARNING and doc.value.status not in ENDED
+        ]
+        alone = {job.job_id for job in unfinished if not self._has_worker(worker_name(job))}
+        lost = sorted(alone & self._suspected)
+        self._suspected = frozenset(alone)
+        for job_id in lost:
+            JobBook(self._store, job_id, self._clock).fail(
+                "its process ended before the work was done: start it again"
+            )
+        return lost

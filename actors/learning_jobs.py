@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.evaluation import STAGES, EvaluateAsk
 from actors.evaluator import Evaluate, EvaluatorActor
-from actors.job_book import ENDED, JobBook
+from actors.job_book import ENDED, EVALUATION, LEARNING, TRAINING, JobBook, worker_name
 from actors.parts.jobs import job_parts
 from actors.study_period import Period
 from actors.trainer import Train, TrainerActor
@@ -21,8 +21,6 @@ from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.port import DocStore, Store
 from desk.trading.fills import FillSpec
-
-TRAINING, EVALUATION = "training", "evaluation"
 
 ONE_THREAD = {
     name: "1"
@@ -88,7 +86,7 @@ def fail_abandoned(store: Store, *, clock: Clock) -> list[str]:
     """
     found: list[str] = []
     for doc in store.list(kinds.JOBS, limit=1_000):
-        if doc.value.kind in {TRAINING, EVALUATION} and doc.value.status not in ENDED:
+        if doc.value.kind in LEARNING and doc.value.status not in ENDED:
             JobBook(store, doc.key, clock).fail(
                 "the desk ended while this was running: start it again"
             )
@@ -121,7 +119,7 @@ def _arguments(period: Period) -> dict[str, Any]:
 def _options(wiring: Wiring, job: Job) -> dict[str, Any]:
     """One actor a job. It waits for a CPU, and is not restarted: a job is started again as a whole."""
     return {
-        "name": f"{job.kind}:{job.job_id}",
+        "name": worker_name(job),
         "namespace": wiring.namespace,
         "lifetime": "detached",
         "num_cpus": 1,

@@ -11,8 +11,15 @@ import structlog
 from actors.fill_books import FillBooks
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.order_rows import OrderRows
+from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
-from actors.venue_talk import DUPLICATE_ID, LIKELY_REFUSED, VenueTalk
+from actors.venue_talk import (
+    DUPLICATE_ID,
+    LIKELY_REFUSED,
+    NO_MARGIN,
+    PAIR_CLOSED,
+    VenueTalk,
+)
 from desk.clock import Clock
 from desk.errors import LimitReached, VenueUnavailable, VersionConflict
 from desk.ids import Pair
@@ -32,6 +39,8 @@ SEND_COMMIT_S = 2.0
 order never arrived counts from it."""
 LEASE_MARGIN_S = 2.0
 """Sending stops this long before a newer executor could hold the lease."""
+RECOVERY_TRIES = 5
+"""Look-ups of one order without a result after which an operator is told; asking goes on."""
 
 WAITING = (OrderState.UNKNOWN, OrderState.QUARANTINED)
 RESTING = (OrderState.OPEN, OrderState.PARTIAL, OrderState.CANCELLING)
@@ -116,6 +125,7 @@ class OrderExecutor:
         self._hold_lease_from(asked_s)
         self._rows = OrderRows(self._account, self._store, self._fence, self._clock)
         self._books = FillBooks(self._account, self._store, self._fence, self._clock)
+        self._runs = RunBook(parts.store, parts.clock)
         self._pulse = Pulse(f"order_executor:{parts.account}")
         self._pulse.epoch = self._fence.epoch
         self._in_flight: set[str] = set()
@@ -284,6 +294,7 @@ class OrderExecutor:
             match effect:
                 case orders.Submit():
                     order = await self._learn(order.client_order_id, await self._submit(order))
+                    await self._heed(order)
                 case orders.LookUp():
                     self._follow(order.client_order_id)
                 case orders.FetchFills():
@@ -297,6 +308,15 @@ class OrderExecutor:
                     assert_never(effect)
         return order
 
+    async def _heed(self, order: Order) -> None:
+        """Let what the venue said of an order hold back the next ones of its pair."""
+        if order.state is OrderState.REJECTED and order.reason == NO_MARGIN:
+            await self._rows.cool_down(order)
+        if order.reason.startswith(PAIR_CLOSED):
+            await self._runs.pause_pair(
+                self._account, order.pair, "exchange_maintenance", category="ops"
+            )
+
     def _follow(self, client_order_id: str) -> None:
         self._start(client_order_id, self._follow_up(client_order_id))
 
@@ -306,8 +326,13 @@ class OrderExecutor:
         order = await self._rows.load(client_order_id)
         while (wait_s := self._next_look_s(order, looks)) is not None:
             await asyncio.sleep(wait_s)
+            was_in_doubt = order.state in WAITING
             order = await self._look_again(client_order_id)
-            looks += 1
+            # Resolved, perhaps by a resend: what is asked now is when it fills.
+            looks = 0 if was_in_doubt and order.state not in WAITING else looks + 1
+            if looks == RECOVERY_TRIES and order.state in WAITING:
+                detail = f"{client_order_id}: nothing proved by {looks} look-ups"
+                await self._rows.alert("unresolved_client_order", order, detail)
 
     def _next_look_s(self, order: Order, looks: int) -> float | None:
         if order.state in WAITING:

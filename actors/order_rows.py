@@ -6,9 +6,17 @@ from actors.heartbeat import leave
 from actors.store_calls import PATIENCE_S, RequestIds, retried, stored
 from desk.clock import Clock
 from desk.errors import Fenced, IllegalTransition, NotFound
+from desk.ids import Pair
+from desk.store import kinds
 from desk.store.port import Fence, Store
 from desk.trading import orders
 from desk.trading.orders import Order, OrderEffect, OrderEvent
+from desk.trading.risk import MARGIN_COOLDOWN_MS
+
+
+def cooldown_key(account: str, pair: Pair) -> str:
+    """Name of the fact that a pair takes no entries until a market time."""
+    return f"cooldown:{account}:{pair}"
 
 
 class OrderRows:
@@ -65,6 +73,13 @@ class OrderRows:
             await self.alert("illegal_transition", order, str(wrong))
             raise
         return row, effects
+
+    async def cool_down(self, order: Order) -> None:
+        """Keep the order's pair without entries for a while."""
+        now_ms = self._clock.now_ms()
+        fact = {"until_ms": now_ms + MARGIN_COOLDOWN_MS, "reason": order.reason}
+        key = cooldown_key(self._account, order.pair)
+        await stored(lambda: self._store.put(kinds.STATE, key, fact, at_ms=now_ms))
 
     async def alert(self, code: str, order: Order, detail: str) -> None:
         """Tell the operator about an order."""

@@ -14,9 +14,10 @@ from actors.commands import ReconcileReport
 from actors.events import ops_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
-from actors.reconcile_sides import SideReader
+from actors.reconcile_sides import SideReader, Sides
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
+from actors.venue_watch import VenueWatch
 from desk.clock import MINUTE_MS
 from desk.errors import DeskError, NotFound
 from desk.ids import Pair
@@ -33,6 +34,8 @@ log = structlog.stdlib.get_logger()
 
 LIGHT_EVERY_S = 10.0
 """Well within the 20 s in which a drift must be seen."""
+EXCHANGE_EVERY_S = 4.0
+"""On an exchange: entries need a comparison that is not older than 10 s."""
 STILL_TRIES = 5
 STATE_KEY = "reconciled"
 
@@ -80,6 +83,9 @@ class ReconcilerParts:
     ledger: LedgerDoor
     pairs: tuple[Pair, ...]
     full_every_ms: int = 5 * MINUTE_MS
+    light_every_s: float = LIGHT_EVERY_S
+    watches_venue: bool = False
+    """Whether the venue is an exchange, whose health entries depend on."""
     pause_above_quote: Decimal = Decimal(1)
 
 
@@ -96,6 +102,8 @@ class Reconciler:
         self._runs = RunBook(parts.store, parts.clock)
         self._pulse = Pulse(f"reconciler:{parts.account}")
         self._sides = SideReader(parts.account, parts.store, parts.venue, parts.clock, parts.pairs)
+        watch = VenueWatch(parts.account, parts.store, parts.clock)
+        self._watch = watch if parts.watches_venue else None
         self._full_at_ms = 0
         self._suspected: frozenset[str] = frozenset()
         self._one_at_a_time = asyncio.Lock()
@@ -117,14 +125,14 @@ class Reconciler:
         if ledger is not None:
             full = self._clock.now_ms() - self._full_at_ms >= self._parts.full_every_ms
             await self._pass(full=full)
-        return LIGHT_EVERY_S
+        return self._parts.light_every_s
 
     # --- a pass ---------------------------------------------------------------------------------
 
     async def _pass(self, *, full: bool, trace_id: str = "") -> ReconcileReport:
         async with self._one_at_a_time:
             began_s, now_ms = monotonic_s(), self._clock.now_ms()
-            sides = await self._sides.read(full=full, since_ms=self._full_at_ms)
+            sides = await self._read_sides(full=full)
             corrections = rules.compare(
                 ours=sides.ours,
                 theirs=sides.theirs,
@@ -149,6 +157,12 @@ class Reconciler:
             if full or updated or errors:
                 await self._note(report, trace_id, (monotonic_s() - began_s) * 1000)
             return report
+
+    async def _read_sides(self, *, full: bool) -> Sides:
+        if self._watch is None:
+            return await self._sides.read(full=full, since_ms=self._full_at_ms)
+        async with self._watch.comparing():
+            return await self._sides.read(full=full, since_ms=self._full_at_ms)
 
     # --- corrections ----------------------------------------------------------------------------
 
@@ -206,9 +220,7 @@ class Reconciler:
         return 1
 
     async def _pause_pair(self, pair: Pair, reason: str) -> None:
-        for run in await self._runs.active():
-            if run.pair == pair and run.account == self._account:
-                await self._runs.pause(run.run_id, reason, category="risk")
+        await self._runs.pause_pair(self._account, pair, reason, category="risk")
 
     # --- invariants -----------------------------------------------------------------------------
 

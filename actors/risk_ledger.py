@@ -11,6 +11,7 @@ from actors.alerts import Cause, raise_alert
 from actors.events import order_event, position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
 from actors.market_time import MarketClock, acceleration_grace_ms
+from actors.order_rows import cooldown_key
 from actors.store_calls import RequestIds, rebuilt, retried, stored
 from desk import ids
 from desk.errors import BadInput, Fenced, LimitReached, NotFound
@@ -24,7 +25,8 @@ from desk.trading.breaker import Breaker
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
-from desk.trading.risk import AccountPolicy, Approved, Refused
+from desk.trading.risk import AccountPolicy, Approved, Refused, VenueView
+from desk.wallclock import wall_ms
 
 log = structlog.stdlib.get_logger()
 
@@ -75,6 +77,8 @@ class LedgerParts:
     opening_cash: Callable[[], Awaitable[Decimal]]
     leverage: Decimal = Decimal(1)
     max_mark_age_ms: int = 60_000
+    heeds_venue: bool = False
+    """Whether entries need an exchange that answers."""
     lease_ttl_s: float = 6.0
     lease_renew_s: float = 2.0
 
@@ -197,6 +201,8 @@ class RiskLedger:
             now_ms=self._clock.now_ms(),
             max_mark_age_ms=self._parts.max_mark_age_ms
             + acceleration_grace_ms(self._clock.anchor.speed),
+            pair_cooldown_until_ms=await self._cooldown(intent.pair),
+            venue=await self._venue_view(),
         )
         return verdict if isinstance(verdict, Refused) else await self._create(verdict, ledger)
 
@@ -282,6 +288,17 @@ class RiskLedger:
     async def _policy(self) -> AccountPolicy:
         found = await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
         return found.value if found else self._parts.default_policy
+
+    async def _cooldown(self, pair: Pair) -> int:
+        key = cooldown_key(self._account, pair)
+        found = await stored(lambda: self._store.get(kinds.STATE, key))
+        return int(found.value["until_ms"]) if found else 0
+
+    async def _venue_view(self) -> VenueView | None:
+        if not self._parts.heeds_venue:
+            return None
+        found = await stored(lambda: self._store.get(kinds.VENUES, self._account))
+        return VenueView(health=found.value if found else None, wall_ms=wall_ms())
 
     async def _breaker(self) -> Breaker:
         found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))

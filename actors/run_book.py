@@ -9,6 +9,7 @@ from actors.store_calls import retried, stored
 from desk import runs
 from desk.clock import Clock
 from desk.errors import NotFound
+from desk.ids import Pair
 from desk.runs import Run, RunStatus
 from desk.store import kinds
 from desk.store.port import Store
@@ -85,6 +86,12 @@ class RunBook:
         )
         await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
         return after
+
+    async def pause_pair(self, account: str, pair: Pair, reason: str, *, category: str) -> None:
+        """Pause every deciding run of a pair on an account."""
+        for run in await self.active():
+            if (run.account, run.pair) == (account, pair):
+                await self.pause(run.run_id, reason, category=category)
 
     async def decided(self, run_id: str, open_ms: int) -> Run:
         """Note the newest candle that a run has decided on; it never goes back."""

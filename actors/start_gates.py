@@ -16,6 +16,8 @@ from desk.store import kinds
 from desk.store.connect import check_durability
 from desk.store.port import Store
 from desk.trading.risk import RiskLimitSet
+from desk.trading.venue_health import objection
+from desk.wallclock import wall_ms
 
 DECISION_INTERVAL = "1m"
 """Candles that runs decide on: those that paper orders fill on."""
@@ -100,6 +102,7 @@ def live_gates(store: Store, wiring: Wiring, plan: Plan) -> list[str]:
             wiring.enforce_provenance and not run.dataset_id
         ),
         _durability(store): bool(_durability(store)),
+        _health(store): bool(_health(store)),
         NO_PROTECTIVE_STOPS: True,
     }
     return [text for text, failed in checks.items() if failed]
@@ -111,6 +114,15 @@ def _durability(store: Store) -> str:
     except SettingsError as weak:
         return str(weak)
     return ""
+
+
+def _health(store: Store) -> str:
+    found = store.get(kinds.VENUES, LIVE)
+    problem = objection(found.value if found else None, wall_ms=wall_ms())
+    if problem is None:
+        return ""
+    code, what, needed = problem
+    return f"{code}: the exchange has {what}, expected {needed}: wait until it answers steadily"
 
 
 def _agent(store: Store, agent_id: str) -> Agent:

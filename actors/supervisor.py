@@ -11,6 +11,7 @@ import structlog
 from actors.alerts import Cause, raise_alert
 from actors.events import ops_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.job_book import JobWatch
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
@@ -26,6 +27,7 @@ log = structlog.stdlib.get_logger()
 
 STATUS_EVERY_S = 5.0
 HOUSEKEEPING_EVERY_S = 30.0
+JOBS_EVERY_S = 5.0
 KEPT_EVENTS = {Stream.ORDERS: 100_000, Stream.RISK: 50_000, Stream.OPS: 50_000}
 MONEY_ROLES = ("risk_ledger", "order_executor", "reconciler")
 
@@ -78,6 +80,8 @@ class SupervisorParts:
     children: Callable[[], list[Child]]
     loop_of: Callable[[Run], Child]
     archive: Callable[[], None]
+    has_worker: Callable[[str], bool] = lambda _: True
+    """Whether a learning job's actor of this name lives; asked in a thread."""
     beat_every_s: float = 1.0
     beat_patience_s: float = 2.0
     stale_loop_s: float = 20.0
@@ -99,7 +103,8 @@ class Supervisor:
         self._known = {doc.key: doc.value for doc in known}
         self._watches = {child.name: self._watch(child) for child in parts.children()}
         self._standing = tuple(self._watches)
-        self._housekept_s = self._archived_s = monotonic_s()
+        self._housekept_s = self._archived_s = self._jobs_seen_s = monotonic_s()
+        self._job_watch = JobWatch(parts.store, parts.clock, parts.has_worker)
         self._is_stopping = False
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -143,6 +148,9 @@ class Supervisor:
         await self._follow_runs()
         await asyncio.gather(*(self._see_to(watch) for watch in list(self._watches.values())))
         await self._write_own()
+        if monotonic_s() - self._jobs_seen_s >= JOBS_EVERY_S:
+            self._jobs_seen_s = monotonic_s()
+            await asyncio.to_thread(self._job_watch.look)
         if monotonic_s() - self._housekept_s >= HOUSEKEEPING_EVERY_S:
             self._housekept_s = monotonic_s()
             await self._keep_house()
@@ -175,6 +183,7 @@ class Supervisor:
         except ActorGone:
             log.info("actor_started", name=watch.child.name)
             watch.missed("starting", weight=RESTARTING_WEIGHT)
+            watch.started(now_s=monotonic_s())
             await watch.child.start()
         except ActorRestarting:
             watch.missed("restarting", weight=RESTARTING_WEIGHT)

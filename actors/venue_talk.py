@@ -21,6 +21,8 @@ log = structlog.stdlib.get_logger()
 
 DEADLINE_S = 10.0
 LIKELY_REFUSED = "likely_refused"
+PAIR_CLOSED = f"{LIKELY_REFUSED}:pair_closed"
+NO_MARGIN = "margin"
 DUPLICATE_ID = "duplicate_client_id"
 
 

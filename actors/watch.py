@@ -16,6 +16,8 @@ GRACE_MISSES = 10
 RESTARTING_WEIGHT = 0.1
 """Ray is at work on it: about half a minute passes before we kill what it started."""
 MAX_RESTARTS, WINDOW_S = 5, 60.0
+UNHEARD_KILLS = 2
+"""Kills in a row without a beat in between: it never comes up, however slowly it is tried."""
 
 UP, LATE, RESTARTING, QUARANTINED = "up", "late", "restarting", "quarantined"
 
@@ -34,6 +36,9 @@ class Watch:
         self._pid = known.pid if known else 0
         self._restarts = known.restarts if known else 0
         self._recent: deque[float] = deque()
+        self._starts = 0
+        self._is_start_counted = False
+        self._unheard_kills = 0
         self._misses: float = -GRACE_MISSES
         self._detail = ""
         self._written_s = float("-inf")
@@ -41,10 +46,10 @@ class Watch:
 
     def heard(self, beat: Heartbeat, *, now_s: float) -> None:
         """The child answered; a standing loop counts as a miss all the same."""
-        if self._pid and beat.pid != self._pid:
-            self._restarts += 1
-            self._recent.append(now_s)
         is_new = beat.pid != self._pid
+        if self._pid and is_new and not self._is_start_counted:
+            self._count_restart(now_s)
+        self._is_start_counted, self._unheard_kills = False, 0
         self._pid, self._beat, self._heard_wall_ms = beat.pid, beat, wall_ms()
         if beat.loop_age_s > self._stale_loop_s:
             self._misses += 1
@@ -55,6 +60,17 @@ class Watch:
         if is_new:
             self._misses = min(self._misses, 0)
 
+    def started(self, *, now_s: float) -> None:
+        """We start it because there was none; again and again where it dies in its `__init__`."""
+        self._starts += 1
+        if self._starts > 1:
+            self._count_restart(now_s)
+            self._is_start_counted = True
+
+    def _count_restart(self, now_s: float) -> None:
+        self._restarts += 1
+        self._recent.append(now_s)
+
     def missed(self, why: str, *, weight: float = 1.0) -> None:
         """The child did not answer; one that is being restarted weighs less than a silent one."""
         self._misses += weight
@@ -62,6 +78,7 @@ class Watch:
 
     def killed(self) -> None:
         """We ended it; the next incarnation gets time to start."""
+        self._unheard_kills += 1
         self._misses = -GRACE_MISSES
         self.status = RESTARTING
 
@@ -72,6 +89,7 @@ class Watch:
     def release(self) -> None:
         """An operator wants it tried again."""
         self._recent.clear()
+        self._unheard_kills = 0
         self._misses = -GRACE_MISSES
         self.status = RESTARTING
 
@@ -85,10 +103,10 @@ class Watch:
         return self._misses >= MISSES
 
     def is_looping(self, *, now_s: float) -> bool:
-        """Whether it restarted too often within the window."""
+        """Whether it restarted too often within the window, or was killed without ever coming up."""
         while self._recent and self._recent[0] < now_s - WINDOW_S:
             self._recent.popleft()
-        return len(self._recent) > MAX_RESTARTS
+        return len(self._recent) > MAX_RESTARTS or self._unheard_kills >= UNHEARD_KILLS
 
     def needs_writing(self, *, now_s: float, every_s: float) -> bool:
         """Whether the row is due: at once when it says something new."""

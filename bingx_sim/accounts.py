@@ -56,6 +56,8 @@ class Order:
     plan: list[Step] = field(default_factory=list[Step])
     held: bool = False
     """The market does not touch the order; only its plan does."""
+    blind_until_ms: int = 0
+    """Server time until which no look-up by client id finds it; lists show it."""
     stale_until_ms: int = 0
     """Server time before which queries show the order as it was accepted."""
 

@@ -2,7 +2,7 @@
 
 import json
 from asyncio import BaseTransport
-from typing import Any, cast
+from typing import Any, cast, override
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
@@ -55,11 +55,9 @@ class Wire:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
-        response = web.Response(
-            status=outcome.status, text=outcome.text, content_type=outcome.content_type
-        )
-        entry.answered = request.transport is not None and not request.transport.is_closing()
-        return response
+        if outcome.cut is not None:
+            return await _cut(request, outcome)
+        return _Noted(entry, outcome)
 
     async def _outcome(
         self, request: web.Request, pairs: list[tuple[str, str]], entry: Entry
@@ -148,6 +146,35 @@ class Wire:
             self._connected += 1
             self._connections[transport] = self._connected
         return self._connections[transport]
+
+
+class _Noted(web.Response):
+    """An answer that is noted as such only once it was written to a connection that still stands."""
+
+    def __init__(self, entry: Entry, outcome: Outcome) -> None:
+        super().__init__(
+            status=outcome.status, text=outcome.text, content_type=outcome.content_type
+        )
+        self._entry = entry
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        transport = None if self._req is None else self._req.transport
+        stands = transport is not None and not transport.is_closing()
+        await super().write_eof(data)
+        self._entry.answered = stands
+
+
+async def _cut(request: web.Request, outcome: Outcome) -> web.StreamResponse:
+    """Promise the whole body, send its beginning, close the connection."""
+    body = outcome.text.encode()
+    response = web.StreamResponse(status=outcome.status, headers={"Content-Length": str(len(body))})
+    response.content_type = outcome.content_type
+    await response.prepare(request)
+    await response.write(body[: outcome.cut])
+    if request.transport is not None:
+        request.transport.close()
+    return response
 
 
 def _order_id(data: object) -> str:

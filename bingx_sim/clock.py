@@ -29,6 +29,8 @@ class MarketClock:
         self._frozen = False
         self.server_offset_ms = 0
         self._pinned_server_ms: int | None = None
+        self._drift_ppm = 0.0
+        self._drift_from_ms = 0
 
     @property
     def speed(self) -> float:
@@ -45,7 +47,14 @@ class MarketClock:
         """The clock that judges timestamps: the wall's, plus an injected offset."""
         if self._pinned_server_ms is not None:
             return self._pinned_server_ms + self.server_offset_ms
-        return self._wall() + self.server_offset_ms
+        drifted_ms = (self._wall() - self._drift_from_ms) * self._drift_ppm / 1e6
+        return self._wall() + self.server_offset_ms + int(drifted_ms)
+
+    def drift(self, ppm: float) -> None:
+        """Let the server clock gain so many microseconds a second; what it gained so far stays."""
+        if self._pinned_server_ms is None:
+            self.server_offset_ms = self.server_ms() - self._wall()
+        self._drift_ppm, self._drift_from_ms = ppm, self._wall()
 
     def market_ms(self) -> int:
         if self._frozen:
@@ -92,6 +101,7 @@ class MarketClock:
             "speed": self._speed,
             "frozen": self._frozen,
             "server_offset_ms": self.server_offset_ms,
+            "server_drift_ppm": self._drift_ppm,
         }
 
 

@@ -20,7 +20,8 @@ type Fields = dict[str, Any]
 type Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 CLOCK_FIELDS = frozenset(
-    {"freeze", "speed", "advance_ms", "server_offset_ms", "pin_server_ms", "market_ms"}
+    {"freeze", "speed", "advance_ms", "market_ms"}
+    | {"server_offset_ms", "server_drift_ppm", "pin_server_ms"}
 )
 JOURNAL_PAGE = 10_000
 HABIT_VALUES = {"kline_mode": ("last", "first"), "kline_rows": ("dict", "array")}
@@ -107,6 +108,8 @@ class Control:
             clock.advance(int(body["market_ms"]) - now_ms)
         if "server_offset_ms" in body:
             clock.server_offset_ms = int(body["server_offset_ms"])
+        if "server_drift_ppm" in body:
+            clock.drift(float(body["server_drift_ppm"]))
         if "pin_server_ms" in body:
             pinned = body["pin_server_ms"]
             clock.pin_server(None if pinned is None else int(pinned))

@@ -12,7 +12,7 @@ type Fields = dict[str, Any]
 
 KNOWN = frozenset(
     {"key", "balance", "deposit", "trade", "order", "cancel", "liquidate", "adl", "hedged"}
-    | {"leverage", "funding"}
+    | {"leverage", "funding", "fill"}
 )
 
 
@@ -22,7 +22,8 @@ def change_account(simulator: Simulator, body: Fields) -> Account:
     `balance` sets the cash, `deposit` adds to it. `trade` {symbol, side, quantity, ...} and `order`
     {symbol, side, type, price, quantity, ...} place an order as a person would: any parameter of
     the wire, no client id unless given. `cancel` takes an order id. `liquidate` and `adl` take a
-    pair and close its position. `hedged` forces the position mode. `leverage` {symbol, leverage}.
+    pair and close its position. `fill` {order or client_id, quantity?} fills an order now, also one
+    that has ended. `hedged` forces the position mode. `leverage` {symbol, leverage}.
     `funding` {symbol, amount} books a payment.
     """
     unknown = sorted(set(body) - KNOWN)
@@ -41,6 +42,8 @@ def change_account(simulator: Simulator, body: Fields) -> Account:
     if "cancel" in body:
         order = account.orders[int(body["cancel"])]
         simulator.execution.end(account, order, "CANCELLED", now_ms)
+    if "fill" in body:
+        _fill(simulator, account, body["fill"], now_ms)
     for name in ("liquidate", "adl"):
         if name in body:
             _force(simulator, account, str(body[name]), name, now_ms)
@@ -64,6 +67,13 @@ def _place(simulator: Simulator, account: Account, params: Fields, now_ms: int) 
         account=account,
     )
     simulator.trading.place(call)
+
+
+def _fill(simulator: Simulator, account: Account, wanted: Fields, now_ms: int) -> None:
+    client_id = str(wanted.get("client_id", "")).lower()
+    order = account.orders[int(wanted.get("order") or account.client_ids[client_id])]
+    quantity = Decimal(str(wanted.get("quantity", order.remaining)))
+    simulator.trading.fill_now(account, order, quantity, now_ms)
 
 
 def _force(simulator: Simulator, account: Account, pair: str, kind: str, now_ms: int) -> None:

@@ -82,6 +82,36 @@ class Data(Action):
         return {**envelope, "data": _reshaped(data, missing, extra)}
 
 
+class Rows(Action):
+    """Send the rows of a list in reverse (`order` reversed), shuffled, or each of them `twice`."""
+
+    kind = "rows"
+
+    @override
+    def amend_answer(self, envelope: Fields, call: Call) -> Fields:
+        data: Any = envelope.get("data")
+        if isinstance(data, list):
+            return {**envelope, "data": self._mixed(cast("list[Any]", data))}
+        if not isinstance(data, dict):
+            return envelope
+        mixed = {
+            key: self._mixed(cast("list[Any]", value)) if isinstance(value, list) else value
+            for key, value in cast("Fields", data).items()
+        }
+        return {**envelope, "data": mixed}
+
+    def _mixed(self, rows: list[Any]) -> list[Any]:
+        copies = [row for row in rows for _ in range(2 if self.fields.get("twice") else 1)]
+        match self.fields.get("order", "as sent"):
+            case "reversed":
+                copies.reverse()
+            case "shuffled":
+                self.rng.shuffle(copies)
+            case _:
+                pass
+        return copies
+
+
 class Stale(Action):
     """Repeat the first answer that the rule saw, as a cache that is never refreshed."""
 

@@ -77,6 +77,21 @@ class Invisible(Action):
         call.amendments.append(hide)
 
 
+class ClientIdBlind(Action):
+    """No look-up by client id finds a placed order for `ms` of server time; lists show it."""
+
+    kind = "client_id_blind"
+
+    @override
+    def amend_call(self, call: Call) -> None:
+        until_ms = call.server_ms + int(self.fields.get("ms", 2_000))
+
+        def blind(order: Order) -> None:
+            order.blind_until_ms = until_ms
+
+        call.amendments.append(blind)
+
+
 class FillOnCancel(Action):
     """A match races a cancel: `when` before (the cancel is refused) or after it was answered."""
 

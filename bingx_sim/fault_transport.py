@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import suppress
+from dataclasses import replace
 from typing import override
 
 from bingx_sim.faults import Action, Fields, Outcome, Subject
@@ -89,6 +90,16 @@ class DropResponse(Action):
     @override
     async def after(self, outcome: Outcome) -> Outcome:
         return DROPPED
+
+
+class CutResponse(Action):
+    """Carry the request out; the connection breaks after `bytes` of the answer's body."""
+
+    kind = "cut_response"
+
+    @override
+    async def after(self, outcome: Outcome) -> Outcome:
+        return replace(outcome, cut=int(self.fields.get("bytes", 10)))
 
 
 class Duplicate(Action):

@@ -40,6 +40,8 @@ class Outcome:
     text: str
     content_type: str = "application/json"
     dropped: bool = False
+    cut: int | None = None
+    """So many bytes of the body leave, then the connection is closed."""
     code: int | str = ""
     """The envelope's code, for the journal."""
 

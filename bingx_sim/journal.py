@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-KEPT = 20_000
-SECRETS = ("signature",)
+from bingx_sim.errors import BadOption
+
+KEPT = 50_000
+SECRETS = ("signature", "listenKey")
 MASK = "***"
 
 
@@ -25,11 +27,12 @@ class Entry:
     account: str = ""
     rules: list[str] = field(default_factory=list[str])
     processed: int = 0
-    """How often the venue carried the request out: 0 lost before it, 2 duplicated."""
+    """How often the venue carried the request out: 0 lost or refused before it, 2 duplicated."""
     status: int = 0
     code: int | str = ""
     order_id: str = ""
     answered: bool = False
+    """Whether the whole answer was handed to the connection."""
     answer_ms: int = 0
 
 
@@ -66,7 +69,14 @@ class Journal:
         return entry
 
     def after(self, sequence: int, limit: int) -> Iterator[dict[str, Any]]:
-        """Entries with a higher number, oldest first, at most `limit`."""
+        """Entries with a higher number, oldest first, at most `limit`.
+
+        Raises `BadOption` when some of them are forgotten: a journal with holes proves nothing.
+        """
+        oldest = self._entries[0].sequence if self._entries else 1
+        if sequence + 1 < oldest:
+            text = f"entries after {sequence} were asked for, the oldest that is kept is {oldest}"
+            raise BadOption(f"{text}: read the journal more often")
         left = limit
         for entry in self._entries:
             if entry.sequence > sequence and left > 0:

@@ -1,5 +1,7 @@
 """The order desk of the venue: take, find and cancel orders."""
 
+from decimal import Decimal
+
 from bingx_sim.accounts import ZERO, Account, Order
 from bingx_sim.checks import check_open_for_trading, check_sizes, read_order
 from bingx_sim.errors import Refusal, bad_parameter
@@ -46,6 +48,7 @@ class Trading:
             order is None
             or order.pair != call.text("symbol")
             or call.server_ms < order.visible_from_ms
+            or (not call.text("orderId") and call.server_ms < order.blind_until_ms)
         ):
             raise Refusal(109421, NOT_FOUND)
         return order
@@ -66,6 +69,15 @@ class Trading:
         """The match that raced a cancel: the answer said cancelled, the order is filled."""
         call.owner.reopen(order)
         self._fill_rest(call.owner, order, call.now_ms)
+
+    def fill_now(self, account: Account, order: Order, quantity: Decimal, now_ms: int) -> None:
+        """Fill an order, also one that has ended: the venue's books have the last word."""
+        if not order.is_open:
+            account.reopen(order)
+        price = order.price or self._exchange.mark(order.pair, now_ms)
+        self._execution.fill(
+            account, order, min(quantity, order.remaining), price, now_ms, maker=bool(order.price)
+        )
 
     def cancel_all(
         self, account: Account, pair: str | None, type_: str, now_ms: int

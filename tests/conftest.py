@@ -1,5 +1,6 @@
 """Fixtures that several folders share; Ray's settings, which it reads when it is imported."""
 
+import gc
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -57,7 +59,11 @@ def ray_session() -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
             break
-        ray.shutdown()
+        with warnings.catch_warnings():
+            # A start that failed, as they do on a loaded machine, leaves its processes to the collector.
+            warnings.simplefilter("ignore", ResourceWarning)
+            ray.shutdown()
+            gc.collect()
     yield
     ray.shutdown()
 

@@ -139,7 +139,10 @@ CODE_CALLS = {
     *("alert", "_alert", "_raise", "_reopened", "_pause", "pause", "_pause_pair", "judge"),
     *("Quarantined", "SendUnanswered", "LimitReached", "cancel_entries"),
 }
-CODE_MODULES = ("desk/runs.py", "desk/trading/risk.py", "desk/trading/breaker.py")
+CODE_MODULES = (
+    *("desk/runs.py", "desk/trading/risk.py", "desk/trading/breaker.py"),
+    "desk/trading/venue_health.py",
+)
 CODE_CONSTANTS = (
     *("actors/decision_loop.py", "actors/evaluation.py", "actors/venue_talk.py"),
     *("desk/learning/policy.py", "desk/market/features.py"),

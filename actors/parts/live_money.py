@@ -6,7 +6,7 @@ from actors.doors import ExecutorDoor, LedgerDoor
 from actors.order_executor import ExecutorParts
 from actors.parts.foundation import market_clock, open_store, owner
 from actors.parts.venue import trading_venue
-from actors.reconciler import ReconcilerParts
+from actors.reconciler import EXCHANGE_EVERY_S, ReconcilerParts
 from actors.risk_ledger import LedgerParts
 from actors.wiring import LIVE, Wiring
 from desk.clock import MINUTE_MS
@@ -28,6 +28,7 @@ def live_ledger_parts(wiring: Wiring) -> LedgerParts:
         clock=market_clock(store),
         default_policy=risk.default_live_policy(LIVE),
         opening_cash=opening_cash,
+        heeds_venue=True,
         lease_ttl_s=wiring.lease_ttl_s,
         lease_renew_s=wiring.lease_renew_s,
     )
@@ -63,4 +64,6 @@ def live_reconciler_parts(wiring: Wiring) -> ReconcilerParts:
         ledger=LedgerDoor(LIVE, namespace=wiring.namespace),
         pairs=wiring.pairs,
         full_every_ms=wiring.reconcile_interval_min * MINUTE_MS,
+        light_every_s=EXCHANGE_EVERY_S,
+        watches_venue=True,
     )

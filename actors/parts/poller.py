@@ -15,7 +15,7 @@ def poller_parts(wiring: Wiring, pair: Pair) -> PollerParts:
         pair=pair,
         intervals=wiring.intervals,
         store=store,
-        venue=market_data(wiring),
+        venue=market_data(wiring, store),
         clock=market_clock(store, is_first=True),
         listeners=CandleListeners(wiring.accounts, PAPER, store, namespace=wiring.namespace),
         index=wiring.pairs.index(pair),

@@ -76,12 +76,20 @@ def supervisor_parts(wiring: Wiring) -> SupervisorParts:
     def archive() -> None:
         archive_candles.remote(wiring)
 
+    def has_worker(name: str) -> bool:
+        try:
+            ray.get_actor(name, namespace=wiring.namespace)
+        except ValueError:
+            return False
+        return True
+
     return SupervisorParts(
         store=store,
         clock=market_clock(store),
         children=standing,
         loop_of=loop_of,
         archive=archive,
+        has_worker=has_worker,
         beat_every_s=wiring.heartbeat_every_s,
         beat_patience_s=wiring.heartbeat_patience_s,
         stale_loop_s=wiring.stale_loop_s,

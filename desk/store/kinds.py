@@ -21,6 +21,7 @@ from desk.store.port import Kind
 from desk.trading.breaker import Breaker
 from desk.trading.instruments import Instrument
 from desk.trading.risk import AccountPolicy, RiskLimitSet
+from desk.trading.venue_health import VenueHealth
 from desk.venues.port import FundingRate, MarkPrice
 
 AGENTS = Kind(name="agent", type=Agent)
@@ -35,6 +36,8 @@ RISK_LIMITS = Kind(name="risk", type=RiskLimitSet)
 ACCOUNT_POLICIES = Kind(name="riskpolicy", type=AccountPolicy)
 BREAKERS = Kind(name="breaker", type=Breaker)
 """Key: account."""
+VENUES = Kind(name="venue", type=VenueHealth)
+"""Key: account. Written by its reconciler where the account trades on an exchange."""
 ALERTS = Kind(name="alert", type=Alert)
 AUDIT = Kind(name="audit", type=AuditEvent)
 JOBS = Kind(name="job", type=Job)

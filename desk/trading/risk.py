@@ -19,12 +19,14 @@ from desk.trading.limits import (
     validate_policy,
 )
 from desk.trading.orders import Order, Side
+from desk.trading.venue_health import VenueHealth, objection
 
 __all__ = [
     "AccountPolicy",
     "Approved",
     "Refused",
     "RiskLimitSet",
+    "VenueView",
     "check",
     "default_limits",
     "default_live_policy",
@@ -39,6 +41,8 @@ __all__ = [
 MAINTENANCE_FRACTION = Decimal("0.0055")
 """Maintenance margin of the lowest tier plus the taker fee of the closing order."""
 MIN_LIQUIDATION_BUFFER_BPS = Decimal(50)
+MARGIN_COOLDOWN_MS = 600_000
+"""Market ms without entries on a pair after the venue refused one for want of margin."""
 
 _ROUNDING = Decimal("1e-9")
 """Lots are computed in floats: a size that is the cap but for its last digits is within it."""
@@ -50,6 +54,14 @@ class Approved[T]:
 
     value: T
     limits_set_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueView:
+    """How the account's exchange does; `health` None: it was never compared with."""
+
+    health: VenueHealth | None
+    wall_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +87,28 @@ def check(
     leverage: Decimal,
     now_ms: int,
     max_mark_age_ms: int | None = None,
+    pair_cooldown_until_ms: int = 0,
+    venue: VenueView | None = None,
 ) -> Approved[OrderIntent] | Refused:
     """Approve an intent, or name the first limit it would cross, in the order of the contract.
 
     `open_orders` are all of the account that are not terminal: what they may still fill counts as
     held. Exposures are notionals at `price` for the intent's pair and at the last mark for others.
     Loss and drawdown limits look at the account's books as last marked. With `max_mark_age_ms`
-    entries are refused while the last mark is older. Reduce-only intents always pass.
+    entries are refused while the last mark is older; before `pair_cooldown_until_ms`; and, with a
+    `venue`, while it does not answer or has not answered for long enough. Reduce-only intents always
+    pass: what cannot be sent now waits at the executor.
     """
     if intent.reduce_only:
         return Approved(value=intent, limits_set_id=limits.set_id)
     notionals = _notionals_with(intent, ledger, open_orders, price)
     refused = (
-        _stale(ledger, now_ms, max_mark_age_ms)
+        _out_of_touch(venue)
+        or _stale(ledger, now_ms, max_mark_age_ms)
         or _against_run(intent.pair, notionals, ledger, limits, leverage)
         or _against_account(intent.pair, notionals, ledger, policy, leverage)
         or _cooling(breaker, now_ms)
+        or _cooling_pair(pair_cooldown_until_ms, now_ms)
     )
     return refused or Approved(value=intent, limits_set_id=limits.set_id)
 
@@ -159,6 +177,14 @@ def _notionals_with(
 def _price(ledger: Ledger, pair: Pair, orders: list[Order]) -> Decimal:
     known = books.price_of(ledger, pair)
     return known or max((order.reference_price for order in orders), default=ZERO)
+
+
+def _out_of_touch(venue: VenueView | None) -> Refused | None:
+    found = None if venue is None else objection(venue.health, wall_ms=venue.wall_ms)
+    if found is None:
+        return None
+    limit, asked, allowed = found
+    return Refused(limit=limit, asked=asked, allowed=allowed, scope="account")
 
 
 def _stale(ledger: Ledger, now_ms: int, max_mark_age_ms: int | None) -> Refused | None:
@@ -250,4 +276,12 @@ def _cooling(breaker: Breaker, now_ms: int) -> Refused | None:
         asked=breaker.trigger_reason,
         allowed=f"after {breaker.cooldown_until_ms}",
         scope="account",
+    )
+
+
+def _cooling_pair(until_ms: int, now_ms: int) -> Refused | None:
+    if now_ms >= until_ms:
+        return None
+    return Refused(
+        limit="pair_cooldown", asked=f"at {now_ms}", allowed=f"after {until_ms}", scope="account"
     )

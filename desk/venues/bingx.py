@@ -36,7 +36,7 @@ from desk.venues import bingx_fills, bingx_parse
 from desk.venues.bingx_answers import Answer, Row, Success, is_list
 from desk.venues.bingx_errors import Meaning, Placed, Refusal, cancel_error, read_error, write_error
 from desk.venues.bingx_reads import BingxReads
-from desk.venues.bingx_wire import BingxConfig, BingxWire, Parameters
+from desk.venues.bingx_wire import BanBook, BingxConfig, BingxWire, Parameters
 from desk.venues.port import FundingRate, MarkPrice
 from desk.wallclock import monotonic_s, wall_ms
 
@@ -58,6 +58,7 @@ class BingxVenue:
     `booked_fills` (client order id → what is booked, as `Store.fills_of_order`) lets an order whose
     trades the venue does not list be booked by its growing total; without it only at its end.
     `fill_patience_s` is how long the trades may lag behind the order before that is done.
+    `bans` is shared by every process behind one address.
     """
 
     def __init__(
@@ -65,16 +66,21 @@ class BingxVenue:
         config: BingxConfig,
         booked_fills: BookedFills | None = None,
         fill_patience_s: float = 20.0,
+        bans: BanBook | None = None,
     ) -> None:
         self._config = config
+        self._bans = bans
         self._booked_fills = booked_fills
         self._fill_patience_s = fill_patience_s
-        self._wire = BingxWire(config)
+        self._wire = BingxWire(config, bans)
         self._reads = BingxReads(self._wire)
         self._one_way_at_s = float("-inf")
 
     def __reduce__(self) -> tuple[type["BingxVenue"], tuple[object, ...]]:
-        return (BingxVenue, (self._config, self._booked_fills, self._fill_patience_s))
+        return (
+            BingxVenue,
+            (self._config, self._booked_fills, self._fill_patience_s, self._bans),
+        )
 
     async def close(self) -> None:
         await self._wire.close()

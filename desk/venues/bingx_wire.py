@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import certifi
@@ -25,6 +25,10 @@ from desk.venues.ccxt_light import bingx_class, ccxt_error
 from desk.wallclock import monotonic_s, wall_ms
 
 CLOCK_MAX_AGE_S = 60.0
+LONGEST_BAN_S = 3_600.0
+"""A ban that is said to last longer is tried again after this."""
+BAN_READ_EVERY_S = 1.0
+"""How often a process looks whether another one has met a ban."""
 _SECTIONS = (
     *("fund", "spot", "swap", "contract", "wallets", "user"),
     *("subAccount", "account", "copyTrading", "cswap", "api"),
@@ -53,6 +57,16 @@ class BingxConfig:
     ban_pause_s: float = 600.0
 
 
+class BanBook(Protocol):
+    """Where every process behind one address learns of a ban that one of them met."""
+
+    def until_wall_ms(self) -> int:
+        """Until when no call may be made, wall ms; 0 without a ban."""
+        ...
+
+    def note(self, until_wall_ms: int) -> None: ...
+
+
 class _HttpStatus(Exception):
     """An HTTP status other than 2xx, with its body."""
 
@@ -68,8 +82,10 @@ _signed_wall_ms: ContextVar[int | None] = ContextVar("_signed_wall_ms", default=
 class BingxWire:
     """The connections of one process to the venue; opened in the event loop of the first call."""
 
-    def __init__(self, config: BingxConfig) -> None:
+    def __init__(self, config: BingxConfig, bans: BanBook | None = None) -> None:
         self.config = config
+        self._bans = bans
+        self._bans_read_at_s = float("-inf")
         self._exchange_class = bingx_class()  # here, as it would hold up the event loop for 0.3 s
         self._exchange: Any = None
         self._session: aiohttp.ClientSession | None = None
@@ -77,7 +93,7 @@ class BingxWire:
         self._offset_ms = 0
         self._anchor: ClockAnchor | None = None
         self._synced_at_s = float("-inf")
-        self._banned_until_s = float("-inf")
+        self._banned_until_ms = 0
 
     async def read(self, endpoint: str, parameters: Parameters, *, private: bool = False) -> Answer:
         """Ask, and ask once more with a fresh clock if the venue refused ours.
@@ -168,7 +184,7 @@ class BingxWire:
     async def _call(self, endpoint: str, parameters: Parameters, *, private: bool) -> Answer:
         if private and not (self.config.api_key and self.config.secret):
             raise BadInput("BINGX_API_KEY", f"was not set: {endpoint} needs a key and its secret")
-        self._refuse_while_banned(endpoint)
+        await self._refuse_while_banned(endpoint)
         method = getattr(self._open(), endpoint)
         try:
             body: object = await method(dict(parameters))
@@ -180,19 +196,29 @@ class BingxWire:
         else:
             answer = guard(endpoint, body)
         if isinstance(answer, Refusal) and answer.meaning is Meaning.BANNED:
-            self._banned_until_s = monotonic_s() + self._ban_s(answer.message)
+            await self._note_ban(answer.message)
         return answer
 
-    def _refuse_while_banned(self, endpoint: str) -> None:
-        left_s = self._banned_until_s - monotonic_s()
-        if left_s > 0:
-            raise Banned(endpoint, f"banned by the venue: no call for another {left_s:.0f} s")
+    async def _refuse_while_banned(self, endpoint: str) -> None:
+        if self._bans is not None and monotonic_s() - self._bans_read_at_s > BAN_READ_EVERY_S:
+            self._bans_read_at_s = monotonic_s()
+            known_ms = await asyncio.to_thread(self._bans.until_wall_ms)
+            self._banned_until_ms = max(self._banned_until_ms, known_ms)
+        left_ms = self._banned_until_ms - wall_ms()
+        if left_ms > 0:
+            reason = f"banned by the venue: no call for another {left_ms / 1000:.0f} s"
+            raise Banned(endpoint, reason)
+
+    async def _note_ban(self, message: str) -> None:
+        self._banned_until_ms = wall_ms() + round(self._ban_s(message) * 1000)
+        if self._bans is not None:
+            await asyncio.to_thread(self._bans.note, self._banned_until_ms)
 
     def _ban_s(self, message: str) -> float:
         ends = _UNBLOCKED_AT.search(message)
         if ends is None:
             return self.config.ban_pause_s
-        return min(max((int(ends[1]) - self._nonce()) / 1000.0, 1.0), self.config.ban_pause_s)
+        return min(max((int(ends[1]) - self._nonce()) / 1000.0, 1.0), LONGEST_BAN_S)
 
     def _nonce(self) -> int:
         signed_ms = _signed_wall_ms.get()

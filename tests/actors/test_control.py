@@ -25,8 +25,10 @@ from desk.market.features import FEATURES_V1
 from desk.runs import Mode, Run, RunStatus
 from desk.store import kinds
 from desk.store.port import Event
-from desk.trading import risk
+from desk.trading import risk, venue_health
 from desk.trading.orders import Order, OrderState
+from desk.trading.venue_health import VenueHealth
+from desk.wallclock import wall_ms
 from tests.actors.fakes import PAIR
 from tests.actors.stage import BEGIN_MS, Stage
 
@@ -242,11 +244,28 @@ def test_a_version_that_passes_every_other_gate_meets_the_last_one(
     passed = PromotionVerdict(reasons=(), evaluation_id="ev1")
     monkeypatch.setattr(start_gates, "promotion_verdict", lambda *_: passed)
     monkeypatch.setattr(start_gates, "check_durability", lambda _: None)
+    compared = venue_health.answered(VenueHealth(account="live"), wall_ms=wall_ms())
+    desk.stage.store.put(kinds.VENUES, "live", compared, at_ms=0)
 
     with pytest.raises(BadInput) as refused:
         desk.start(mode=Mode.LIVE)
 
     assert refused.value.problem == f"live is refused: {start_gates.NO_PROTECTIVE_STOPS}"
+
+
+@pytest.mark.catalogue("O23")
+def test_O23_a_live_start_waits_until_the_exchange_answers_steadily(desk: Desk) -> None:
+    desk.end_run()
+    away = VenueHealth(account="live")
+    for _ in range(venue_health.BAD_CHECKS):
+        away = venue_health.failed(away, "HTTP 503", wall_ms=wall_ms())
+    almost = venue_health.answered(away, wall_ms=wall_ms())
+    desk.stage.store.put(kinds.VENUES, "live", almost, at_ms=0)
+
+    with pytest.raises(BadInput) as refused:
+        desk.start(mode=Mode.LIVE)
+
+    assert "exchange_maintenance: the exchange has 1 good checks" in str(refused.value)
 
 
 def test_pause_resume_and_stop_move_the_current_run(desk: Desk) -> None:

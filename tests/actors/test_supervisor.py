@@ -12,6 +12,7 @@ from actors import supervisor as supervising
 from actors.heartbeat import Heartbeat
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.supervisor import Child, Release, Supervisor, SupervisorParts
+from actors.watch import MAX_RESTARTS
 from desk.runs import ActorStatus, Run, RunStatus
 from desk.store import kinds
 from tests.actors.stage import RUN_ID, Stage
@@ -31,11 +32,11 @@ class FakeChild:
 
     async def start(self) -> None:
         self.starts += 1
-        self.mood = "well"
+        self.mood = "well" if self.mood != "doomed" else self.mood
 
     async def beat(self, within_s: float) -> Heartbeat:
         match self.mood:
-            case "gone":
+            case "gone" | "doomed":
                 raise ActorGone(self.name, "no such actor")
             case "restarting":
                 raise ActorRestarting(self.name, "restarting")
@@ -166,6 +167,39 @@ def test_a_crash_loop_is_quarantined_with_its_runs_paused_and_an_alert(nursery: 
     assert nursery.executor.starts == starts
     assert "actor_quarantined" in alerts
     assert nursery.stage.run.status is RunStatus.PAUSED
+
+
+@pytest.mark.catalogue("I19")
+def test_a_child_that_dies_at_every_start_is_quarantined_although_it_never_beat(
+    nursery: Nursery,
+) -> None:
+    nursery.executor.mood = "doomed"
+
+    nursery.turn(12)
+
+    assert nursery.row("order_executor:paper").status == "quarantined"
+    assert nursery.executor.starts == MAX_RESTARTS + 2
+    assert nursery.stage.run.status is RunStatus.PAUSED
+
+
+@pytest.mark.catalogue("I19")
+def test_a_child_that_ray_restarts_for_ever_without_a_beat_is_given_up(nursery: Nursery) -> None:
+    nursery.executor.mood = "restarting"
+
+    nursery.turn(300)
+
+    assert nursery.executor.kills == [False, False, True]
+    assert nursery.row("order_executor:paper").status == "quarantined"
+
+
+def test_a_start_by_us_counts_as_one_restart(nursery: Nursery) -> None:
+    nursery.turn()
+    nursery.executor.mood, nursery.executor.pid = "gone", 101
+    nursery.turn(2)
+    nursery.executor.mood, nursery.executor.pid = "gone", 102
+    nursery.turn(2)
+
+    assert nursery.row("order_executor:paper").restarts == 2
 
 
 def test_a_quarantine_outlives_the_supervisor_until_it_is_released(nursery: Nursery) -> None:

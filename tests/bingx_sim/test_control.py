@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bingx_sim.errors import HttpRefusal, Refusal
+from bingx_sim.errors import BadOption, HttpRefusal, Refusal
+from bingx_sim.journal import KEPT, Journal
 from bingx_sim.limits import Limits
 
 
@@ -31,6 +32,38 @@ def test_a_foreign_order_rests_beside_ours_and_can_be_cancelled(venue: Any) -> N
 
     assert resting["clientOrderId"] == "web-1"
     assert venue.data("GET", "swap/v2/trade/openOrders")["orders"] == []
+
+
+def test_an_order_that_had_ended_can_be_filled_after_all(venue: Any) -> None:
+    venue.sim.fault({"kind": "partial_fill", "schedule": [[0, 0.4]]}, method="POST")
+    placed = venue.buy(quantity="0.02", clientOrderID="back")
+    venue.data(
+        "DELETE", "swap/v2/trade/order", {"symbol": "BTC-USDT", "orderId": placed["orderId"]}
+    )
+    cancelled = venue.order(placed["orderId"])
+
+    venue.sim.control("POST", "account", {"fill": {"client_id": "BACK", "quantity": "0.01"}})
+    partial = venue.order(placed["orderId"])
+    venue.sim.control("POST", "account", {"fill": {"order": placed["orderId"]}})
+    filled = venue.order(placed["orderId"])
+
+    assert (cancelled["status"], cancelled["executedQty"]) == ("CANCELLED", "0.0080")
+    assert (partial["status"], partial["executedQty"]) == ("PARTIALLY_FILLED", "0.0180")
+    assert (filled["status"], filled["executedQty"]) == ("FILLED", "0.0200")
+    assert venue.positions()[0]["positionAmt"] == "0.0200"
+
+
+def test_the_server_clock_can_drift_and_keeps_what_it_gained(venue: Any) -> None:
+    before = venue.sim.clock(server_drift_ppm=500_000)
+    skewed = venue.sim.clock()
+    while skewed["server_ms"] - skewed["wall_ms"] < 20:
+        skewed = venue.sim.clock()
+    gained = venue.sim.clock(server_drift_ppm=0)["server_offset_ms"]
+
+    assert before["server_offset_ms"] == 0
+    assert gained >= 20
+    assert venue.sim.clock()["server_offset_ms"] == gained
+    venue.sim.clock(server_offset_ms=0)
 
 
 def test_money_and_mode_can_be_changed_behind_our_back(venue: Any) -> None:
@@ -153,6 +186,52 @@ def test_the_journal_numbers_requests_and_connections(venue: Any) -> None:
     assert [entry["sequence"] for entry in venue.sim.journal(after=2)] == [3]
     assert len({entry["connection"] for entry in entries}) == 3
     assert all(entry["answered"] and entry["receive_ms"] <= entry["answer_ms"] for entry in entries)
+
+
+def test_the_journal_holds_requests_as_they_came_and_no_secret(venue: Any) -> None:
+    key = venue.call("POST", "user/auth/userDataStream")[1]["listenKey"]
+    venue.call("PUT", "user/auth/userDataStream", {"listenKey": key})
+    venue.place(clientOrderID="A b")
+
+    entries = venue.sim.journal()
+    assert [entry["method"] for entry in entries] == ["POST", "PUT", "POST"]
+    assert all(row["receive_ms"] <= row["answer_ms"] for row in entries)
+    assert sorted(row["receive_ms"] for row in entries) == [row["receive_ms"] for row in entries]
+    assert "clientOrderID=A+b" in entries[2]["raw_query"]
+    assert entries[2]["params"]["clientOrderID"] == "A b"
+    assert key not in json.dumps(entries)
+    assert entries[1]["params"]["listenKey"] == "***"
+    assert "signature=***" in entries[2]["raw_query"]
+
+
+def test_a_request_that_is_held_stands_in_the_journal_before_it_is_answered(venue: Any) -> None:
+    venue.sim.fault({"kind": "hold", "when": "before"}, path="server/time", times=1)
+    with pytest.raises(TimeoutError):
+        venue.call("GET", "swap/v2/server/time", timeout=0.2)
+    venue.candles(limit=1)
+
+    (held, later) = venue.sim.journal()
+    assert (held["sequence"], held["answered"], held["answer_ms"]) == (1, False, 0)
+    assert (later["sequence"], later["answered"]) == (2, True)
+    venue.sim.clear_faults()
+
+
+def test_a_journal_that_has_forgotten_what_is_asked_for_says_so() -> None:
+    journal = Journal()
+    for _ in range(KEPT + 5):
+        journal.open(
+            receive_ms=1,
+            market_ms=1,
+            connection=1,
+            method="GET",
+            path="/x",
+            pairs=[],
+            raw_query="",
+        )
+
+    assert next(iter(journal.after(5, 1)))["sequence"] == 6
+    with pytest.raises(BadOption, match="read the journal more often"):
+        next(iter(journal.after(4, 1)))
 
 
 def test_limits_are_per_second_and_per_caller_and_end_in_a_ban() -> None:

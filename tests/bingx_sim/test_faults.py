@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 import urllib.error
 from collections.abc import Callable
 from typing import Any
@@ -129,6 +130,34 @@ def test_a_duplicated_request_is_processed_twice_and_placed_once(venue: Any) -> 
     assert len(venue.account()["orders"]) == 1
 
 
+def test_an_answer_can_break_off_in_the_middle(venue: Any) -> None:
+    rule = venue.sim.fault({"kind": "cut_response", "bytes": 20}, method="POST", path=ORDER)
+
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        venue.place(clientOrderID="cut")
+
+    entry = last_entry(venue, "POST", ORDER)
+    assert (entry["rules"], entry["processed"], entry["answered"]) == ([rule], 1, False)
+    assert len(venue.account()["orders"]) == 1
+
+
+def test_an_order_can_be_hidden_from_look_ups_by_client_id_alone(venue: Any) -> None:
+    by_id = {"symbol": "BTC-USDT", "clientOrderId": "hidden"}
+    venue.sim.fault({"kind": "client_id_blind", "ms": 60_000}, method="POST", path=ORDER)
+
+    placed = venue.buy(clientOrderID="hidden")
+
+    listed = venue.data("GET", "swap/v1/trade/fullOrder", {"symbol": "BTC-USDT", "limit": 10})
+    assert venue.code("GET", f"swap/v2/{ORDER}", by_id) == 109421
+    assert venue.order(placed["orderId"])["clientOrderId"] == "hidden"
+    assert [row["clientOrderId"] for row in listed["orders"]] == ["hidden"]
+    venue.sim.clock(server_offset_ms=61_000)
+    stamp = int(time.time() * 1000) + 61_000
+    found = venue.call("GET", f"swap/v2/{ORDER}", by_id, stamp=stamp)[1]
+    venue.sim.clock(server_offset_ms=0)
+    assert found["data"]["order"]["clientOrderId"] == "hidden"
+
+
 def test_a_held_answer_comes_when_it_is_released(venue: Any) -> None:
     rule = venue.sim.fault({"kind": "hold"}, method="POST", path=ORDER, times=1)
     answers: list[Any] = []
@@ -231,6 +260,24 @@ def test_a_match_can_race_a_cancel(venue: Any, when: str, code: int) -> None:
     if code == 0:
         assert answer["data"]["order"]["status"] == "CANCELLED"
     assert venue.order(order_id)["status"] == "FILLED"
+
+
+def test_the_rows_of_a_list_can_come_twice_and_in_another_order(venue: Any) -> None:
+    for _ in range(3):
+        venue.buy()
+    path = "swap/v2/trade/fillHistory"
+    plain = venue.data("GET", path, {"symbol": "BTC-USDT"})["fill_history_orders"]
+
+    rule = venue.sim.fault({"kind": "rows", "order": "reversed"}, path="trade/fillHistory")
+    reversed_ = venue.data("GET", path, {"symbol": "BTC-USDT"})["fill_history_orders"]
+    venue.sim.control("DELETE", f"faults?id={rule}")
+    venue.sim.fault({"kind": "rows", "order": "shuffled", "twice": True}, path="user/positions")
+    twice = venue.data("GET", "swap/v2/user/positions")
+
+    assert len(plain) == 3
+    assert reversed_ == plain[::-1]
+    assert len(twice) == 2
+    assert twice[0] == twice[1]
 
 
 def test_a_stale_answer_does_not_change(venue: Any) -> None:

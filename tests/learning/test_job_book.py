@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.job_book import JobBook, JobCancelled
+from actors.job_book import JobBook, JobCancelled, JobWatch
 from desk.clock import ManualClock
 from desk.errors import NotFound
 from desk.runs import Job, JobStatus
@@ -72,3 +72,39 @@ def test_a_failure_says_what_was_wrong_and_cannot_be_cancelled(book: JobBook) ->
 def test_a_job_that_was_never_stored_is_not_found(store: MemoryStore) -> None:
     with pytest.raises(NotFound, match="job job-9"):
         JobBook(store, "job-9", ManualClock()).advance(0, 1, "", "")
+
+
+@pytest.mark.catalogue("I07")
+def test_a_job_whose_process_is_gone_fails_plainly_at_the_second_look(
+    store: MemoryStore, book: JobBook
+) -> None:
+    living = {"training:job-1"}
+    watch = JobWatch(store, ManualClock(9_000), lambda name: name in living)
+    book.advance(3, 10, "steps", "")
+
+    with_worker = [watch.look(), watch.look()]
+    living.clear()
+    first, at_first = watch.look(), book.job.status
+    second = watch.look()
+
+    assert with_worker == [[], []]
+    assert (first, at_first) == ([], JobStatus.RUNNING)
+    assert second == ["job-1"]
+    assert book.job.status is JobStatus.FAILED
+    assert "start it again" in book.job.error
+    assert watch.look() == []
+
+
+def test_a_job_that_is_stored_just_before_its_process_starts_is_left_alone(
+    store: MemoryStore, book: JobBook
+) -> None:
+    living: set[str] = set()
+    watch = JobWatch(store, ManualClock(9_000), lambda name: name in living)
+
+    watch.look()
+    living.add("training:job-1")
+    watch.look()
+    living.clear()
+
+    assert watch.look() == []
+    assert book.job.status is JobStatus.QUEUED

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -147,17 +148,46 @@ def test_both_pages_show_the_running_desk(desk: Any, page: Page) -> None:
     assert {"deskEntry", "deskTrade"} & set(names)
 
 
-@pytest.mark.catalogue("I17")
-def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any) -> None:
-    run = desk.get("/ops/trading/summary")["runs"][0]
-    trades = {trade["trade_id"] for trade in paper_trades(desk)}
-    (raylet,) = [
+def ray_process(desk: Any, program: bytes) -> int:
+    """The one process of this desk's Ray that runs this program."""
+    (found,) = [
         pid
         for pid in processes_of(desk.home)
-        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"raylet/raylet")
+        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(program)
+    ]
+    return found
+
+
+def head_of(desk: Any) -> list[int]:
+    """The head as a machine loses it: Ray's parent process and everything it keeps alive."""
+    return [
+        pid
+        for pid in processes_of(desk.home)
+        if any(
+            word in Path(f"/proc/{pid}/cmdline").read_bytes()
+            for word in (b"start\0--head", b"gcs_server", b"raylet/raylet", b"ray::")
+        )
     ]
 
-    os.kill(raylet, signal.SIGKILL)
+
+@pytest.mark.catalogue("I17")
+@pytest.mark.parametrize(
+    "lost",
+    ["raylet", "whole head", pytest.param("control store", marks=pytest.mark.nightly)],
+)
+def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost: str) -> None:
+    run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
+    trades = {trade["trade_id"] for trade in paper_trades(desk)}
+    raylet = ray_process(desk, b"raylet/raylet")
+    victims = {
+        "raylet": lambda: [raylet],
+        "control store": lambda: [ray_process(desk, b"gcs_server")],
+        "whole head": lambda: head_of(desk),
+    }[lost]()
+
+    for pid in victims:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     # The dying session may still answer for a moment: a new head is a new raylet that is up.
     desk.eventually(lambda: raylet not in processes_of(desk.home) and not healthy(desk))
@@ -171,6 +201,57 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any) -> No
     )
     assert [each["run_id"] for each in after] == [run["run_id"]]
     assert trades <= {trade["trade_id"] for trade in paper_trades(desk)}
+
+
+@pytest.mark.catalogue("I06")
+def test_killed_policy_replicas_come_back_and_decisions_hold_meanwhile(desk: Any) -> None:
+    run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
+    raylet = ray_process(desk, b"raylet/raylet")
+    replicas = [
+        pid for pid in children_of(raylet) if title_of(pid).startswith("ray::ServeReplica:policy")
+    ]
+
+    for pid in replicas:
+        os.kill(pid, signal.SIGKILL)
+
+    path = f"/agents/desk/runs/{run['run_id']}/decisions"
+    held = desk.eventually(
+        lambda: [
+            each
+            for each in desk.get(path)["items"]
+            if each["open_ms"] > run["last_decided_open_ms"]
+            and each["hold_reason"] == "policy_unavailable"
+        ],
+        within_s=60,
+    )
+    desk.eventually(
+        lambda: [
+            each
+            for each in desk.get(path)["items"]
+            if each["open_ms"] > held[0]["open_ms"] and each["confidence"] > 0
+        ],
+        within_s=120,
+    )
+    assert replicas
+    assert {each["action"] for each in held} == {"hold"}
+    assert not [order for each in held for order in each["client_order_ids"]]
+    assert desk.get("/ops/trading/summary")["runs"][0]["status"] == "running"
+
+
+def children_of(parent: int) -> list[int]:
+    """Processes that this one started."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(folder.name))
+    return found
+
+
+def title_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    return ""
 
 
 def test_down_ends_every_process_and_the_next_up_continues(

@@ -327,6 +327,53 @@ def test_ban_stops_every_call_before_it_reaches_the_wire(
     assert _use(canned_venue, {BALANCE: (418, "banned")}, use) == 0
 
 
+class KnownBans:
+    """What processes behind one address tell each other."""
+
+    def __init__(self) -> None:
+        self.until_ms = 0
+
+    def until_wall_ms(self) -> int:
+        return self.until_ms
+
+    def note(self, until_wall_ms: int) -> None:
+        self.until_ms = until_wall_ms
+
+
+@pytest.mark.catalogue("O22")
+def test_O22_ban_that_one_process_met_is_honoured_by_another(canned_venue: CannedVenue) -> None:
+    async def use(venue: BingxVenue, canned: Any) -> int:
+        bans, config = KnownBans(), venue._config
+        first, second = BingxVenue(config, bans=bans), BingxVenue(config, bans=bans)
+        with pytest.raises(Banned):
+            await first.balance()
+        seen = len(canned.requests)
+        with pytest.raises(Banned):
+            await second.positions()
+        await first.close()
+        await second.close()
+        assert bans.until_ms > wall_ms() + 500_000
+        return len(canned.requests) - seen
+
+    assert _use(canned_venue, {BALANCE: (418, "banned")}, use) == 0
+
+
+@pytest.mark.catalogue("O22")
+def test_O22_ban_is_honoured_as_long_as_the_venue_said_and_an_hour_at_most(
+    canned_venue: CannedVenue,
+) -> None:
+    async def use(venue: BingxVenue, _: Any) -> float:
+        with pytest.raises(Banned):
+            await venue.balance()
+        return (venue._wire._banned_until_ms - wall_ms()) / 60_000
+
+    def ban(minutes: int) -> tuple[int, str]:
+        return _code(418, f"unblocked after {wall_ms() + minutes * 60_000}")
+
+    assert 29 < _use(canned_venue, {BALANCE: ban(30)}, use) <= 30
+    assert 59 < _use(canned_venue, {BALANCE: ban(600)}, use) <= 60
+
+
 def test_ban_ends_when_the_venue_said_it_would(canned_venue: CannedVenue) -> None:
     def ban(_: Any) -> tuple[int, str]:
         return _code(418, f"banned, will be unblocked after {wall_ms() + 200}")

@@ -1,0 +1,189 @@
+"""Every trading actor is killed again and again while a live run trades at the exchange."""
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from actors.commands import StartRun
+from actors.doors import ExecutorDoor, LedgerDoor
+from actors.names import CANDLE_POLLER, DECISION_LOOP, ORDER_EXECUTOR, RECONCILER, RISK_LEDGER
+from actors.seed import AGENT_ID
+from actors.start_gates import plan_run
+from actors.wiring import LIVE
+from desk.errors import DeskError
+from desk.runs import Mode, RunStatus
+from desk.store import kinds
+from desk.trading import risk
+from desk.trading.intents import OrderIntent
+from desk.trading.orders import Leg, Order, OrderState, Side
+from desk.trading.risk import Approved
+from desk.wallclock import wall_ms
+from tests.cluster.desk_on_ray import BUSY_VERSION, RunningDesk, eventually
+from tests.orders.verdict import judge, orders_of
+
+KILLS = int(os.environ.get("RAYDESK_KILLS", "30"))
+"""Of each actor."""
+BACK_WITHIN_S = 15.0
+RUN_ID = "live-under-load"
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.nightly,
+    pytest.mark.timeout(300 + 5 * KILLS * 40),
+]
+
+
+@pytest.mark.catalogue("I01")
+@pytest.mark.catalogue("I03")
+@pytest.mark.catalogue("I04")
+@pytest.mark.catalogue("I05")
+def test_after_every_kill_trading_is_allowed_again_in_time_and_no_order_is_lost_or_doubled(
+    desk: RunningDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_live_run(desk)
+    eventually(lambda: live_orders_filled(desk, since_ms=0), within_s=60, what="live fills")
+    names = [
+        CANDLE_POLLER.of("BTC-USDT"),
+        RISK_LEDGER.of(LIVE),
+        ORDER_EXECUTOR.of(LIVE),
+        RECONCILER.of(LIVE),
+        DECISION_LOOP.of(RUN_ID),
+    ]
+    took_s: dict[str, list[float]] = {name: [] for name in names}
+
+    for round_ in range(KILLS):
+        for name in names:
+            took_s[name].append(killed_and_back(desk, name, f"{round_}-{name}"))
+
+    stop_live_run(desk)
+    states = judge(desk.store, desk.simulator)
+    everything = sorted(took for each in took_s.values() for took in each)
+    with capsys.disabled():
+        for name, each in took_s.items():
+            print(f"\n{name}: n={len(each)} p50={quantile(each, 0.5):.1f} max={max(each):.1f} s")
+        print(f"all: p99={quantile(everything, 0.99):.1f} s; orders {dict(states)}")
+    assert quantile(everything, 0.99) <= BACK_WITHIN_S
+    assert states["filled"] > len(everything)
+
+
+def killed_and_back(desk: RunningDesk, name: str, probe: str) -> float:
+    """Kill an actor; seconds until it is up, the exchange compared, and trading as before."""
+    began_s, began_ms = time.monotonic(), wall_ms()
+    old_pid = desk.kill(name)
+    eventually(lambda: desk.is_back(name, old_pid), within_s=60, what=f"{name} up")
+    back_ms = wall_ms()
+    eventually(lambda: compared_since(desk, back_ms), within_s=60, what="a comparison")
+    allowed_s = round_trip(desk, probe) - began_s
+    eventually(lambda: decided_since(desk, began_ms), within_s=60, what=f"{name}: a decision")
+    return allowed_s
+
+
+def round_trip(desk: RunningDesk, probe: str) -> float:
+    """Open a small position on the other pair; returns when its entry was taken. Then close it."""
+    entry = eventually(
+        lambda: sent(desk, f"probe-{probe}", Side.BUY), within_s=60, what="an entry that passes"
+    )
+    taken_s = time.monotonic()
+    eventually(lambda: desk.order(entry.client_order_id).state is OrderState.FILLED)
+    exit_ = eventually(lambda: sent(desk, f"probe-{probe}", Side.SELL), within_s=60)
+    eventually(lambda: desk.order(exit_.client_order_id).state is OrderState.FILLED)
+    return taken_s
+
+
+def sent(desk: RunningDesk, decision_id: str, side: Side) -> Order | None:
+    """Approve and execute, as any caller does: the same decision again while an actor is away."""
+    ledger = desk.ledger(LIVE)
+    exits = side is Side.SELL
+    intent = OrderIntent(
+        account=LIVE,
+        run_id="",
+        decision_id=decision_id,
+        pair="ETH-USDT",
+        leg=Leg.EXIT if exits else Leg.ENTRY,
+        side=side,
+        quantity=Decimal("0.01"),
+        reduce_only=exits,
+        reference_price=ledger.marks["ETH-USDT"],
+        decided_open_ms=ledger.marked_ms,
+        trace_id=f"tr-{decision_id}",
+    )
+    namespace = desk.wiring.namespace
+
+    async def send() -> Order | None:
+        verdict = await LedgerDoor(LIVE, namespace=namespace).approve(intent, "small")
+        if not isinstance(verdict, Approved):
+            return None
+        return await ExecutorDoor(LIVE, namespace=namespace).execute(verdict)
+
+    try:
+        return asyncio.run(send())
+    except DeskError:
+        return None
+
+
+def compared_since(desk: RunningDesk, since_ms: int) -> bool:
+    found = desk.store.get(kinds.VENUES, LIVE)
+    return found is not None and found.value.seen_wall_ms > since_ms
+
+
+def decided_since(desk: RunningDesk, since_ms: int) -> bool:
+    """A decision of the live run on a candle that closed after a wall time."""
+    clock = desk.store.get(kinds.STATE, "clock")
+    assert clock is not None
+    speed, anchor = clock.value["speed"], clock.value
+    market_ms = anchor["market_ms"] + (since_ms - anchor["wall_ms"]) * speed
+    docs = desk.store.list(kinds.decisions_of_run(RUN_ID), limit=1)
+    return bool(docs) and docs[0].value.open_ms > market_ms
+
+
+def start_live_run(desk: RunningDesk) -> None:
+    """Put a live run where a start that passed every gate would put it; small, to trade for long."""
+    now_ms = wall_ms()
+    limits = risk.default_limits()
+    small = replace(limits, set_id="small", max_position_size=Decimal(100))
+    desk.store.put(kinds.RISK_LIMITS, "small", small, at_ms=now_ms)
+    ask = StartRun(
+        mode=Mode.PAPER,
+        pair="BTC-USDT",
+        risk_limit_set_id="small",
+        version_id=BUSY_VERSION,
+        decision_threshold=0.0,
+    )
+    clock = desk.store.get(kinds.STATE, "clock")
+    assert clock is not None
+    plan = plan_run(
+        desk.store,
+        desk.wiring,
+        AGENT_ID,
+        ask,
+        run_id=RUN_ID,
+        now_ms=desk.run_row().started_ms,
+        speed=clock.value["speed"],
+    )
+    run = replace(plan.run, mode=Mode.LIVE, account=LIVE)
+    desk.store.put(kinds.RUNS, RUN_ID, run, at_ms=run.started_ms)
+
+
+def stop_live_run(desk: RunningDesk) -> None:
+    """End the run and wait until nothing of the account is on its way."""
+    found = desk.store.get(kinds.RUNS, RUN_ID)
+    assert found is not None
+    assert found.value.status is RunStatus.RUNNING, found.value
+    ended = replace(found.value, status=RunStatus.STOPPED)
+    desk.store.put(kinds.RUNS, RUN_ID, ended, at_ms=ended.started_ms)
+    eventually(lambda: not desk.store.active_orders(LIVE), within_s=60, what="nothing on its way")
+    desk.reconcile(LIVE)
+
+
+def live_orders_filled(desk: RunningDesk, since_ms: int) -> bool:
+    found = [order for order in orders_of(desk.store) if order.sent_wall_ms > since_ms]
+    return any(order.state is OrderState.FILLED for order in found)
+
+
+def quantile(values: list[float], fraction: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]

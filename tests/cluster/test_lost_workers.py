@@ -1,0 +1,119 @@
+"""What is no longer restarted: an actor in a crash loop, a training whose process is gone."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from actors.learning_jobs import period_of, start_training
+from actors.names import RECONCILER, SUPERVISOR, Door
+from actors.seed import AGENT_ID
+from actors.supervisor import Release
+from actors.training import TrainAsk
+from actors.watch import MAX_RESTARTS
+from desk.clock import DAY_MS, HOUR_MS, ManualClock
+from desk.engines.rllib import TrainingSpec
+from desk.runs import JobStatus, RunStatus
+from desk.store import kinds
+from tests.cluster.desk_on_ray import RunningDesk, eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process that this one started, and theirs."""
+    children: dict[int, set[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, set()).add(int(folder.name))
+    found, left = set[int](), [pid]
+    while left:
+        born = children.get(left.pop(), set())
+        found |= born
+        left += born
+    return found
+
+
+def processes_named(name: str) -> list[int]:
+    """Ray workers of this test's own session with this title."""
+    found: list[int] = []
+    for pid in sorted(descendants(os.getpid())):
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(name.encode()):
+            found.append(pid)
+    return found
+
+
+@pytest.mark.catalogue("I07")
+def test_I07_a_killed_training_fails_plainly_and_trading_goes_on(desk: RunningDesk) -> None:
+    clock = desk.store.get(kinds.STATE, "clock")
+    assert clock is not None
+    end_ms = int(clock.value["market_ms"]) // HOUR_MS * HOUR_MS
+    period = period_of(desk.store, "BTC-USDT", "1m", end_ms - DAY_MS // 2, end_ms)
+    ask = TrainAsk(
+        period=period,
+        training=TrainingSpec(steps=100_000_000, lanes=64, minibatch=1024, hidden=(16,)),
+        episode_candles=200,
+    )
+    decided = len(desk.decisions())
+    job = start_training(desk.wiring, desk.store, ask, clock=ManualClock(end_ms))
+    (pid,) = eventually(lambda: processes_named("ray::Trainer"), what="a trainer's process")
+
+    os.kill(pid, signal.SIGKILL)
+
+    def ended() -> bool:
+        row = desk.store.get(kinds.JOBS, job.job_id)
+        return row is not None and row.value.status is JobStatus.FAILED
+
+    eventually(ended, within_s=30, what="a job that failed")
+    row = desk.store.get(kinds.JOBS, job.job_id)
+    assert row is not None
+    assert "start it again" in row.value.error
+    eventually(lambda: len(desk.decisions()) > decided + 2, what="new decisions")
+
+
+@pytest.mark.catalogue("I19")
+def test_I19_a_crash_loop_ends_in_quarantine_a_paused_run_and_an_alert(
+    desk: RunningDesk,
+) -> None:
+    name = RECONCILER.of("paper")
+    eventually(lambda: desk.is_back(name, 0), what="a reconciler")
+
+    def status() -> str:
+        row = desk.store.get(kinds.ACTORS, name)
+        return row.value.status if row is not None else ""
+
+    kills = 0
+    while status() != "quarantined":
+        assert kills < 3 * MAX_RESTARTS, "never quarantined"
+        old_pid = desk.kill(name)
+        kills += 1
+        eventually(
+            lambda: desk.is_back(name, old_pid) or status() == "quarantined",  # noqa: B023
+            what="the next process, or none",
+        )
+
+    eventually(lambda: desk.run_row().status is RunStatus.PAUSED, what="a paused run")
+    alerts = [doc.value for doc in desk.store.list(kinds.ALERTS)]
+    assert kills > MAX_RESTARTS
+    assert desk.run_row().pause_reason == f"quarantined:{name}"
+    assert [alert.detail for alert in alerts if alert.code == "actor_quarantined"]
+    last_pid = desk.pid_of(name)
+    release(desk, name)
+    eventually(lambda: desk.is_back(name, last_pid), what="a released reconciler")
+    assert desk.run_row().status is RunStatus.PAUSED
+    desk.command(lambda desk: desk.resume_run(AGENT_ID, "mended", actor="test", trace_id="tr-r"))
+
+
+def release(desk: RunningDesk, name: str) -> None:
+    door = Door(SUPERVISOR, "", namespace=desk.wiring.namespace)
+    ask = Release(name=name)
+    asyncio.run(door.ask(lambda actor: actor.release.remote(ask), within_s=15))
