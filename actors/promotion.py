@@ -1,11 +1,13 @@
 """Making a version the active one of its agent, or going back to an earlier one.
 
-The agent's row is the one pointer: it moves in a single compare-and-set, and a caller that loses a
-race changes nothing. Statuses of versions follow it; repeating the call completes them.
+The agent's row is the one pointer: it moves in a single call of the store, which looks again at the
+evaluation that was judged, and a caller that loses a race changes nothing. Statuses of versions
+follow it; repeating the call completes them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from actors.events import ops_event
 from actors.version_registry import version_event, version_of
@@ -17,10 +19,14 @@ from desk.ids import Pair
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.runs import Agent, AuditEvent
 from desk.store import kinds
-from desk.store.port import Doc, DocStore
+from desk.store.port import Doc, DocStore, Gate, VersionStore
 
 PAGE = 500
 STATUS_TRIES = 10
+
+
+class Store(DocStore, VersionStore, Protocol):
+    """Documents, and the call that moves the pointer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +42,17 @@ def promotion_verdict(store: DocStore, version_id: str, pair: Pair) -> Promotion
     """Whether a version may be promoted for a pair by its agent's gate. Raises `NotFound`."""
     version = version_of(store, version_id)
     agent = _agent(store, version.agent_id).value
-    return _judge(store, version, agent, pair)
+    return _judge(_all(store, kinds.EVALUATIONS), version, agent, pair)
 
 
 def promote_version(
-    store: DocStore, version_id: str, *, pair: Pair, actor: str, now_ms: int, trace_id: str = ""
+    store: Store, version_id: str, *, pair: Pair, actor: str, now_ms: int, trace_id: str = ""
 ) -> PromotionVerdict:
     """Make a version its agent's active one if the gate allows; a refusal lists its codes.
 
     Idempotent. Raises `NotFound`, `BadInput` for a pair the agent may not trade, and
-    `VersionConflict` when the agent's row moved meanwhile: then nothing was changed.
+    `VersionConflict` when the agent's row or the evaluation that decided moved meanwhile, or a
+    newer evaluation came: then nothing was changed.
     """
     version = version_of(store, version_id)
     doc = _agent(store, version.agent_id)
@@ -53,7 +60,8 @@ def promote_version(
         allowed = " ".join(doc.value.allowed_instruments)
         raise BadInput("pair", f"was {pair}, expected one that the agent may trade: {allowed}")
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
-    verdict = _judge(store, version, doc.value, pair)
+    evaluations = _all(store, kinds.EVALUATIONS)
+    verdict = _judge(evaluations, version, doc.value, pair)
     note = {
         "version_id": version_id,
         "pair": pair,
@@ -63,14 +71,21 @@ def promote_version(
     if not verdict.passed:
         _audit(store, asked, "promote_refused", doc.value, note)
         return verdict
-    _activate(store, asked, doc, version_id)
+    gate = Gate(
+        evaluation_id=verdict.evaluation_id,
+        evaluation_version=next(
+            judged.version for judged in evaluations if judged.key == verdict.evaluation_id
+        ),
+        pair=pair,
+    )
+    _activate(store, asked, doc, version_id, gate)
     _mark_promoted(store, version, verdict.evaluation_id, now_ms)
     _audit(store, asked, "promote", doc.value, note)
     return verdict
 
 
 def rollback_version(
-    store: DocStore, version_id: str, *, actor: str, now_ms: int, trace_id: str = ""
+    store: Store, version_id: str, *, actor: str, now_ms: int, trace_id: str = ""
 ) -> Agent:
     """Make an earlier promoted version the active one again; its gate was passed when it was promoted.
 
@@ -84,7 +99,8 @@ def rollback_version(
         )
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
     doc = _agent(store, version.agent_id)
-    agent = _activate(store, asked, doc, version_id)
+    gate = Gate(evaluation_id=version.promoted_by_evaluation_id)
+    agent = _activate(store, asked, doc, version_id, gate)
     _mark_promoted(store, version, version.promoted_by_evaluation_id, version.promoted_at_ms)
     _audit(store, asked, "rollback", doc.value, {"version_id": version_id})
     return agent
@@ -95,7 +111,7 @@ def previous_version(store: DocStore, agent_id: str) -> AgentVersion | None:
     active = _agent(store, agent_id).value.active_version_id
     earlier = [
         version
-        for version in _all(store, kinds.VERSIONS)
+        for version in _values(store, kinds.VERSIONS)
         if version.agent_id == agent_id
         and version.promoted_at_ms is not None
         and version.version_id != active
@@ -103,23 +119,24 @@ def previous_version(store: DocStore, agent_id: str) -> AgentVersion | None:
     return max(earlier, key=lambda version: version.promoted_at_ms or 0, default=None)
 
 
-def _judge(store: DocStore, version: AgentVersion, agent: Agent, pair: Pair) -> PromotionVerdict:
-    reports: list[EvaluationReport] = _all(store, kinds.EVALUATIONS)
+def _judge(
+    evaluations: list[Doc[EvaluationReport]], version: AgentVersion, agent: Agent, pair: Pair
+) -> PromotionVerdict:
+    reports = [doc.value for doc in evaluations]
     gate = agent.promotion_gate
     return judge_promotion(version.version_id, version.feature_set_id, pair, reports, gate)
 
 
-def _activate(store: DocStore, asked: _Asked, doc: Doc[Agent], version_id: str) -> Agent:
+def _activate(store: Store, asked: _Asked, doc: Doc[Agent], version_id: str, gate: Gate) -> Agent:
     before = doc.value.active_version_id
     if before == version_id:
         return doc.value
     agent = replace(doc.value, active_version_id=version_id)
-    store.put(
-        kinds.AGENTS,
-        agent.agent_id,
+    return store.flip_version(
+        doc,
         agent,
-        at_ms=doc.at_ms,
-        expected_version=doc.version,
+        gate,
+        request_id=ids.request_id("flip", doc.key, doc.version, version_id, gate.evaluation_id),
         event=ops_event(
             "version",
             version_id,
@@ -127,15 +144,14 @@ def _activate(store: DocStore, asked: _Asked, doc: Doc[Agent], version_id: str) 
             at_ms=asked.at_ms,
             trace_id=asked.trace_id,
         ),
-    )
-    return agent
+    ).value
 
 
 def _mark_promoted(
     store: DocStore, version: AgentVersion, evaluation_id: str, promoted_ms: int
 ) -> None:
     """One version of an agent is promoted; every other one that was is retired."""
-    for other in _all(store, kinds.VERSIONS):
+    for other in _values(store, kinds.VERSIONS):
         was_active = other.agent_id == version.agent_id and other.status is VersionStatus.PROMOTED
         if was_active and other.version_id != version.version_id:
             _set_status(store, other.version_id, promoted_ms, status=VersionStatus.RETIRED)
@@ -179,13 +195,17 @@ def _agent(store: DocStore, agent_id: str) -> Doc[Agent]:
     return doc
 
 
-def _all[T](store: DocStore, kind: kinds.Kind[T]) -> list[T]:
+def _values[T](store: DocStore, kind: kinds.Kind[T]) -> list[T]:
+    return [doc.value for doc in _all(store, kind)]
+
+
+def _all[T](store: DocStore, kind: kinds.Kind[T]) -> list[Doc[T]]:
     """Every document of a kind, newest first."""
-    found: dict[str, T] = {}
+    found: dict[str, Doc[T]] = {}
     before_ms: int | None = None
     while True:
         docs = store.list(kind, before_ms=before_ms, limit=PAGE)
-        fresh = {doc.key: doc.value for doc in docs if doc.key not in found}
+        fresh = {doc.key: doc for doc in docs if doc.key not in found}
         found |= fresh
         if len(docs) < PAGE or not fresh:
             return list(found.values())

@@ -130,30 +130,46 @@ class RiskLedger:
 
         Raises `BadInput` when the position has moved since it was compared.
         """
-
-        def change(ledger: Ledger, at_ms: int) -> Ledger:
-            held = books.held_quantity(ledger, ask.pair)
-            if held == ask.ours + ask.quantity:
-                return ledger  # it was booked before
-            if held != ask.ours:
-                raise BadInput("ours", f"was {ask.ours}, the books hold {held}: compare again")
-            return books.adjust(
-                ledger,
-                ask.pair,
-                ask.quantity,
-                price=ask.price,
-                adjustment_id=ask.adjustment_id,
-                now_ms=at_ms,
-            )
-
         request_id = ids.request_id("adjust", self._account, ask.adjustment_id)
-        ledger = await self._move(change, pair=ask.pair, request_id=request_id)
-        await self._watch(ledger)
+
+        async def attempt() -> Ledger:
+            before, now_ms = await self._ledger(), self._clock.now_ms()
+            held = books.held_quantity(before, ask.pair)
+            if held != ask.ours:
+                if await self._is_adjusted(ask.adjustment_id):
+                    return before
+                raise BadInput("ours", f"was {ask.ours}, the books hold {held}: compare again")
+            adjustment = books.Adjustment(
+                adjustment_id=ask.adjustment_id,
+                pair=ask.pair,
+                quantity=ask.quantity,
+                price=ask.price,
+                at_ms=now_ms,
+            )
+            after = books.adjust(before, adjustment)
+            event = position_event(after, ask.pair, at_ms=now_ms)
+            booked = await self._fenced(
+                lambda: self._store.adjust_ledger(
+                    adjustment,
+                    before,
+                    after,
+                    fence=self._fence,
+                    request_id=request_id,
+                    event=event,
+                )
+            )
+            return before if booked is None else booked
+
+        await self._watch(await retried(attempt))
 
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:
         """Answer the supervisor."""
         return self._pulse.beat()
+
+    async def _is_adjusted(self, adjustment_id: str) -> bool:
+        known = await stored(lambda: self._store.adjustments(self._account))
+        return any(each.adjustment_id == adjustment_id for each in known)
 
     # --- loop -----------------------------------------------------------------------------------
 
@@ -253,24 +269,14 @@ class RiskLedger:
 
     # --- books ----------------------------------------------------------------------------------
 
-    async def _move(
-        self,
-        change: Callable[[Ledger, int], Ledger],
-        *,
-        pair: Pair | None = None,
-        request_id: str | None = None,
-    ) -> Ledger:
+    async def _move(self, change: Callable[[Ledger, int], Ledger]) -> Ledger:
         """Move the ledger by a pure change, however often another writer comes first."""
-        request_id = request_id or self._requests.fresh("move")
+        request_id = self._requests.fresh("move")
 
         async def attempt() -> Ledger:
             before, now_ms = await self._ledger(), self._clock.now_ms()
             after = change(before, now_ms)
-            event = (
-                position_event(after, pair, at_ms=now_ms)
-                if pair
-                else risk_event(after, at_ms=now_ms)
-            )
+            event = risk_event(after, at_ms=now_ms)
             return await self._fenced(
                 lambda: self._store.move_ledger(
                     before, after, fence=self._fence, request_id=request_id, event=event

@@ -3,11 +3,17 @@
 The header is optional: a request without it is carried out once per request. A request that fails
 validation, or whose outcome is unknown (5xx), keeps nothing, so that it may be repeated under its
 key; it then carries the same trace id, and the ids derived from that are the same as well.
+
+A request in flight holds its key for `LEASE_MS`. When its process died, the key is free after that;
+a request that takes longer than its lease may run twice, and loses only its answer: the later
+one's is kept.
 """
 
 import asyncio
 import base64
 import hashlib
+import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,21 +24,28 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from desk import ids
-from desk.errors import DeskError, VersionConflict
-from desk.store.port import Doc, DocStore, Kind
+from desk.errors import DeskError
+from desk.store.layout import ANSWERS_KEPT_MS
+from desk.store.port import OnceStore, Standing
 from serve_apps.auth import form_of
 from serve_apps.intake import body_of, is_write
 from serve_apps.problems import RETRY_AFTER, of_desk_error, problem
 
 log = structlog.get_logger(__name__)
 
-KEPT_MS = 24 * 3_600_000
-ABANDONED_MS = 120_000
+LEASE_MS = 120_000
 """A request still in flight after this (wall) belonged to a process that died: it may be repeated."""
 MAX_KEY_CHARS = 255
-ANSWERS: Kind[dict[str, Any]] = Kind(name="idem", type=dict[str, Any])
 _NOT_COVERED = ("/login", "/logout", "/webhooks/")
 _KEPT_HEADERS = frozenset({"content-type", "location", "etag"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The right to carry out one request: the name of its mark, and who holds it."""
+
+    name: str
+    owner: str
 
 
 @dataclass(slots=True)
@@ -63,7 +76,7 @@ class _Captured:
 class Idempotency:
     """ASGI layer inside the guards; the answers live in the store, so every replica knows them."""
 
-    def __init__(self, app: ASGIApp, *, store: DocStore, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, *, store: OnceStore, wall_ms: Callable[[], int]) -> None:
         self._app = app
         self._store = store
         self._wall_ms = wall_ms
@@ -103,80 +116,74 @@ class Idempotency:
             return
         await self._perform(begun, scope, receive, send)
 
-    async def _perform(
-        self, begun: Doc[dict[str, Any]], scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _perform(self, claim: _Claim, scope: Scope, receive: Receive, send: Send) -> None:
         captured = _Captured()
 
         async def send_captured(message: Message) -> None:
             captured.take(message)
             if captured.whole:  # kept before the client sees it: a repeat never finds nothing
-                await asyncio.to_thread(self._finish, begun, captured)
+                await asyncio.to_thread(self._finish, claim, captured)
             await send(message)
 
         try:
             await self._app(scope, receive, send_captured)
         finally:
             if not captured.whole:
-                await asyncio.to_thread(self._finish, begun, captured)
+                await asyncio.to_thread(self._finish, claim, captured)
 
-    def _begin(self, scope: Scope, key: str) -> Doc[dict[str, Any]] | Response:
+    def _begin(self, scope: Scope, key: str) -> _Claim | Response:
         """Claim the key, or return the answer that says why not (also the first answer again)."""
-        now_ms = self._wall_ms()
-        name = ids.request_id("idempotency", scope["method"], scope["path"], key)
-        row = {"fingerprint": _fingerprint(scope), "state": "in_flight"}
-        self._forget_old(now_ms)
-        for _ in range(3):
-            found = self._store.get(ANSWERS, name)
-            if found is not None and now_ms - found.at_ms < KEPT_MS:
-                answer = _answer_from(found, row["fingerprint"], now_ms, scope)
-                if answer is not None:
-                    return answer
-            try:
-                return self._store.put(
-                    ANSWERS,
-                    name,
-                    row,
-                    at_ms=now_ms,
-                    expected_version=found.version if found else 0,
-                )
-            except VersionConflict:
-                continue
-        return _refusal(409, "idempotency-key", "the same request is still running", scope)
+        claim = _Claim(
+            name=ids.request_id("idempotency", scope["method"], scope["path"], key),
+            owner=uuid.uuid4().hex,
+        )
+        begun = self._store.begin_request(
+            claim.name,
+            _fingerprint(scope),
+            claim=claim.owner,
+            now_ms=self._wall_ms(),
+            lease_ms=LEASE_MS,
+            kept_ms=ANSWERS_KEPT_MS,
+        )
+        match begun.standing:
+            case Standing.BEGUN:
+                return claim
+            case Standing.DONE:
+                return _answer_from(begun.answer)
+            case Standing.IN_FLIGHT:
+                detail = "the same request is still running"
+                return _refusal(409, "idempotency-key", detail, scope)
+            case Standing.OTHER_BODY:
+                detail = "was used with another body: make a new key"
+                return _refusal(422, "idempotency-key", detail, scope)
 
-    def _finish(self, begun: Doc[dict[str, Any]], captured: _Captured) -> None:
+    def _finish(self, claim: _Claim, captured: _Captured) -> None:
         """Keep the answer; failing to is logged, never shown: the command has had its effect."""
+        row = {
+            "status": captured.status,
+            "headers": [list(pair) for pair in captured.headers],
+            "body": base64.b64encode(b"".join(captured.parts)).decode(),
+        }
         try:
-            if not captured.is_final:
-                self._store.delete(ANSWERS, begun.key)
-                return
-            row = begun.value | {
-                "state": "done",
-                "status": captured.status,
-                "headers": [list(pair) for pair in captured.headers],
-                "body": base64.b64encode(b"".join(captured.parts)).decode(),
-            }
-            self._store.put(ANSWERS, begun.key, row, at_ms=begun.at_ms)
+            kept = self._store.finish_request(
+                claim.name,
+                claim=claim.owner,
+                now_ms=self._wall_ms(),
+                kept_ms=ANSWERS_KEPT_MS,
+                answer=json.dumps(row).encode() if captured.is_final else b"",
+            )
+            reason = "" if kept else "the request took longer than its lease"
         except DeskError as failed:
-            log.warning("idempotent_answer_not_kept", key=begun.key, reason=str(failed))
-
-    def _forget_old(self, now_ms: int) -> None:
-        for old in self._store.list(ANSWERS, before_ms=now_ms - KEPT_MS, limit=20):
-            self._store.delete(ANSWERS, old.key)
+            reason = str(failed)
+        if reason:
+            log.warning("idempotent_answer_not_kept", key=claim.name, reason=reason)
 
 
-def _answer_from(
-    found: Doc[dict[str, Any]], fingerprint: str, now_ms: int, scope: Scope
-) -> Response | None:
-    """The answer a known key leads to; None if its request died and may be carried out again."""
-    if found.value["fingerprint"] != fingerprint:
-        return _refusal(422, "idempotency-key", "was used with another body: make a new key", scope)
-    if found.value["state"] == "in_flight":
-        if now_ms - found.at_ms >= ABANDONED_MS:
-            return None
-        return _refusal(409, "idempotency-key", "the same request is still running", scope)
-    answer = Response(base64.b64decode(found.value["body"]), status_code=found.value["status"])
-    for name, value in found.value["headers"]:
+def _answer_from(kept: bytes) -> Response:
+    """The first answer again."""
+    row: dict[str, Any] = json.loads(kept)
+    answer = Response(base64.b64decode(row["body"]), status_code=row["status"])
+    for name, value in row["headers"]:
         answer.headers[name] = value
     answer.headers["idempotent-replay"] = "true"
     return answer

@@ -16,7 +16,7 @@ from redis.exceptions import MasterDownError, OutOfMemoryError
 from redis.retry import Retry
 
 from desk.errors import SettingsError, StoreUnavailable
-from desk.store.layout import MAX_BLOCK_MS
+from desk.store.layout import ANSWERS_KEPT_MS, MAX_BLOCK_MS
 from desk.store.library import library
 
 type Argument = str | bytes | int
@@ -113,7 +113,10 @@ class Connection:
             client.connection_pool.disconnect()
 
     def load_functions(self) -> None:
-        """Make the server hold our function library. Raises `SettingsError` if it holds a newer one."""
+        """Make the server hold our function library, and our form of what an older one left.
+
+        Raises `SettingsError` if it holds a newer one.
+        """
         ours = library()
         found = self.run(self._stored_version)
         if found is not None and found[0] > ours.version:
@@ -124,6 +127,11 @@ class Connection:
         if found != (ours.version, ours.digest):
             self.run(lambda: self.money.function_load(ours.source, replace=True))
             _log.info("store_functions_loaded", version=ours.version, digest=ours.digest)
+        if self.run(lambda: self.money.fcall_ro("upgrade_is_due", 0)):
+            # Without request id and event: what is done already is not found again.
+            common = ["", 0, "", "", "", "", "", "", 0, ""]
+            answer = self.run(lambda: self.money.fcall("upgrade", 0, *common, ANSWERS_KEPT_MS))
+            _log.info("store_upgraded", answers_moved=int(answer[1]))
         self._has_functions = True
 
     def _stored_version(self) -> tuple[int, str] | None:

@@ -17,6 +17,8 @@ MONEY_REQUEST_TTL_S = 48 * 3600
 """How long the answer of a money call is kept for a repeat of its request id."""
 RETRY_REQUEST_TTL_S = 60
 """The same for ids minted by the adapter itself, which only cover its own repeat."""
+ANSWERS_KEPT_MS = 24 * 3_600_000
+"""How long the answer of a request that must happen once is given again (wall)."""
 METRIC_SAMPLES_KEPT = 20_000
 MAX_BLOCK_MS = 25_000
 """Longest wait for events in one call; a caller that wants more asks again."""

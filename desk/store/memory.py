@@ -3,11 +3,20 @@
 from desk.store.memory_candles import MemoryCandles
 from desk.store.memory_documents import MemoryDocuments, MemoryEvents
 from desk.store.memory_money import MemoryLeases, MemoryLedgers, MemoryOrders
+from desk.store.memory_requests import MemoryRequests
 from desk.store.memory_state import MemoryState
+from desk.store.memory_versions import MemoryVersions
 
 
 class MemoryStore(
-    MemoryLeases, MemoryOrders, MemoryLedgers, MemoryDocuments, MemoryEvents, MemoryCandles
+    MemoryLeases,
+    MemoryOrders,
+    MemoryLedgers,
+    MemoryDocuments,
+    MemoryVersions,
+    MemoryRequests,
+    MemoryEvents,
+    MemoryCandles,
 ):
     """`desk.store.port.Store` in memory; thread-safe, not durable.
 

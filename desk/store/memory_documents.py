@@ -7,6 +7,7 @@ from desk.errors import VersionConflict
 from desk.store.codec import from_json, to_json
 from desk.store.memory_state import DocRow, MemoryState
 from desk.store.port import Doc, Event, Kind, Sample, Stream
+from desk.store.rows import doc_of
 
 
 class MemoryDocuments:
@@ -118,4 +119,4 @@ class MemoryEvents:
 
 
 def _doc[T](kind: Kind[T], key: str, row: DocRow) -> Doc[T]:
-    return Doc(key=key, value=from_json(kind.type, row.row), version=row.version, at_ms=row.at_ms)
+    return doc_of(kind, key, row.version, row.at_ms, row.row)

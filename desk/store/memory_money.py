@@ -8,7 +8,7 @@ from desk.store.codec import from_json, to_json
 from desk.store.memory_state import MemoryState, OrderRow
 from desk.store.port import Event, Fence
 from desk.store.rows import check_same_order, reservation
-from desk.trading.ledger import Ledger
+from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import TRANSITIONS, Fill, Order, OrderState
 
 
@@ -213,6 +213,38 @@ class MemoryLedgers:
                 self._state.ledgers[before.account] = (version, row)
                 answer = self._state.finish(what, request_id, event, b"%d" % version, row)
         return _ledger(int(answer[0]), answer[1])
+
+    def adjust_ledger(
+        self,
+        adjustment: Adjustment,
+        before: Ledger,
+        after: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+    ) -> Ledger | None:
+        account = before.account
+        member = f"{account}:{adjustment.adjustment_id}"
+        what = f"recon_adjust {member}"
+        with self._state.lock:
+            answer = self._state.stored_answer(what, request_id, fence)
+            if answer is None:
+                if member in self._state.adjusted[account]:
+                    return None
+                version = _expect_ledger(self._state, account, before.version) + 1
+                entry = (adjustment.at_ms, to_json(Adjustment, adjustment))
+                self._state.adjusted[account][member] = entry
+                row = to_json(Ledger, replace(after, version=version))
+                self._state.ledgers[account] = (version, row)
+                answer = self._state.finish(what, request_id, event, b"%d" % version, row)
+        return _ledger(int(answer[0]), answer[1])
+
+    def adjustments(self, account: str) -> list[Adjustment]:
+        with self._state.lock:
+            booked = self._state.adjusted[account].items()
+            rows = sorted((at_ms, member.encode(), row) for member, (at_ms, row) in booked)
+        return [from_json(Adjustment, row) for _, _, row in rows]
 
     def set_kill(self, scope: str, *, on: bool, reason: str, event: Event) -> None:
         with self._state.lock:

@@ -37,6 +37,16 @@ class DocRow:
     row: bytes
 
 
+@dataclass(slots=True)
+class RequestRow:
+    """One request that must happen once, as the functions see it; `answer` is None in flight."""
+
+    fingerprint: str
+    claim: str
+    at_ms: int
+    answer: bytes | None = None
+
+
 def _capped() -> deque[bytes]:
     return deque(maxlen=METRIC_SAMPLES_KEPT)
 
@@ -59,10 +69,15 @@ class MemoryState:
         default_factory=lambda: defaultdict[str, list[tuple[int, str, bytes]]](list)
     )
     ledgers: dict[str, tuple[int, bytes]] = field(default_factory=dict[str, tuple[int, bytes]])
+    adjusted: dict[str, dict[str, tuple[int, bytes]]] = field(
+        default_factory=lambda: defaultdict[str, dict[str, tuple[int, bytes]]](dict)
+    )
+    """Account → account and adjustment id → market time and row."""
     kills: dict[str, str] = field(default_factory=dict[str, str])
     docs: dict[str, dict[str, DocRow]] = field(
         default_factory=lambda: defaultdict[str, dict[str, DocRow]](dict)
     )
+    requests: dict[str, RequestRow] = field(default_factory=dict[str, RequestRow])
     streams: dict[Stream, list[tuple[int, Event]]] = field(
         default_factory=lambda: {stream: list[tuple[int, Event]]() for stream in Stream}
     )

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from desk.ids import Pair
 from desk.market.candles import Candles
 from desk.market.interval import Interval
-from desk.trading.ledger import Ledger
+from desk.runs import Agent
+from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Order
 
 
@@ -78,6 +79,38 @@ class Sample:
     recorded_at_ms: int
     tags: Mapping[str, str]
     trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What lets a version become the active one of its agent.
+
+    To promote: the newest evaluation of this version on this pair, at the version its document was
+    judged at. To go back: the evaluation on the version's own record, without version and pair.
+    """
+
+    evaluation_id: str
+    evaluation_version: int | None = None
+    pair: Pair = ""
+
+
+class Standing(StrEnum):
+    """Where a request that must happen once stands."""
+
+    BEGUN = "begun"
+    """Ours to carry out."""
+    IN_FLIGHT = "in_flight"
+    DONE = "done"
+    OTHER_BODY = "other_body"
+    """The name is in use for a request with another fingerprint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The answer to `begin_request`; `answer` is what was kept, for a request that is done."""
+
+    standing: Standing
+    answer: bytes = b""
 
 
 class LeaseStore(Protocol):
@@ -166,7 +199,27 @@ class OrderStore(Protocol):
     def move_ledger(
         self, before: Ledger, after: Ledger, *, fence: Fence, request_id: str, event: Event
     ) -> Ledger:
-        """Marks, funding, adjustments. Raises `VersionConflict`, `Fenced`."""
+        """Marks and funding. Raises `VersionConflict`, `Fenced`."""
+        ...
+
+    def adjust_ledger(
+        self,
+        adjustment: Adjustment,
+        before: Ledger,
+        after: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+    ) -> Ledger | None:
+        """Book a change from outside: adjustment and ledger together; None if its id is known.
+
+        The id is kept for ever, longer than any request id. Raises `VersionConflict`, `Fenced`.
+        """
+        ...
+
+    def adjustments(self, account: str) -> list[Adjustment]:
+        """Everything booked by `adjust_ledger`, oldest first."""
         ...
 
     def set_kill(self, scope: str, *, on: bool, reason: str, event: Event) -> None:
@@ -214,6 +267,47 @@ class DocStore(Protocol):
 
     def delete[T](self, kind: Kind[T], key: str) -> None:
         """Remove a document; removing what is absent succeeds."""
+        ...
+
+
+class VersionStore(Protocol):
+    """The one pointer to the active version of an agent: a field of its document."""
+
+    def flip_version(
+        self, before: Doc[Agent], after: Agent, gate: Gate, *, request_id: str, event: Event
+    ) -> Doc[Agent]:
+        """Store `after`, which names another active version, if the gate still stands.
+
+        Raises `VersionConflict` when the agent moved past `before.version`, when the evaluation was
+        changed or is gone, or when a newer one of the same version and pair was stored: judge again.
+        Raises `IllegalTransition` for an evaluation that is no pass of this version on this pair,
+        and for going back to a version whose record does not name this evaluation.
+        """
+        ...
+
+
+class OnceStore(Protocol):
+    """Requests that must happen once, whichever process they reach."""
+
+    def begin_request(
+        self, name: str, fingerprint: str, *, claim: str, now_ms: int, lease_ms: int, kept_ms: int
+    ) -> Begun:
+        """Claim a request for whoever gives this `claim`, or say why it is not to be carried out.
+
+        A mark in flight holds for `lease_ms`: then its owner counts as dead and another claim takes
+        the request over. An answer is given again for `kept_ms` after it was stored. `now_ms` is
+        wall time: the clocks of the processes that share a store must agree to well below
+        `lease_ms`.
+        """
+        ...
+
+    def finish_request(
+        self, name: str, *, claim: str, now_ms: int, kept_ms: int, answer: bytes
+    ) -> bool:
+        """Keep the answer, or with an empty one forget the request, so that it may come again.
+
+        False, and nothing changes, when the claim is no longer the one in flight.
+        """
         ...
 
 
@@ -275,7 +369,16 @@ class CandleStore(Protocol):
         ...
 
 
-class Store(LeaseStore, OrderStore, DocStore, EventStore, CandleStore, Protocol):
+class Store(
+    LeaseStore,
+    OrderStore,
+    DocStore,
+    VersionStore,
+    OnceStore,
+    EventStore,
+    CandleStore,
+    Protocol,
+):
     """The whole store."""
 
     def ping(self) -> None: ...

@@ -1,6 +1,8 @@
-"""What both stores ask of the rows they are given."""
+"""What both stores ask of the rows they are given, and how they hand a document back."""
 
 from desk.errors import BadInput
+from desk.store.codec import from_json
+from desk.store.port import Doc, Kind
 from desk.trading.orders import Order
 
 
@@ -15,3 +17,8 @@ def check_same_order(before: Order, after: Order) -> None:
         was, is_now = getattr(before, name), getattr(after, name)
         if was != is_now:
             raise BadInput(name, f"was {was!r} and would become {is_now!r}: it never changes")
+
+
+def doc_of[T](kind: Kind[T], key: str, version: int, at_ms: int, row: bytes) -> Doc[T]:
+    """A document as it is read back."""
+    return Doc(key=key, value=from_json(kind.type, row), version=version, at_ms=at_ms)

@@ -1,7 +1,9 @@
 """The embedded store server: started in its own session, kept by a lock, found again by its socket.
 
 The server holds the lock of its folder for as long as it lives (it inherits the locked file), so
-two servers can never write the same files, and a killed one frees them at once.
+two servers can never write the same files, and a killed one frees them at once. One that is killed
+while it rewrites its files leaves the process that writes them, with the lock and with every
+client's connection open: that one is ended by the next start.
 """
 
 import fcntl
@@ -57,7 +59,9 @@ class RunningServer:
     def is_alive(self) -> bool:
         """Whether it still holds its files (it may be loading or hung: `find` asks with a PING)."""
         child = _children.get(self.pid)
-        return not _is_free(self.home) if child is None else child.poll() is None
+        if child is not None:
+            return child.poll() is None
+        return _exists(self.pid) and not _is_free(self.home)
 
     def wait(self) -> None:
         """Return when the process has ended."""
@@ -81,6 +85,7 @@ def start(home: Path, *, deadline_s: float = START_DEADLINE_S) -> RunningServer:
         running = find(home)
         if running is not None:
             return running
+        _end_orphans(folder)
         if monotonic_s() > give_up_s:
             raise StoreUnavailable(
                 f"a store server holds {folder / 'lock'} but did not answer for {deadline_s:.0f} s:"
@@ -104,7 +109,8 @@ def stop(server: RunningServer, *, deadline_s: float = STOP_DEADLINE_S) -> None:
     give_up_s = monotonic_s() + deadline_s
     _signal(server.pid, signal.SIGTERM)
     while not _is_free(server.home):
-        server.is_alive()  # collects the exit of a child, which else would seem to exist
+        if not server.is_alive():
+            _end_orphans(store_folder(server.home))
         if monotonic_s() > give_up_s:
             _log.warning("store_server_killed", pid=server.pid, reason="did not stop in time")
             _signal(server.pid, signal.SIGKILL)
@@ -128,6 +134,8 @@ def _launch(home: Path, lock: int, give_up_s: float) -> RunningServer:
             f"{folder} has {free_bytes(home) >> 20} MiB free, expected at least"
             f" {MIN_FREE_BYTES >> 20} MiB: free some space and start again"
         )
+    for unfinished in (*folder.glob("temp-*.aof"), *folder.glob("temp-*.rdb")):
+        unfinished.unlink()
     address = choose_address(home)
     write_private(folder / "server.conf", _config(folder, address))
     write_private(folder / "server.json", json.dumps(asdict(address)))
@@ -216,6 +224,35 @@ def _is_free(home: Path) -> bool:
         return False
     os.close(lock)
     return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _end_orphans(folder: Path) -> None:
+    """Kill what a server that is gone left behind.
+
+    A server leads a process group of its own. While the group lives its number is nobody else's,
+    so a group without its leader is the remains of that server.
+    """
+    try:
+        pid = int((folder / "server.pid").read_text("utf-8"))
+    except (OSError, ValueError):
+        return
+    if pid in _children:
+        _children[pid].poll()  # collects the exit: until then the leader seems to exist
+    if _exists(pid):
+        return
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    _log.warning("store_orphan_killed", group=pid, reason="its server is gone")
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -38,7 +38,8 @@ def why_it_ended(home: Path, code: int, log: str) -> StoreCorrupt | StoreUnavail
 def _remedy(home: Path, reason: str) -> str:
     folder = store_folder(home) / "appendonlydir"
     source, copy = shlex.quote(str(folder)), shlex.quote(f"{folder}.broken")
-    damaged = next((name for name in reason.replace(":", " ").split() if name.endswith(".aof")), "")
+    words = (word.strip(".,:") for word in reason.split())
+    damaged = next((word for word in words if word.endswith(".aof")), "")
     if not damaged:
         return f"Keep a copy (`cp -a {source} {copy}`), then restore appendonlydir from a backup."
     # The binary is also the checker when it is called by the checker's name.

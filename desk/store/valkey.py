@@ -6,10 +6,19 @@ from desk.store.connection import Connection
 from desk.store.valkey_candles import ValkeyCandles
 from desk.store.valkey_documents import ValkeyDocuments, ValkeyEvents
 from desk.store.valkey_money import ValkeyLeases, ValkeyLedgers, ValkeyOrders
+from desk.store.valkey_requests import ValkeyRequests
+from desk.store.valkey_versions import ValkeyVersions
 
 
 class ValkeyStore(
-    ValkeyLeases, ValkeyOrders, ValkeyLedgers, ValkeyDocuments, ValkeyEvents, ValkeyCandles
+    ValkeyLeases,
+    ValkeyOrders,
+    ValkeyLedgers,
+    ValkeyDocuments,
+    ValkeyVersions,
+    ValkeyRequests,
+    ValkeyEvents,
+    ValkeyCandles,
 ):
     """`desk.store.port.Store` by server-side functions. Can be pickled; connects on first use.
 

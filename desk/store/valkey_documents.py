@@ -12,6 +12,7 @@ from desk.store.codec import from_json, to_json
 from desk.store.connection import Argument, Connection
 from desk.store.layout import MAX_BLOCK_MS, METRIC_SAMPLES_KEPT
 from desk.store.port import Doc, Event, Kind, Sample, Stream
+from desk.store.rows import doc_of
 
 _log = structlog.get_logger(__name__)
 
@@ -144,12 +145,7 @@ class ValkeyEvents:
 
 
 def _doc[T](kind: Kind[T], key: bytes, version: bytes, at_ms: bytes, row: bytes) -> Doc[T]:
-    return Doc(
-        key=key.decode(),
-        value=from_json(kind.type, row),
-        version=int(version),
-        at_ms=int(at_ms),
-    )
+    return doc_of(kind, key.decode(), int(version), int(at_ms), row)
 
 
 def _event(stream: Stream, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:

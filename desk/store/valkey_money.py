@@ -7,7 +7,7 @@ from desk.store.codec import from_json, to_json
 from desk.store.connection import Argument, Connection
 from desk.store.port import Event, Fence
 from desk.store.rows import check_same_order, reservation
-from desk.trading.ledger import Ledger
+from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Order, OrderState
 
 
@@ -163,6 +163,34 @@ class ValkeyLedgers:
         expected = {f"led:{before.account}": before.version}
         version, row = accepted(answer, fence=fence, expected=expected) or []
         return _ledger(version, row)
+
+    def adjust_ledger(
+        self,
+        adjustment: Adjustment,
+        before: Ledger,
+        after: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+    ) -> Ledger | None:
+        answer = self._connection.change(
+            "recon_adjust",
+            *envelope(request_id=request_id, fence=fence, event=event),
+            f"{before.account}:{adjustment.adjustment_id}",
+            before.account,
+            adjustment.at_ms,
+            to_json(Adjustment, adjustment),
+            before.version,
+            to_json(Ledger, replace(after, version=before.version + 1)),
+        )
+        expected = {f"led:{before.account}": before.version}
+        booked = accepted(answer, fence=fence, expected=expected)
+        return None if booked is None else _ledger(*booked)
+
+    def adjustments(self, account: str) -> list[Adjustment]:
+        rows = self._connection.read("rows_of", f"ordx:adjustments:{account}", "adj:")
+        return [from_json(Adjustment, row) for row in rows]
 
     def set_kill(self, scope: str, *, on: bool, reason: str, event: Event) -> None:
         accepted(

@@ -50,6 +50,17 @@ class Ledger:
     version: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """A signed change of position at the venue that no order of ours explains; market time."""
+
+    adjustment_id: str
+    pair: Pair
+    quantity: Decimal
+    price: Decimal
+    at_ms: int
+
+
 def open_ledger(account: str, starting_cash: Decimal, *, now_ms: int) -> Ledger:
     """Return the books of a new account."""
     return Ledger(
@@ -103,28 +114,22 @@ def book_funding(ledger: Ledger, amount: Decimal, *, due_ms: int) -> Ledger:
     return replace(ledger, cash=ledger.cash + amount, funding=ledger.funding + amount)
 
 
-def adjust(
-    ledger: Ledger,
-    pair: Pair,
-    quantity: Decimal,
-    *,
-    price: Decimal,
-    adjustment_id: str,
-    now_ms: int,
-) -> Ledger:
-    """Book a signed change of position that no order of ours explains.
+def adjust(ledger: Ledger, adjustment: Adjustment) -> Ledger:
+    """Book a change of position that no order of ours explains.
 
     What it realises counts as `external`; it is a gain or loss like any other for drawdown and
-    daily loss. A position that it opens has `adjustment_id` as its trade and no run.
+    daily loss. A position that it opens has the adjustment's id as its trade and no run. The caller
+    makes sure that an adjustment id is booked once.
     """
-    ledger = _rolled(ledger, now_ms)
+    ledger = _rolled(ledger, adjustment.at_ms)
+    pair = adjustment.pair
     change = Position(
         pair=pair,
-        quantity=quantity,
-        average_price=price,
-        trade_id=adjustment_id,
+        quantity=adjustment.quantity,
+        average_price=adjustment.price,
+        trade_id=adjustment.adjustment_id,
         run_id="",
-        opened_ms=now_ms,
+        opened_ms=adjustment.at_ms,
     )
     position, realized = _merge(ledger.positions.get(pair), change)
     return replace(

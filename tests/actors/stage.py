@@ -24,6 +24,7 @@ from desk.market.features import FEATURES_V1
 from desk.runs import Agent, DecisionRecord, Mode, Run, RunStatus
 from desk.store import kinds
 from desk.store.memory import MemoryStore
+from desk.store.port import Store
 from desk.trading import risk
 from desk.trading.fills import FillSpec
 from desk.trading.intents import OrderIntent
@@ -74,8 +75,8 @@ class FixedPolicy:
 class Stage:
     """A paper account on one pair with 300 stored candles; `next_candle` lets the market go on."""
 
-    def __init__(self) -> None:
-        self.store = MemoryStore()
+    def __init__(self, store: Store | None = None) -> None:
+        self.store = store or MemoryStore()
         self.clock = MarketTime(BEGIN_MS)
         self.policy = FixedPolicy()
         self.prices = np.random.default_rng(7)

@@ -188,6 +188,23 @@ def test_an_adjustment_of_a_position_that_has_moved_is_refused(stage: Stage) -> 
     assert books.held_quantity(ledger, PAIR) == Decimal("0.0100")
 
 
+def test_an_adjustment_is_booked_once_also_after_a_restart_and_a_forgotten_request(
+    stage: Stage,
+) -> None:
+    ask = Adjust(
+        pair=PAIR, quantity=Decimal("0.0100"), price=Decimal("40000"), adjustment_id="adj1"
+    )
+    asyncio.run(stage.ledger.adjust(ask))
+    stage.store._state.answers.clear()
+
+    asyncio.run(stage.new_ledger().adjust(ask))
+
+    ledger = stage.store.ledger("paper")
+    assert ledger is not None
+    assert books.held_quantity(ledger, PAIR) == Decimal("0.0100")
+    assert [one.adjustment_id for one in stage.store.adjustments("paper")] == ["adj1"]
+
+
 def test_books_open_once_with_the_accounts_cash(stage: Stage) -> None:
     before = stage.store.ledger("paper")
 

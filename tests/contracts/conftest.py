@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from desk.evaluation.report import EvaluationReport
+from desk.learning.versions import AgentVersion, VersionStatus
+from desk.runs import Agent
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence, Store, Stream
-from desk.trading.ledger import Ledger
+from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Leg, Order, OrderState, Side
 
 
@@ -58,6 +61,78 @@ class Rows:
             filled_ms=1_700_000_161_000,
         )
         return replace(fill, **changes)
+
+    def adjustment(self, name: str = "a1", **changes: Any) -> Adjustment:
+        adjustment = Adjustment(
+            adjustment_id=name,
+            pair="ETH-USDT",
+            quantity=Decimal("-0.50"),
+            price=Decimal("2000.10"),
+            at_ms=1_700_000_161_000,
+        )
+        return replace(adjustment, **changes)
+
+    def agent(self, active: str = "", **changes: Any) -> Agent:
+        agent = Agent(
+            agent_id="desk",
+            name="Desk",
+            allowed_instruments=("BTC-USDT", "ETH-USDT"),
+            active_version_id=active,
+        )
+        return replace(agent, **changes)
+
+    def version(self, name: str, **changes: Any) -> AgentVersion:
+        version = AgentVersion(
+            version_id=name,
+            agent_id="desk",
+            name=name,
+            algorithm="ppo",
+            is_baseline=False,
+            status=VersionStatus.DRAFT,
+            artifact_uri="",
+            artifact_sha256="",
+            artifact_bytes=0,
+            feature_set_id="v1-1",
+            created_ms=500,
+        )
+        return replace(version, **changes)
+
+    def evaluation(self, name: str = "e1", **changes: Any) -> EvaluationReport:
+        report = EvaluationReport(
+            evaluation_id=name,
+            agent_id="desk",
+            version_id="v1",
+            is_baseline=False,
+            pair="BTC-USDT",
+            interval="1m",
+            period_start_ms=0,
+            period_end_ms=1,
+            decision_threshold=0.35,
+            engine="nautilus_trader 1.231.0",
+            candle_count=1000,
+            trade_count=40,
+            win_rate=0.6,
+            net_pnl_after_fees="12.5",
+            fees="3",
+            funding="0",
+            starting_balance="10000",
+            final_balance="10012.5",
+            max_drawdown=0.02,
+            sharpe=float("nan"),
+            exposure=0.5,
+            buy_and_hold_pnl="-5",
+            parity_max_abs_diff="0",
+            fill_count=80,
+            verdict="pass",
+            reasons=(),
+            feature_set_id="v1-1",
+            dataset_id="ds-1",
+            dataset_sha256="00",
+            fill_spec_id="fs1",
+            seed=7,
+            created_ms=1_700_000_000_001,
+        )
+        return replace(report, **changes)
 
     def ledger(self, account: str = "paper") -> Ledger:
         return Ledger(account=account, starting_cash=Decimal(10_000), cash=Decimal("10000.00"))

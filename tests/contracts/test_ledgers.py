@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from desk.errors import Fenced, IllegalTransition, VersionConflict
+from desk.errors import BadInput, Fenced, IllegalTransition, VersionConflict
 from desk.store.port import Stream
 from desk.trading.ledger import Position
 from desk.trading.orders import OrderState
@@ -193,3 +193,68 @@ def test_an_older_owner_is_fenced_from_every_money_call(books, rows):
     assert books.store.order("c1") == sending
     assert books.store.ledger("live") is None
     books.store.renew_lease(newer, 6_000)
+
+
+@pytest.mark.catalogue("O16")
+def test_an_adjustment_moves_the_ledger_together_with_its_row(books, rows):
+    before = books.ledger()
+
+    booked = adjust(books, rows.adjustment())
+
+    assert booked == books.ledger()
+    assert (booked.cash, booked.version) == (Decimal("9990.00"), before.version + 1)
+    assert books.store.adjustments("paper") == [rows.adjustment()]
+    assert books.store.read_events({Stream.ORDERS: "0-0"})[-1].topic == "adjusted"
+
+
+@pytest.mark.catalogue("O16")
+def test_an_adjustment_is_booked_once_also_when_its_request_is_long_forgotten(books, rows):
+    booked = adjust(books, rows.adjustment())
+
+    assert adjust(books, rows.adjustment(), request_id="another") is None
+
+    assert books.ledger() == booked
+    assert books.store.adjustments("paper") == [rows.adjustment()]
+    assert len(books.store.read_events({Stream.ORDERS: "0-0"})) == 2
+
+
+def test_a_repeated_adjustment_request_returns_the_first_answer(books, rows):
+    first = adjust(books, rows.adjustment())
+    adjust(books, rows.adjustment("a2"), request_id="another")
+
+    assert adjust(books, rows.adjustment()) == first
+    with pytest.raises(BadInput, match="derive a new one"):
+        adjust(books, rows.adjustment("a3"))
+
+
+def test_an_adjustment_needs_the_newest_books_and_the_newest_owner(books, rows):
+    stale = books.ledger()
+    books.create(rows.order())
+
+    with pytest.raises(VersionConflict):
+        adjust(books, rows.adjustment(), before=stale)
+    books.store.acquire_lease("executor:paper", "newer", 6_000)
+    with pytest.raises(Fenced):
+        adjust(books, rows.adjustment())
+
+    assert books.store.adjustments("paper") == []
+
+
+def test_adjustments_are_listed_by_account_oldest_first(books, rows):
+    for name, at_ms in (("a1", 7), ("a3", 5), ("a2", 5)):
+        adjust(books, rows.adjustment(name, at_ms=at_ms), request_id=name)
+
+    assert [one.adjustment_id for one in books.store.adjustments("paper")] == ["a2", "a3", "a1"]
+    assert books.store.adjustments("live") == []
+
+
+def adjust(books, adjustment, *, before=None, request_id="adjust"):
+    before = before or books.ledger()
+    return books.store.adjust_ledger(
+        adjustment,
+        before,
+        replace(before, cash=before.cash - 10),
+        fence=books.fence,
+        request_id=request_id,
+        event=books.rows.event("adjusted", adjustment.adjustment_id),
+    )

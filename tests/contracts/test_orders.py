@@ -10,6 +10,8 @@ from desk.errors import BadInput, IllegalTransition, LimitReached, VersionConfli
 from desk.store.port import Event, Stream
 from desk.trading.orders import TRANSITIONS, OrderState
 
+REPEATS = 1_000
+
 
 def _topics(events: list[Event]) -> list[str]:
     return [event.topic for event in events]
@@ -55,30 +57,34 @@ def test_an_order_that_exists_is_returned_as_it_stands(books, rows):
 @pytest.mark.catalogue("R01")
 @pytest.mark.catalogue("R06")
 def test_of_two_decisions_that_race_for_a_limit_exactly_one_wins(books, rows):
-    for attempt in range(40):
-        checked_on = books.ledger()
-        outcomes: list[str] = []
-        start = threading.Barrier(2)
+    start, end = threading.Barrier(3, timeout=30), threading.Barrier(3, timeout=30)
+    checked_on, outcomes = books.ledger(), list[str]()
 
-        def decide(name: str, checked_on=checked_on, outcomes=outcomes, start=start) -> None:
+    def decide(side: str) -> None:
+        for attempt in range(REPEATS):
             start.wait()
             try:
-                books.create(rows.order(name), ledger=checked_on)
+                books.create(rows.order(f"{side}{attempt}"), ledger=checked_on)
                 outcomes.append("reserved")
             except VersionConflict:
                 outcomes.append("conflict")
+            end.wait()
 
-        racers = [
-            threading.Thread(target=decide, args=(f"{side}{attempt}",)) for side in ("a", "b")
-        ]
-        for racer in racers:
-            racer.start()
-        for racer in racers:
-            racer.join()
+    racers = [threading.Thread(target=decide, args=(side,)) for side in ("a", "b")]
+    for racer in racers:
+        racer.start()
+    for _ in range(REPEATS):
+        checked_on = books.ledger()
+        outcomes.clear()
+        start.wait()
+        end.wait()
 
         assert sorted(outcomes) == ["conflict", "reserved"]
-        assert len(books.store.reservations("paper")) == attempt + 1
-        assert len(books.store.active_orders("paper")) == attempt + 1
+    for racer in racers:
+        racer.join()
+    active = {order.client_order_id for order in books.store.active_orders("paper")}
+    assert len(active) == REPEATS
+    assert set(books.store.reservations("paper")) == active
 
 
 @pytest.mark.catalogue("O09")

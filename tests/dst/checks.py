@@ -174,8 +174,9 @@ class Witness:
                 if result is not None:  # None: the fill was known
                     row, ledger = result
                     self._fill_stored(arguments["fill"], row, ledger, by=by)
-            case "create_ledger" | "move_ledger":
-                self._ledger_stored(result)
+            case "create_ledger" | "move_ledger" | "adjust_ledger":
+                if result is not None:  # None: the adjustment was known
+                    self._ledger_stored(result)
             case _:
                 pass
 

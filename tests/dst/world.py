@@ -54,7 +54,15 @@ SPENT_S = (0.0, 0.0, 0.0, 0.001, 0.01)
 CASH = Decimal(10_000)
 LEDGER, EXECUTOR, RECONCILER = "ledger", "executor", "reconciler"
 CHANGES = frozenset(
-    {"create_order", "move_order", "apply_fill", "create_ledger", "move_ledger", "renew_lease"}
+    {
+        "create_order",
+        "move_order",
+        "apply_fill",
+        "create_ledger",
+        "move_ledger",
+        "adjust_ledger",
+        "renew_lease",
+    }
 )
 
 

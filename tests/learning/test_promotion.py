@@ -1,5 +1,6 @@
 """Promotion and rollback: by its own evaluation on its own pair, in one step, and never by accident."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from desk.market.features import FEATURES_V1
 from desk.runs import Agent, PromotionGate
 from desk.store import kinds
 from desk.store.memory import MemoryStore
-from desk.store.port import Doc
+from desk.store.port import Doc, Gate
 
 GOOD = EvaluationReport(
     evaluation_id="e1",
@@ -238,19 +239,41 @@ def test_a_version_that_was_never_promoted_cannot_be_rolled_back_to(store: Memor
 
 
 class _Racing(MemoryStore):
-    """Lets another writer move the agent's row just before ours."""
+    """Lets another writer in just before the pointer moves."""
 
-    def put(self, kind: Any, key: str, value: Any, **given: Any) -> Doc[Any]:
-        if kind is kinds.AGENTS and given.get("expected_version"):
-            current = self.get(kinds.AGENTS, key)
-            assert current is not None
-            super().put(kind, key, replace(current.value, kill_switch=True), at_ms=0)
-        return super().put(kind, key, value, **given)
+    def __init__(self, other: Callable[[MemoryStore], object]) -> None:
+        super().__init__()
+        self.other = other
+
+    def flip_version(
+        self, before: Doc[Agent], after: Agent, gate: Gate, **given: Any
+    ) -> Doc[Agent]:
+        self.other(self)
+        return super().flip_version(before, after, gate, **given)
+
+
+OTHERS: dict[str, Callable[[MemoryStore], object]] = {
+    "the agent's row moves": lambda store: store.put(
+        kinds.AGENTS,
+        "desk",
+        Agent(agent_id="desk", name="Desk", allowed_instruments=("BTC-USDT",), kill_switch=True),
+        at_ms=0,
+    ),
+    "a newer evaluation fails": lambda store: evaluated(
+        store, evaluation_id="e2", created_ms=1_001, verdict="fail", reasons=("liquidated",)
+    ),
+    "a newer evaluation passes": lambda store: evaluated(
+        store, evaluation_id="e2", created_ms=1_001
+    ),
+    "the evaluation is judged anew": lambda store: evaluated(store, win_rate=0.1),
+    "the evaluation is withdrawn": lambda store: store.delete(kinds.EVALUATIONS, "e1"),
+}
 
 
 @pytest.mark.catalogue("M04")
-def test_m04_a_promotion_that_loses_a_race_changes_nothing() -> None:
-    store = _Racing()
+@pytest.mark.parametrize("other", OTHERS)
+def test_m04_a_promotion_that_loses_a_race_changes_nothing(other: str) -> None:
+    store = _Racing(OTHERS[other])
     agent = Agent(agent_id="desk", name="Desk", allowed_instruments=("BTC-USDT",))
     store.put(kinds.AGENTS, "desk", agent, at_ms=0)
     register(store, "v1")
@@ -261,6 +284,7 @@ def test_m04_a_promotion_that_loses_a_race_changes_nothing() -> None:
 
     assert active(store) == ""
     assert status(store, "v1") is VersionStatus.DRAFT
+    assert store.list(kinds.AUDIT) == []
 
 
 def test_a_promotion_that_broke_off_is_completed_by_repeating_it(store: MemoryStore) -> None:

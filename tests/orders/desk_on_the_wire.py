@@ -168,9 +168,11 @@ class Process:
         return await self.executor.refresh(Refresh(client_order_id=client_order_id))
 
     async def adjust(
-        self, pair: Pair, quantity: Decimal, price: Decimal, adjustment_id: str
+        self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
     ) -> None:
-        ask = Adjust(pair=pair, quantity=quantity, price=price, adjustment_id=adjustment_id)
+        ask = Adjust(
+            pair=pair, ours=ours, quantity=quantity, price=price, adjustment_id=adjustment_id
+        )
         await self.ledger.adjust(ask)
 
     async def end(self) -> None:

@@ -230,6 +230,21 @@ define('ledger_move', function(args, what)
   return finish(what, args, { 'OK', version, row })
 end)
 
+-- account:adjustment id, account, at_ms, adjustment row, ledger v, ledger row -> OK v row | DUP
+define('recon_adjust', function(args, what)
+  local member, account, at_ms, row, ledger_v, ledger_row = unpack(args, OWN)
+  if redis.call('EXISTS', 'adj:' .. member) == 1 then return { 'DUP' } end
+  local ledger_key = 'led:' .. account
+  local found_v = version_of(ledger_key)
+  if found_v == '0' or found_v ~= ledger_v then return { 'CONFLICT', ledger_key, found_v } end
+
+  local version = next_version(found_v)
+  redis.call('HSET', 'adj:' .. member, 'row', row)
+  redis.call('ZADD', 'ordx:adjustments:' .. account, at_ms, member)
+  redis.call('HSET', ledger_key, 'v', version, 'row', ledger_row)
+  return finish(what, args, { 'OK', version, ledger_row })
+end)
+
 -- scope, on, reason -> OK
 define('kill_set', function(args, what)
   local scope, on, reason = unpack(args, OWN)
@@ -305,6 +320,126 @@ define('record_samples', function(args, what)
     redis.call('XADD', key, 'MAXLEN', '~', cap, recorded_ms .. '-*', 'sample', payload)
   end
   return remember(what, args, { 'OK' })
+end)
+
+-- the active version ----------------------------------------------------------------------------
+
+-- A document's version and its JSON, decoded; '0' and nothing when it is not there.
+local function document(name)
+  local found = redis.call('HMGET', 'doc:' .. name, 'v', 'row')
+  if not found[1] then return '0', nil end
+  return found[1], cjson.decode(found[2])
+end
+
+-- What speaks against the evaluation that a promotion rests on: it is gone or was changed, it is no
+-- pass of this version on this pair, or a newer one of both has been stored.
+local function gate_refused(version_id, pair, evaluation_id, evaluation_v)
+  local key = 'doc:evaluation/' .. evaluation_id
+  local found_v, report = document('evaluation/' .. evaluation_id)
+  if found_v == '0' or found_v ~= evaluation_v then return { 'CONFLICT', key, found_v } end
+  if report.verdict ~= 'pass' or report.version_id ~= version_id or report.pair ~= pair then
+    return { 'ILLEGAL', 'gate ' .. report.verdict, version_id }
+  end
+  local stored_ms = redis.call('HGET', key, 'at_ms')
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', 'docx:evaluation', stored_ms, '+inf')) do
+    local other_v, newer = document('evaluation/' .. other)
+    local is_newer = newer.created_ms > report.created_ms
+      or (newer.created_ms == report.created_ms and other > evaluation_id)
+    if is_newer and newer.version_id == version_id and newer.pair == pair then
+      return { 'CONFLICT', 'doc:evaluation/' .. other, other_v }
+    end
+  end
+  return nil
+end
+
+-- What speaks against going back to a version: its record does not say that this evaluation
+-- promoted it.
+local function record_refused(version_id, evaluation_id)
+  local _, version = document('version/' .. version_id)
+  local promoted_ms = version and version.promoted_at_ms
+  if type(promoted_ms) ~= 'number' or version.promoted_by_evaluation_id ~= evaluation_id then
+    return { 'ILLEGAL', 'never promoted', version_id }
+  end
+  return nil
+end
+
+-- agent id, expected v, version id, evaluation id, evaluation v or empty to go back, pair, row
+-- -> OK v at_ms row
+define('model_flip', function(args, what)
+  local agent_id, expected_v, version_id, evaluation_id, evaluation_v, pair, row =
+    unpack(args, OWN)
+  local key = 'doc:agent/' .. agent_id
+  local found = redis.call('HMGET', key, 'v', 'at_ms')
+  local found_v = found[1] or '0'
+  if found_v == '0' or found_v ~= expected_v then return { 'CONFLICT', key, found_v } end
+  local refusal
+  if evaluation_v == '' then
+    refusal = record_refused(version_id, evaluation_id)
+  else
+    refusal = gate_refused(version_id, pair, evaluation_id, evaluation_v)
+  end
+  if refusal then return refusal end
+  local version = next_version(found_v)
+  redis.call('HSET', key, 'v', version, 'row', row)
+  return finish(what, args, { 'OK', version, found[2], row })
+end)
+
+-- requests that happen once ---------------------------------------------------------------------
+
+local function mark(key, kept_ms, ...)
+  redis.call('HSET', key, ...)
+  redis.call('PEXPIRE', key, kept_ms)
+end
+
+-- name, fingerprint, claim, now_ms, lease_ms, kept_ms -> OK begun | in_flight | other_body | done answer
+define('idem_begin', function(args, what)
+  local name, fingerprint, claim, now_ms, lease_ms, kept_ms = unpack(args, OWN)
+  local key = 'idem:' .. name
+  local found = redis.call('HMGET', key, 'fingerprint', 'state', 'at_ms', 'answer')
+  local age_ms = tonumber(now_ms) - tonumber(found[3] or 0)
+  if found[1] and age_ms < tonumber(kept_ms) then
+    if found[1] ~= fingerprint then return { 'OK', 'other_body', '' } end
+    if found[2] == 'done' then return { 'OK', 'done', found[4] } end
+    if age_ms < tonumber(lease_ms) then return { 'OK', 'in_flight', '' } end
+  end
+  mark(key, kept_ms, 'fingerprint', fingerprint, 'state', 'in_flight', 'claim', claim,
+    'at_ms', now_ms, 'answer', '')
+  return finish(what, args, { 'OK', 'begun', '' })
+end)
+
+-- name, claim, now_ms, kept_ms, answer or empty to forget the request -> OK 1, or 0 of a lost claim
+define('idem_finish', function(args, what)
+  local name, claim, now_ms, kept_ms, answer = unpack(args, OWN)
+  local key = 'idem:' .. name
+  local found = redis.call('HMGET', key, 'state', 'claim')
+  if found[1] ~= 'in_flight' or found[2] ~= claim then return { 'OK', '0' } end
+  if answer == '' then
+    redis.call('DEL', key)
+  else
+    mark(key, kept_ms, 'state', 'done', 'at_ms', now_ms, 'answer', answer)
+  end
+  return finish(what, args, { 'OK', '1' })
+end)
+
+-- what older releases left ----------------------------------------------------------------------
+
+-- -> 1 while `upgrade` has work
+define_read('upgrade_is_due', function() return redis.call('EXISTS', 'docx:idem') end)
+
+-- time for which answers are kept -> OK how many; version 1 kept answers of requests as documents
+define('upgrade', function(args, what)
+  local kept_ms = args[OWN]
+  local names = redis.call('ZRANGE', 'docx:idem', 0, -1)
+  for _, name in ipairs(names) do
+    local stored = redis.call('HMGET', 'doc:idem/' .. name, 'row', 'at_ms')
+    local old = cjson.decode(stored[1])
+    local answer = old.state == 'done' and stored[1] or ''
+    mark('idem:' .. name, kept_ms, 'fingerprint', old.fingerprint, 'state', old.state,
+      'claim', '', 'at_ms', stored[2], 'answer', answer)
+    redis.call('DEL', 'doc:idem/' .. name)
+  end
+  redis.call('DEL', 'docx:idem')
+  return finish(what, args, { 'OK', tostring(#names) })
 end)
 
 -- candles ---------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class LossyProxy:
         self.url = f"unix://{path}"
         self.lose = 0
         self.lost = 0
+        self.asked: list[bytes] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen()
@@ -62,6 +63,8 @@ class LossyProxy:
                     self.lose -= 1
                     self.lost += 1
                     break
+                if not is_reply:
+                    self.asked.append(data)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):
@@ -102,6 +105,70 @@ CHANGES: dict[str, Callable[[ValkeyStore], object]] = {
     ),
     "kill": lambda store: store.set_kill("all", on=True, reason="r", event=EVENT),
 }
+
+
+def calls_of(store: ValkeyStore, command: str) -> int:
+    """How often the server was asked for a command by a client."""
+    facts = store.connection.money.info("commandstats").get(f"cmdstat_{command}")
+    return facts["calls"] if facts else 0
+
+
+def test_the_client_sends_a_write_once_even_when_its_reply_is_lost(
+    lossy: ValkeyStore, proxy: LossyProxy, store: ValkeyStore
+):
+    common = ["q1", 60, "", "", "ev:ops", "t", "k", "{}", 1, ""]
+    before = calls_of(store, "fcall")
+    proxy.lose = 3
+
+    with pytest.raises(redis.ConnectionError):
+        lossy.connection.money.fcall("emit", 0, *common)
+
+    assert proxy.lost == 1
+    assert calls_of(store, "fcall") == before + 1
+    assert len(store.read_events({Stream.OPS: "0-0"})) == 1
+    proxy.lose = 0
+    lossy.connection.money.fcall("emit", 0, *common)
+    assert len(store.read_events({Stream.OPS: "0-0"})) == 1
+
+
+def test_the_clients_own_defaults_would_have_doubled_it(proxy: LossyProxy, store: ValkeyStore):
+    """Why every client here is told not to repeat: this is what redis-py does unasked."""
+    with redis.Redis(unix_socket_path=proxy.url.removeprefix("unix://")) as eager:
+        eager.ping()
+        proxy.lose = 1
+
+        assert eager.incr("counter") == 2
+
+    assert proxy.lost == 1
+
+
+@pytest.mark.parametrize("client", ["money", "bulk", "blocking"])
+def test_no_client_has_a_retry_of_its_own(store: ValkeyStore, client: str):
+    settings = getattr(store.connection, client).connection_pool.connection_kwargs
+
+    assert settings["retry"].get_retries() == 0
+    assert not settings.get("retry_on_timeout")
+    assert not settings.get("retry_on_error")
+    assert settings["socket_timeout"] > 0
+    assert settings["socket_connect_timeout"] > 0
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_change_is_one_call_and_after_a_lost_reply_the_same_one_again(
+    lossy: ValkeyStore, proxy: LossyProxy, store: ValkeyStore, lost: int
+):
+    lossy.put(NOTES, "k", {}, at_ms=1)
+    proxy.asked.clear()
+    before = calls_of(store, "fcall")
+    proxy.lose = lost
+
+    lossy.put(NOTES, "k", {"n": 1}, at_ms=1, event=EVENT, request_id="q1")
+
+    sent = [data for data in proxy.asked if b"FCALL" in data]
+    assert len(sent) == calls_of(store, "fcall") - before == 1 + lost
+    assert len(set(sent)) == 1
+    assert [doc.version for doc in store.list(NOTES)] == [2]
+    assert len(store.read_events({Stream.OPS: "0-0"})) == 1
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -158,6 +158,26 @@ def test_a_hung_server_is_killed_when_it_must_stop(running: server.RunningServer
     assert server.find(home) is None
 
 
+@pytest.mark.catalogue("I09")
+def test_a_server_killed_while_it_rewrites_its_files_is_back_at_once(
+    running: server.RunningServer, home: Path
+):
+    _fill(running)
+    client = ValkeyStore(running.url)
+    money = client.connection.money
+    money.config_set("rdb-key-save-delay", 20_000)
+    money.bgrewriteaof()
+    while not money.info("persistence")["current_save_keys_total"]:
+        pass  # it looks for its server when it begins, and then not for another 1,024 keys
+    client.close()
+    _kill(running)
+
+    back = server.start(home, deadline_s=3)
+
+    assert _count(back) == 200
+    assert list((home / "store").glob("temp-*")) == []
+
+
 @pytest.mark.catalogue("I11")
 def test_a_torn_tail_is_dropped_at_start(running: server.RunningServer, home: Path):
     _fill(running)
@@ -169,18 +189,22 @@ def test_a_torn_tail_is_dropped_at_start(running: server.RunningServer, home: Pa
 
 
 @pytest.mark.catalogue("I12")
-@pytest.mark.parametrize("damage", ["middle", "zero_tail"])
+@pytest.mark.parametrize("damage", ["length", "command", "zero_tail"])
 def test_a_corrupt_file_keeps_the_server_down_until_it_is_repaired(
     running: server.RunningServer, home: Path, damage: str
 ):
     _fill(running)
     _kill(running)
     aof = _aof(home)
-    size = aof.stat().st_size
-    with aof.open("r+b") as file:
-        file.seek(size // 2 if damage == "middle" else size)
-        file.write(b"\xff" * 64 if damage == "middle" else b"\0" * 4096)
-    damaged = aof.read_bytes()
+    content = aof.read_bytes()
+    begins = content.index(b"*1\r\n$5\r\nMULTI", len(content) // 2)
+    at, junk = {
+        "length": (begins + 5, b"\xff" * 64),
+        "command": (begins + 8, b"\xff" * 64),
+        "zero_tail": (len(content), b"\0" * 4096),
+    }[damage]
+    damaged = content[:at] + junk + content[at + len(junk) :]
+    aof.write_bytes(damaged)
 
     with pytest.raises(StoreCorrupt):
         server.start(home)

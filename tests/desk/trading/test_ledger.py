@@ -253,15 +253,21 @@ def test_a_fill_after_midnight_begins_the_day_before_it_loses() -> None:
     assert books.daily_loss(after) == Decimal(7)
 
 
+def adjustment(pair: str, quantity: str, *, price: str) -> books.Adjustment:
+    return books.Adjustment(
+        adjustment_id="adj",
+        pair=pair,
+        quantity=Decimal(quantity),
+        price=Decimal(price),
+        at_ms=NOW,
+    )
+
+
 def test_an_adjustment_explains_a_position_without_touching_realised_pnl() -> None:
     ledger = books_with(a_position("2"))
 
-    liquidated = books.adjust(
-        ledger, PAIR, Decimal(-2), price=Decimal(60), adjustment_id="adj", now_ms=NOW
-    )
-    manual = books.adjust(
-        ledger, "ETH-USDT", Decimal(3), price=Decimal(10), adjustment_id="adj", now_ms=NOW
-    )
+    liquidated = books.adjust(ledger, adjustment(PAIR, "-2", price="60"))
+    manual = books.adjust(ledger, adjustment("ETH-USDT", "3", price="10"))
 
     assert liquidated.positions == {}
     assert (liquidated.external, liquidated.realized_pnl) == (Decimal(-80), Decimal(0))

@@ -249,14 +249,14 @@ def settle(order: Order, ledger: books.Ledger, corrections: list[Correction]) ->
             case AdoptVenueState():
                 order, _ = orders.advance(order, VenueReported(order=item.report), now_ms=NOW)
             case AdjustPosition():
-                ledger = books.adjust(
-                    ledger,
-                    item.pair,
-                    item.quantity,
-                    price=item.price,
+                adjustment = books.Adjustment(
                     adjustment_id=item.adjustment_id,
-                    now_ms=NOW,
+                    pair=item.pair,
+                    quantity=item.quantity,
+                    price=item.price,
+                    at_ms=NOW,
                 )
+                ledger = books.adjust(ledger, adjustment)
             case _:
                 pass
     return order, ledger

@@ -1,0 +1,36 @@
+"""The pointer to an agent's active version in the Redis-protocol store."""
+
+from desk.runs import Agent
+from desk.store.answers import accepted, envelope
+from desk.store.codec import to_json
+from desk.store.connection import Connection
+from desk.store.kinds import AGENTS, EVALUATIONS
+from desk.store.port import Doc, Event, Gate
+from desk.store.rows import doc_of
+
+
+class ValkeyVersions:
+    """The function itself looks at the gate, so that nothing comes between the look and the flip."""
+
+    _connection: Connection
+
+    def flip_version(
+        self, before: Doc[Agent], after: Agent, gate: Gate, *, request_id: str, event: Event
+    ) -> Doc[Agent]:
+        answer = self._connection.change(
+            "model_flip",
+            *envelope(request_id=request_id, event=event),
+            before.key,
+            before.version,
+            after.active_version_id,
+            gate.evaluation_id,
+            "" if gate.evaluation_version is None else gate.evaluation_version,
+            gate.pair,
+            to_json(Agent, after),
+        )
+        expected = {
+            f"doc:{AGENTS.name}/{before.key}": before.version,
+            f"doc:{EVALUATIONS.name}/{gate.evaluation_id}": gate.evaluation_version or 0,
+        }
+        version, at_ms, row = accepted(answer, expected=expected) or []
+        return doc_of(AGENTS, before.key, int(version), int(at_ms), row)
