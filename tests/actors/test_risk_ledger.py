@@ -191,13 +191,10 @@ def test_an_adjustment_of_a_position_that_has_moved_is_refused(stage: Stage) -> 
 def test_an_adjustment_is_booked_once_also_after_a_restart_and_a_forgotten_request(
     stage: Stage,
 ) -> None:
-    ask = Adjust(
-        pair=PAIR, quantity=Decimal("0.0100"), price=Decimal("40000"), adjustment_id="adj1"
-    )
-    asyncio.run(stage.ledger.adjust(ask))
+    asyncio.run(stage.ledger.adjust(adjustment()))
     stage.store._state.answers.clear()
 
-    asyncio.run(stage.new_ledger().adjust(ask))
+    asyncio.run(stage.new_ledger().adjust(adjustment()))
 
     ledger = stage.store.ledger("paper")
     assert ledger is not None
