@@ -203,57 +203,6 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
     assert trades <= {trade["trade_id"] for trade in paper_trades(desk)}
 
 
-@pytest.mark.catalogue("I06")
-def test_killed_policy_replicas_come_back_and_decisions_hold_meanwhile(desk: Any) -> None:
-    run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
-    raylet = ray_process(desk, b"raylet/raylet")
-    replicas = [
-        pid for pid in children_of(raylet) if title_of(pid).startswith("ray::ServeReplica:policy")
-    ]
-
-    for pid in replicas:
-        os.kill(pid, signal.SIGKILL)
-
-    path = f"/agents/desk/runs/{run['run_id']}/decisions"
-    held = desk.eventually(
-        lambda: [
-            each
-            for each in desk.get(path)["items"]
-            if each["open_ms"] > run["last_decided_open_ms"]
-            and each["hold_reason"] == "policy_unavailable"
-        ],
-        within_s=60,
-    )
-    desk.eventually(
-        lambda: [
-            each
-            for each in desk.get(path)["items"]
-            if each["open_ms"] > held[0]["open_ms"] and each["confidence"] > 0
-        ],
-        within_s=120,
-    )
-    assert replicas
-    assert {each["action"] for each in held} == {"hold"}
-    assert not [order for each in held for order in each["client_order_ids"]]
-    assert desk.get("/ops/trading/summary")["runs"][0]["status"] == "running"
-
-
-def children_of(parent: int) -> list[int]:
-    """Processes that this one started."""
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(folder.name))
-    return found
-
-
-def title_of(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    return ""
-
-
 def test_down_ends_every_process_and_the_next_up_continues(
     desk: Any,
     launched: Callable[[], tuple[Any, subprocess.Popen[bytes]]],
