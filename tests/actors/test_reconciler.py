@@ -8,16 +8,19 @@ from decimal import Decimal
 
 import pytest
 
+from actors.closing import Closer
 from actors.commands import ReconcileReport
-from actors.order_executor import Refresh
+from actors.order_executor import Cancel, Refresh
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
 from actors.risk_ledger import Adjust
+from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
 from desk.runs import RunStatus
 from desk.store import kinds
 from desk.store.port import Event
 from desk.trading import ledger as books
 from desk.trading.fills import FillSpec
 from desk.trading.orders import Order, Side, VenueOrder, VenueOrderStatus, VenuePosition
+from desk.trading.risk import Approved
 from desk.venues.paper import PaperVenue
 from tests.actors.fakes import BTC, PAIR
 from tests.actors.stage import Stage
@@ -62,12 +65,40 @@ class Office:
             venue=self.venue,
             orders=self,
             ledger=self,
+            flattener=Closer(
+                self.stage.store, self.stage.clock, lambda _: self.stage, lambda _: self
+            ),
             pairs=(PAIR,),
         )
         self.reconciler = Reconciler(lambda: parts)
 
+    async def execute(self, approved: Approved[Order]) -> Order:
+        return await self.stage.execute(approved)
+
+    async def cancel(self, client_order_id: str, reason: str) -> Order:
+        ask = Cancel(client_order_id=client_order_id, reason=reason)
+        return await self.stage.executor.cancel(ask)
+
     async def refresh(self, client_order_id: str) -> Order:
         return await self.stage.executor.refresh(Refresh(client_order_id=client_order_id))
+
+    async def book_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        ask = BookExit(parent_id=parent_id, report=report)
+        return await self.stage.executor.book_exit(ask)
+
+    async def note_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        ask = NoteExit(parent_id=parent_id, report=report)
+        return await self.stage.executor.note_exit(ask)
+
+    async def cancel_exit(self, pair: str, venue_order_id: str) -> None:
+        ask = CancelExit(pair=pair, venue_order_id=venue_order_id)
+        await self.stage.executor.cancel_exit(ask)
+
+    async def place_stop(
+        self, pair: str, side: Side, quantity: Decimal, stop_price: Decimal
+    ) -> str:
+        ask = PlaceStop(pair=pair, side=side, quantity=quantity, stop_price=stop_price)
+        return await self.stage.executor.place_stop(ask)
 
     async def adjust(
         self, pair: str, quantity: Decimal, price: Decimal, adjustment_id: str

@@ -47,6 +47,12 @@ def stage() -> Stage:
     return stage
 
 
+def hold(stage: Stage, quantity: str = "0.0100") -> None:
+    """Let the books hold a long position."""
+    ask = Adjust(pair=PAIR, quantity=Decimal(quantity), price=Decimal(40_000), adjustment_id="held")
+    asyncio.run(stage.ledger.adjust(ask))
+
+
 def approve(stage: Stage, ask: Approve) -> Approved | Refused:
     return asyncio.run(stage.ledger.approve(ask))
 
@@ -95,6 +101,7 @@ def test_an_unknown_limit_set_refuses(stage: Stage) -> None:
 
 
 def test_the_kill_switch_refuses_entries_inside_the_store_call(stage: Stage) -> None:
+    hold(stage)
     event = Event(topic="risk", key="all", data={}, at_ms=0)
     stage.store.set_kill("all", on=True, reason="test", event=event)
 
@@ -107,6 +114,7 @@ def test_the_kill_switch_refuses_entries_inside_the_store_call(stage: Stage) -> 
 
 @pytest.mark.catalogue("R02")
 def test_entries_wait_for_a_fresh_mark_and_exits_do_not(stage: Stage) -> None:
+    hold(stage)
     stage.clock.advance(61_000)
 
     entry, exit_ = approve(stage, wish()), approve(stage, wish("d2", reduce_only=True))

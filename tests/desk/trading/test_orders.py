@@ -538,7 +538,9 @@ def test_an_unresolved_order_is_looked_up_before_it_is_cancelled(state: OrderSta
 
     order, effects = advance(row, CancelRequested(reason="kill_switch"), now_ms=NOW)
 
-    assert order is row
+    again, _ = advance(order, CancelRequested(reason="operator"), now_ms=NOW)
+    assert order == replace(row, cancel_reason="kill_switch", updated_ms=NOW)
+    assert again is order
     assert effects == [LookUp(client_order_id=order.client_order_id)]
 
 
