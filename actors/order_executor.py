@@ -252,7 +252,7 @@ class OrderExecutor:
             await self._send(order)
         elif order.state in WAITING or order.state is OrderState.CANCELLING:
             self._follow(cid)
-        elif first and order.state in RESTING:
+        elif order.state in RESTING and (first or order.cancel_reason):
             await self._look_again(cid)
 
     def _start(self, name: str, work: Coroutine[object, object, None]) -> None:

@@ -645,13 +645,21 @@ def _resting_state(order: Order) -> OrderState:
 
 def _reported_resting(order: Order, known: Order, now_ms: int) -> _Moved:
     if order.state is not OrderState.CANCELLING and order.cancel_reason:
-        asked = replace(known, state=OrderState.CANCELLING, reason=order.cancel_reason)
-        return asked, [CancelAtVenue(client_order_id=order.client_order_id)]
+        return _cancel_as_wished(order, known)
     if order.state is not OrderState.CANCELLING:
         return replace(known, state=_live_state(order), reason=""), []
     if now_ms - order.updated_ms <= CANCEL_PATIENCE_MS:
         return order, []  # cancellation takes a moment; the answer may be older than our request
     return replace(known, state=_live_state(order)), [_alert(order, "cancel_not_effective")]
+
+
+def _cancel_as_wished(order: Order, known: Order) -> _Moved:
+    """Its end was asked for before the venue had said that it is there."""
+    cancel: list[OrderEffect] = [CancelAtVenue(client_order_id=order.client_order_id)]
+    if order.state in _RESTING:
+        reason = order.cancel_reason
+        return replace(known, state=OrderState.CANCELLING, reason=reason), cancel
+    return replace(known, state=_live_state(order), reason=""), cancel
 
 
 def _reported_ended(order: Order, seen: VenueOrder) -> _Moved:
@@ -684,7 +692,7 @@ def _end_state(order: Order, status: VenueOrderStatus) -> OrderState:
 def _end_reason(order: Order, seen: VenueOrder) -> str:
     if seen.status is VenueOrderStatus.FILLED:
         return order.exit_kind or ""
-    asked_for = order.reason if order.state is OrderState.CANCELLING else ""
+    asked_for = order.reason if order.state is OrderState.CANCELLING else order.cancel_reason
     return asked_for or f"venue_{seen.status}"
 
 

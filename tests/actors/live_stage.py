@@ -6,14 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from actors.closing import Closer
+from actors.commands import BackfillAsk, ReconcileReport
+from actors.control import Control, ControlParts
 from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor, Refresh
 from actors.placement import Placement, place
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
 from actors.risk_ledger import Adjust, Approve, LedgerParts, Mark, RiskLedger
 from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
+from actors.wiring import Wiring
 from desk.clock import ClockAnchor
 from desk.market.features import FEATURES_V1
 from desk.runs import Agent, Mode, Run, RunStatus
@@ -47,6 +53,7 @@ class LiveStage:
         anchor = ClockAnchor(market_ms=row["market_ms"], wall_ms=wall_ms(), speed=row["speed"])
         self.clock = VenueClock(lambda: anchor)
         self.store = MemoryStore()
+        self.is_blind = False
         self.protection = Protection(
             stop_loss_fraction=Decimal("0.01"), take_profit_fraction=Decimal("0.02")
         )
@@ -55,7 +62,7 @@ class LiveStage:
             self.store.fills_of_order,
             fill_patience_s=0.0,
         )
-        self.ledger = RiskLedger(lambda: self._ledger_parts())
+        self.ledger = RiskLedger(self._ledger_parts)
         self.executor = self.new_executor()
         parts = ReconcilerParts(
             account=ACCOUNT,
@@ -86,6 +93,52 @@ class LiveStage:
             fill_schedule_s=(0.0, 0.05, 0.1),
         )
         return OrderExecutor(lambda: parts)
+
+    def blind(self) -> None:
+        """From now on this executor does not look again at what it does not know."""
+        self.is_blind = True
+        self.executor._parts = replace(self.executor._parts, lookup_schedule_s=(600.0,))
+
+    async def _quiet(self) -> None:
+        if not self.is_blind:
+            await self.executor.quiet()
+
+    async def kill_executor(self) -> None:
+        """End the executor as kill -9 does, and start the next one."""
+        for task in self.executor._work.values():
+            task.cancel()
+        self.executor, self.is_blind = self.new_executor(), False
+
+    async def turn(self) -> None:
+        """One turn of the executor's loop, and all that follows."""
+        await self.executor.turn()
+        await self.executor.quiet()
+
+    @property
+    def control(self) -> Control:
+        """The operator's commands on these actors."""
+        wiring = Wiring(
+            store_url="",
+            home=Path("/nowhere"),
+            venue_url="",
+            pairs=(PAIR,),
+            intervals=("1m",),
+            api_key=SecretStr("k"),
+            secret_key=SecretStr("s"),
+        )
+        return Control(ControlParts(wiring=wiring, store=self.store, clock=self.clock, floor=self))
+
+    def approver_of(self, account: str) -> "LiveStage":
+        return self
+
+    def executor_of(self, account: str) -> "LiveStage":
+        return self
+
+    async def watch_run(self, run: Run) -> None:
+        """No loops here."""
+
+    async def backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        """No pollers here."""
 
     def play(self, scenario: Callable[["LiveStage"], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -153,9 +206,8 @@ class LiveStage:
 
     async def decide(self, target: float, decision_id: str = "d1") -> Placement:
         """Move the position to a target as the decision loop does, and wait for what follows."""
-        legs = await self.legs(target, decision_id)
-        placement = await place(legs, "default", self, self)
-        await self.executor.quiet()
+        placement = await place(await self.legs(target, decision_id), "default", self, self)
+        await self._quiet()
         return placement
 
     async def legs(self, target: float, decision_id: str) -> list[OrderIntent]:
@@ -178,7 +230,7 @@ class LiveStage:
 
     async def rest(self, decision_id: str = "resting") -> Order:
         """Have a limit order rest far below the market; the desk itself sends none yet."""
-        [leg] = await self.legs(0.5, decision_id)
+        [leg] = await self.legs(1.0, decision_id)
         order = intents.order_of(
             leg, position=None, reserved_quote=leg.notional, now_ms=self.clock.now_ms()
         )
@@ -195,17 +247,21 @@ class LiveStage:
         sent = await self.executor.execute(
             Execute(approved=Approved(value=row, limits_set_id="default"))
         )
-        await self.executor.quiet()
+        await self._quiet()
         return sent
 
     def shock(self, factor: float) -> None:
         """Move the venue's price at once."""
         self.simulator.control("POST", "market", {"pair": PAIR, "shock": factor})
 
-    async def reconcile(self, passes: int = 1) -> None:
-        for _ in range(passes):
-            await self.reconciler.reconcile(Reconcile())
-            await self.executor.quiet()
+    async def reconcile(self, account: str = ACCOUNT, trace_id: str = "") -> ReconcileReport:
+        report = await self.reconciler.reconcile(Reconcile(trace_id=trace_id))
+        await self.executor.quiet()
+        return report
+
+    async def passes(self, count: int) -> None:
+        for _ in range(count):
+            await self.reconcile()
 
     # --- what is stored -----------------------------------------------------------------------
 

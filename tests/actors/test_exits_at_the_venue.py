@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actors.venue_exits import BookExit
 from desk.runs import RunStatus
 from desk.trading.orders import ExitKind, OrderState, VenueOrderStatus
 from tests.actors.fakes import PAIR
@@ -66,7 +67,7 @@ def test_an_exit_that_fired_is_booked_once_as_the_end_of_its_trade(
         [entry] = live.orders()
         live.shock(factor)
 
-        await live.reconcile(passes=3)
+        await live.passes(3)
 
         _, exit_ = live.orders()
         trade = live.trade(entry.trade_id)
@@ -151,7 +152,7 @@ def test_a_flip_leaves_only_the_exits_of_the_new_position(stage: LiveStage) -> N
         await live.decide(1.0, "d1")
         await live.decide(-1.0, "d2")
 
-        await live.reconcile(passes=2)
+        await live.passes(2)
 
         newest = live.orders()[-1]
         resting = await live.venue.open_orders(PAIR)
@@ -171,11 +172,11 @@ def test_a_part_that_is_closed_leaves_the_rest_under_its_stop(stage: LiveStage) 
             trade_id, Decimal("0.0050"), reason="operator", trace_id="tr2"
         )
         await live.executor.quiet()
-        await live.reconcile(passes=2)
+        await live.passes(2)
         left = live.held
         live.shock(0.98)
 
-        await live.reconcile(passes=2)
+        await live.passes(2)
 
         assert left == held - Decimal("0.0050")
         assert live.held == 0
@@ -190,7 +191,7 @@ def test_an_enlarged_position_is_covered_whole(stage: LiveStage) -> None:
     async def scenario(live: LiveStage) -> None:
         await live.decide(0.4, "d1")
         await live.decide(1.0, "d2")
-        await live.reconcile(passes=2)
+        await live.passes(2)
         covered = sum(
             row.quantity
             for row in await live.venue.open_orders(PAIR)
@@ -199,7 +200,7 @@ def test_an_enlarged_position_is_covered_whole(stage: LiveStage) -> None:
         held = live.held
         live.shock(0.97)
 
-        await live.reconcile(passes=2)
+        await live.passes(2)
 
         assert covered == held
         assert live.held == 0
@@ -217,12 +218,10 @@ def test_a_stop_that_is_gone_is_put_back_and_told(stage: LiveStage) -> None:
 
         await live.reconcile()
         after_one = live.alerts()
-        await live.reconcile(passes=3)
+        await live.passes(3)
 
         stops = [
-            row
-            for row in await live.venue.open_orders(PAIR)
-            if row.exit_kind is ExitKind.STOP_LOSS
+            row for row in await live.venue.open_orders(PAIR) if row.exit_kind is ExitKind.STOP_LOSS
         ]
         assert after_one == []  # one glance may fall between two reads
         assert live.alerts() == ["protective_stop_missing"]
@@ -231,7 +230,7 @@ def test_a_stop_that_is_gone_is_put_back_and_told(stage: LiveStage) -> None:
         ]
         assert live.run.status is RunStatus.RUNNING
         live.shock(0.98)
-        await live.reconcile(passes=2)
+        await live.passes(2)
         assert live.held == 0
         assert live.trade(entry.trade_id).reason == "stop_loss"
 
@@ -246,7 +245,7 @@ def test_a_position_beyond_its_lost_stop_is_closed(stage: LiveStage) -> None:
         live.shock(0.98)
         await live.mark()
 
-        await live.reconcile(passes=3)
+        await live.passes(3)
 
         assert live.held == 0
         assert live.alerts() == ["protective_stop_missing"]
@@ -268,7 +267,7 @@ def test_an_exit_of_a_position_that_is_over_is_cancelled(stage: LiveStage) -> No
 
         live.venue.open_orders = live.venue.orders_between = a_leftover
 
-        await live.reconcile(passes=2)
+        await live.passes(2)
 
         assert live.held == 0
         assert [row["orderId"] for row in live.sent("DELETE")] == [stop.venue_order_id]
@@ -296,8 +295,6 @@ def test_a_stop_on_the_wrong_side_of_the_market_is_refused_with_its_entry(
     stage.play(scenario)
 
 
-def _book(parent_id: str, report: Any) -> Any:
-    from actors.venue_exits import BookExit
-
+def _book(parent_id: str, report: Any) -> BookExit:
     assert report.status is VenueOrderStatus.FILLED
     return BookExit(parent_id=parent_id, report=report)
