@@ -142,7 +142,7 @@ class PaperVenue:
     async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
         """Advance the pair's book through every stored candle up to this open time, inclusive.
 
-        Returns the client order ids that changed, then the ids of exits that fired, in the order of
+        Returns the client order ids that changed and the ids of exits that fired, in the order of
         execution. Idempotent by open time; a candle that is stored after a later one was settled is
         passed over.
         Raises `BadInput` for a candle without a price; the book then stays before it.
@@ -224,12 +224,14 @@ class PaperVenue:
         def change(book: PaperBook) -> PaperBook:
             rates = self._rates(pair, book.unknown_dues)
             settled = paper_book.pay_known(book, rates, instrument)
+            changed.clear()
             for candle in self._unsettled(book, pair, upto_open_ms):
                 ticks = tick_candle(candle, instrument)
                 dues = paper_book.boundaries(settled, ticks, self._spec)
                 rates = self._rates(pair, dues if settled.book.lots else ())
+                before = settled.orders
                 settled = paper_book.settle_candle(settled, ticks, rates, self._spec, instrument)
-            changed[:] = [order.key for order in settled.orders if order not in book.orders]
+                changed.extend(order.key for order in settled.orders if order not in before)
             return settled
 
         self._change(pair, change)

@@ -112,7 +112,8 @@ class PaperBook:
     book: Book = field(default_factory=Book)
     """Its cash starts at 0: the account's balance is its starting cash and the sum over pairs."""
     orders: tuple[PaperOrder, ...] = ()
-    """Resting ones and the newest finished ones, in the order of acceptance."""
+    """Resting ones and the newest finished ones, in the order of acceptance; exits that fired stand
+    before or after the orders of their candle as they were executed."""
     payments: tuple[FundingPayment, ...] = ()
     """Newest funding payments, oldest first. A rate of None: due, but the rate is not known yet."""
     leverage: int = 1
@@ -210,12 +211,12 @@ def settle_candle(
     book, fills, funding = advance(
         paper.book, lot_orders, candle, dues, spec=spec, instrument=instrument, exits=exits
     )
-    fired = _fired(paper, fills, exits_of, exits or paper.book.exits, instrument)
+    early, late = _fired(paper, fills, exits_of, exits or paper.book.exits, instrument)
     ended = {order.client_order_id: _ended(order, fills, candle, instrument) for order in ready}
     return replace(
         paper,
         book=book,
-        orders=(*(ended.get(order.key, order) for order in paper.orders), *fired),
+        orders=(*early, *(ended.get(order.key, order) for order in paper.orders), *late),
         payments=(*paper.payments, *funding)[-KEPT_PAYMENTS:],
         exits_of=exits_of if book.exits else "",
     )
@@ -293,15 +294,18 @@ def _fired(
     exits_of: str,
     new_exits: Exits | None,
     instrument: Instrument,
-) -> list[PaperOrder]:
-    """The exits among the fills: those before the first order's fill belong to what rested before."""
-    parent, exits, fired = paper.exits_of, paper.book.exits, list[PaperOrder]()
+) -> tuple[list[PaperOrder], list[PaperOrder]]:
+    """The exits among the fills, before and after the first order's: of what rested before, and now."""
+    early, late = list[PaperOrder](), list[PaperOrder]()
+    has_traded = False
     for fill in fills:
+        parent, exits = (exits_of, new_exits) if has_traded else (paper.exits_of, paper.book.exits)
         if fill.cause is FillCause.ORDER:
-            parent, exits = exits_of, new_exits
+            has_traded = True
         elif exits is not None:
-            fired.append(_fired_exit(paper.pair, parent, exits, fill, instrument))
-    return fired
+            fired = _fired_exit(paper.pair, parent, exits, fill, instrument)
+            (late if has_traded else early).append(fired)
+    return early, late
 
 
 def _fired_exit(

@@ -133,8 +133,8 @@ class CandleSettled(Protocol):
     async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
         """Advance the book through every stored candle up to this one.
 
-        Returns the client order ids that changed, and the venue's ids of exits that fired, in the
-        order of execution. Idempotent by open time.
+        Returns the client order ids that changed and the venue's ids of exits that fired, in the
+        order in which they must be booked. Idempotent by open time.
         """
         ...
 

@@ -9,6 +9,7 @@ import pytest
 from actors.venue_exits import BookExit
 from desk.runs import RunStatus
 from desk.trading.orders import ExitKind, OrderState, VenueOrderStatus
+from desk.trading.risk import Approved
 from tests.actors.fakes import PAIR
 from tests.actors.live_stage import LiveStage
 
@@ -94,27 +95,25 @@ def test_an_exit_that_fired_is_booked_once_as_the_end_of_its_trade(
 
 
 def test_an_exit_that_fired_while_every_process_was_dead_is_found_by_its_id(
-    stage: LiveStage,
+    stage: LiveStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(live: LiveStage) -> None:
         await live.decide(1.0)
         await live.reconcile()  # notes the ids
         live.shock(0.98)
-        begin = live.books.positions[PAIR].opened_ms
         history = live.venue.orders_between
 
         async def forgetful(pair: str, start_ms: int, end_ms: int) -> Any:
             rows = await history(pair, start_ms, end_ms)
             return [row for row in rows if row.client_order_id]
 
-        live.venue.orders_between = forgetful  # a stop may rest longer than the history reaches
+        monkeypatch.setattr(live.venue, "orders_between", forgetful)  # older than the history
         live.executor = live.new_executor()
         await live.executor.turn()
         await live.executor.quiet()
 
         await live.reconcile()
 
-        assert begin
         assert live.held == 0
         assert live.orders()[-1].exit_kind is ExitKind.STOP_LOSS
         assert live.alerts() == []
@@ -254,7 +253,9 @@ def test_a_position_beyond_its_lost_stop_is_closed(stage: LiveStage) -> None:
     stage.play(scenario)
 
 
-def test_an_exit_of_a_position_that_is_over_is_cancelled(stage: LiveStage) -> None:
+def test_an_exit_of_a_position_that_is_over_is_cancelled(
+    stage: LiveStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(live: LiveStage) -> None:
         await live.decide(1.0)
         [entry] = live.orders()
@@ -265,7 +266,8 @@ def test_an_exit_of_a_position_that_is_over_is_cancelled(stage: LiveStage) -> No
         async def a_leftover(*_: Any) -> Any:
             return [stop]  # a venue that leaves exits behind
 
-        live.venue.open_orders = live.venue.orders_between = a_leftover
+        monkeypatch.setattr(live.venue, "open_orders", a_leftover)
+        monkeypatch.setattr(live.venue, "orders_between", a_leftover)
 
         await live.passes(2)
 
@@ -284,6 +286,7 @@ def test_a_stop_on_the_wrong_side_of_the_market_is_refused_with_its_entry(
         legs = await live.legs(1.0, "d1")
         live.shock(0.97)  # between decision and order the market fell through the stop
         verdict = await live.approve(legs[0], "default")
+        assert isinstance(verdict, Approved)
 
         order = await live.execute(verdict)
         await live.executor.quiet()
