@@ -320,9 +320,11 @@ def test_an_exit_that_is_booked_is_not_booked_again() -> None:
 def test_an_exit_waits_until_the_fills_of_its_order_are_booked() -> None:
     unbooked = in_state(S.OPEN, stop_loss_price=Decimal(99))
 
-    found = compared([unbooked], [a_report(V.FILLED, "1"), FIRED])
+    listed = compared([unbooked], [a_report(V.FILLED, "1"), FIRED])
+    unlisted = compared([unbooked], [FIRED])
 
-    assert [type(item) for item in found] == [BookMissingFills]
+    assert [type(item) for item in listed] == [BookMissingFills]
+    assert [type(item) for item in unlisted] == [LookUpOrder]
 
 
 def test_an_exit_for_a_position_that_is_over_is_cancelled_once_the_pair_is_calm() -> None:
