@@ -1,6 +1,6 @@
-"""Getting out: entries cancelled, positions closed reduce-only, by the account's own actors."""
+"""Getting out: orders cancelled, positions closed reduce-only, by the account's own actors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -16,12 +16,14 @@ from desk.store.port import Store
 from desk.trading import ledger as books
 from desk.trading.intents import close_intent
 from desk.trading.ledger import Ledger, Position
-from desk.trading.orders import Order
+from desk.trading.orders import Leg, Order
 
 log = structlog.stdlib.get_logger()
 
 NO_LIMITS = "default"
 """Reduce-only orders pass every limit; the set is only named."""
+NAMED = "named:"
+"""Before a caller's own name of a close, in the id of its request."""
 
 
 class CancellingExecutor(Executor, Protocol):
@@ -44,16 +46,25 @@ class Closer:
         self._approver_of, self._executor_of = approver_of, executor_of
 
     async def close_trade(
-        self, trade_id: str, quantity: Decimal | None, *, reason: str, trace_id: str
+        self,
+        trade_id: str,
+        quantity: Decimal | None,
+        *,
+        reason: str,
+        trace_id: str,
+        name: str = "",
     ) -> str:
         """Close a trade's position, or `quantity` coins of it; returns the order's id.
 
-        While an exit of it is under way, asking again for all of it returns that order.
+        While an exit of it is under way, asking again for all of it returns that order. A caller's
+        own `name` for the close makes it one order for ever: the same name returns it again.
         """
         orders = await stored(lambda: self._store.orders_of_trade(trade_id))
         if not orders:
             raise NotFound("trade", trade_id)
         first = orders[0]
+        if name and (made := _named(orders, name)) is not None:
+            return made.client_order_id
         ledger = await self._ledger(first.account)
         position = ledger.positions.get(first.pair)
         if position is None or position.trade_id != trade_id:
@@ -66,8 +77,25 @@ class Closer:
             return pending[0].client_order_id
         if quantity is not None and quantity > left:
             raise BadInput("quantity", f"was {quantity}, expected at most {left}")
-        what = f"{reason}:{position.quantity}:{left}:{quantity or left}"
+        what = f"{reason}:{position.quantity}:{left}:{quantity or left}{_tries(orders)}"
+        if name:
+            what = f"{NAMED}{name}"
         return await self._close(ledger, position, quantity or left, what, trace_id)
+
+    async def cancel_trade(self, trade_id: str, *, reason: str) -> list[str]:
+        """Ask for the end of a trade's entries that are not filled; returns their ids.
+
+        Raises `NotFound`, `BadInput` when there is none, `DeskError` when the executor is away.
+        """
+        orders = await stored(lambda: self._store.orders_of_trade(trade_id))
+        if not orders:
+            raise NotFound("trade", trade_id)
+        entries = [order for order in orders if order.is_open and not order.reduce_only]
+        if not entries:
+            raise BadInput("trade_id", f"{trade_id} has no entry left to cancel: close it instead")
+        for order in entries:
+            await self._executor_of(order.account).cancel(order.client_order_id, reason)
+        return [order.client_order_id for order in entries]
 
     async def flatten(self, account: str, pair: Pair, *, reason: str, trace_id: str) -> str | None:
         """Close the whole position of a pair; None when it is flat or already being closed."""
@@ -81,8 +109,39 @@ class Closer:
         )
         if left <= 0:
             return None
-        what = f"{reason}:{position.trade_id}:{position.quantity}:{left}"
+        of_trade = await stored(lambda: self._store.orders_of_trade(position.trade_id))
+        what = f"{reason}:{position.trade_id}:{position.quantity}:{left}{_tries(of_trade)}"
         return await self._close(ledger, position, left, what, trace_id)
+
+    async def wish_flat(self, account: str, pair: Pair, *, reason: str, trace_id: str) -> None:
+        """Have a pair closed, and closed again, until it is flat and nothing of it is in flight.
+
+        An order that is unknown now may turn out to be filled later: the reconciler carries on.
+        """
+        wish = {"account": account, "pair": pair, "reason": reason, "trace_id": trace_id}
+        key, at_ms = f"{account}:{pair}", self._clock.now_ms()
+        await stored(lambda: self._store.put(kinds.FLATTENINGS, key, wish, at_ms=at_ms))
+        await self.flatten(account, pair, reason=reason, trace_id=trace_id)
+
+    async def drop_wish(self, account: str, pair: Pair) -> None:
+        """Somebody else decides on the pair from now on."""
+        await stored(lambda: self._store.delete(kinds.FLATTENINGS, f"{account}:{pair}"))
+
+    async def flatten_wished(self, account: str) -> int:
+        """Carry on every wish of an account; returns how many orders that took."""
+        sent = 0
+        wishes = await stored(lambda: self._store.list(kinds.FLATTENINGS))
+        for wish in (doc.value for doc in wishes if doc.value["account"] == account):
+            pair = str(wish["pair"])
+            # Orders first: what fills after this reading was active in it, or is in the books below.
+            active = await stored(lambda: self._store.active_orders(account))
+            if pair in (await self._ledger(account)).positions:
+                reason, trace_id = str(wish["reason"]), str(wish["trace_id"])
+                made = await self.flatten(account, pair, reason=reason, trace_id=trace_id)
+                sent += made is not None
+            elif all(order.pair != pair for order in active):
+                await self.drop_wish(account, pair)
+        return sent
 
     async def cancel_entries(self, account: str, pair: Pair | None, *, reason: str) -> int:
         """Ask for the end of every order that could still open or enlarge a position."""
@@ -132,3 +191,20 @@ class Closer:
         if ledger is None:
             raise NotFound("ledger", account)
         return ledger
+
+
+def _named(orders: Sequence[Order], name: str) -> Order | None:
+    """The close that was made under this name, or that is itself named so."""
+    asked = f"close:{NAMED}{name}"
+    exits = (order for order in orders if order.leg is Leg.EXIT)
+    return next((o for o in exits if o.decision_id == asked or o.client_order_id == name), None)
+
+
+def _tries(orders: Sequence[Order]) -> str:
+    """Closes that came to nothing: a new attempt is a new order, a repeat of one is the same."""
+    failed = [
+        order
+        for order in orders
+        if order.reduce_only and order.state.is_terminal and not order.filled_quantity
+    ]
+    return f":{len(failed)}" if failed else ""

@@ -1,6 +1,7 @@
 """What an operator may ask of the running actors, and their answers."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from desk.runs import Mode
 
@@ -18,6 +19,9 @@ class StartRun:
     learning_window_minutes: int | None = None
     dataset_id: str | None = None
     feature_set_id: str | None = None
+    stop_loss_fraction: Decimal | None = None
+    """Of the decided price, above 0 and below 1; None: no protective stop."""
+    take_profit_fraction: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

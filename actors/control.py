@@ -94,6 +94,7 @@ class Control:
         )
         plan = await stored(check)
         await self._take_slot(plan.run)
+        await self._closer.drop_wish(plan.run.account, plan.run.pair)
         run = await self._open(plan, trace_id)
         await self._audit.note(
             "run.start",
@@ -135,7 +136,7 @@ class Control:
         after = await self._move(before, lambda run: runs.stop(run, now_ms=now_ms), trace_id)
         await self._closer.cancel_entries(after.account, after.pair, reason="run_stopped")
         if flatten:
-            await self._closer.flatten(
+            await self._closer.wish_flat(
                 after.account, after.pair, reason=after.run_id, trace_id=trace_id
             )
         await self._note_run("run.stop", before, after, actor=actor, trace_id=trace_id)
@@ -167,15 +168,21 @@ class Control:
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         """Set or lift the kill switch of all accounts; returns how many runs it stops.
 
-        The flag is stored first: from then on the store itself refuses every entry. Runs stay
-        paused when it is lifted.
+        The flag is stored first: from then on the store itself refuses every entry. What is in
+        flight is ended as soon as the venue has said what became of it, by the account's executor;
+        with `flatten` its reconciler closes until everything is flat. Both go on after a restart.
+        Runs stay paused when it is lifted, and nothing is closed any more.
         """
         now_ms = self._clock.now_ms()
         event = ops_event(
             "risk", "all", {"kill_switch": on, "reason": reason}, at_ms=now_ms, trace_id=trace_id
         )
         await stored(lambda: self._store.set_kill("all", on=on, reason=reason, event=event))
-        stopped = await self._stop_everything(flatten=flatten, trace_id=trace_id) if on else 0
+        stopped = 0
+        if on:
+            stopped = await self._stop_everything(flatten=flatten, trace_id=trace_id)
+        else:
+            await self._drop_wishes()
         await self._audit.note(
             "trading.kill" if on else "trading.kill_lifted",
             "account/all",
@@ -186,11 +193,21 @@ class Control:
         return stopped
 
     async def close_trade(
-        self, trade_id: str, quantity: Decimal | None, reason: str, *, actor: str, trace_id: str
+        self,
+        trade_id: str,
+        quantity: Decimal | None,
+        reason: str,
+        *,
+        name: str = "",
+        actor: str,
+        trace_id: str,
     ) -> str:
-        """Send a reduce-only market order for a trade's position; returns its client order id."""
+        """Send a reduce-only market order for a trade's position; returns its client order id.
+
+        `name` is the caller's own for this close: asked again under it, the same order is returned.
+        """
         client_order_id = await self._closer.close_trade(
-            trade_id, quantity, reason=reason, trace_id=trace_id
+            trade_id, quantity, reason=reason, trace_id=trace_id, name=name
         )
         await self._audit.note(
             "trade.close",
@@ -204,6 +221,20 @@ class Control:
             },
         )
         return client_order_id
+
+    async def cancel_trade(
+        self, trade_id: str, reason: str, *, actor: str, trace_id: str
+    ) -> list[str]:
+        """Ask for the end of a trade's entries that are not filled; returns their ids."""
+        cancelled = await self._closer.cancel_trade(trade_id, reason=reason or "operator")
+        await self._audit.note(
+            "trade.cancel",
+            f"trade/{trade_id}",
+            actor=actor,
+            trace_id=trace_id,
+            after={"client_order_ids": cancelled, "reason": reason},
+        )
+        return cancelled
 
     # --- data -----------------------------------------------------------------------------------
 
@@ -307,6 +338,8 @@ class Control:
             pair=run.pair,
             risk_limit_set_id=run.risk_limit_set_id,
             version_id=run.version_id,
+            stop_loss_fraction=run.stop_loss_fraction,
+            take_profit_fraction=run.take_profit_fraction,
         )
         check = partial(
             plan_run,
@@ -333,9 +366,21 @@ class Control:
         return stopped
 
     async def _flatten_account(self, account: str, trace_id: str) -> None:
+        """Every pair that is held, or that an order in flight may still come to hold."""
+        active = await stored(lambda: self._store.active_orders(account))
         ledger = await stored(lambda: self._store.ledger(account))
-        for pair in sorted(ledger.positions) if ledger else ():
-            await self._closer.flatten(account, pair, reason="kill_switch", trace_id=trace_id)
+        if ledger is None:
+            return
+        for pair in sorted({*ledger.positions, *(order.pair for order in active)}):
+            try:
+                await self._closer.wish_flat(account, pair, reason="kill_switch", trace_id=trace_id)
+            except DeskError as away:
+                # The wish is stored: the account's reconciler carries it out.
+                log.warning("flatten_waits", account=account, pair=pair, error=str(away))
+
+    async def _drop_wishes(self) -> None:
+        for doc in await stored(lambda: self._store.list(kinds.FLATTENINGS)):
+            await self._closer.drop_wish(str(doc.value["account"]), str(doc.value["pair"]))
 
     async def _note_run(
         self, action: str, before: Run, after: Run, *, actor: str, trace_id: str

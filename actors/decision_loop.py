@@ -27,7 +27,7 @@ from desk.runs import Action, DecisionRecord, Run, RunStatus
 from desk.store.port import Store
 from desk.trading import intents
 from desk.trading import ledger as books
-from desk.trading.intents import OrderIntent
+from desk.trading.intents import OrderIntent, Protection
 from desk.trading.risk import Refused
 
 log = structlog.stdlib.get_logger()
@@ -408,6 +408,10 @@ def _intend(
         decision_id=decision_id,
         decided_open_ms=open_ms,
         trace_id=trace_id,
+        protection=Protection(
+            stop_loss_fraction=scene.run.stop_loss_fraction,
+            take_profit_fraction=scene.run.take_profit_fraction,
+        ),
     )
 
 

@@ -19,13 +19,14 @@ from actors.order_executor import Cancel, Execute, Refresh, Settle
 from actors.risk_ledger import Adjust, Approve, Mark
 from actors.run_book import DECIDING, PAGE
 from actors.store_calls import stored
+from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
 from desk.errors import DeskError
 from desk.ids import Pair
 from desk.market.interval import Interval
 from desk.store import kinds
 from desk.store.port import Store
 from desk.trading.intents import OrderIntent
-from desk.trading.orders import Order
+from desk.trading.orders import Order, Side, VenueOrder
 from desk.trading.risk import Approved, Refused
 
 if TYPE_CHECKING:
@@ -89,6 +90,24 @@ class ExecutorDoor:
     async def refresh(self, client_order_id: str) -> Order:
         ask = Refresh(client_order_id=client_order_id)
         return await self._door.ask(lambda actor: actor.refresh.remote(ask), within_s=MONEY_S)
+
+    async def book_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        ask = BookExit(parent_id=parent_id, report=report)
+        return await self._door.ask(lambda actor: actor.book_exit.remote(ask), within_s=MONEY_S)
+
+    async def note_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        ask = NoteExit(parent_id=parent_id, report=report)
+        return await self._door.ask(lambda actor: actor.note_exit.remote(ask), within_s=MONEY_S)
+
+    async def cancel_exit(self, pair: Pair, venue_order_id: str) -> None:
+        ask = CancelExit(pair=pair, venue_order_id=venue_order_id)
+        await self._door.ask(lambda actor: actor.cancel_exit.remote(ask), within_s=MONEY_S)
+
+    async def place_stop(
+        self, pair: Pair, side: Side, quantity: Decimal, stop_price: Decimal
+    ) -> str:
+        ask = PlaceStop(pair=pair, side=side, quantity=quantity, stop_price=stop_price)
+        return await self._door.ask(lambda actor: actor.place_stop.remote(ask), within_s=MONEY_S)
 
     async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
         ask = Settle(pair=pair, upto_open_ms=upto_open_ms)

@@ -1,35 +1,49 @@
 """The order executor of one account: it commits, speaks to the venue once, and books what is proved."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 import ray
 import structlog
 
+from actors.dead_man import DeadMan
 from actors.fill_books import FillBooks
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.order_rows import OrderRows
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
+from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop, VenueExits
 from actors.venue_talk import (
     DUPLICATE_ID,
     LIKELY_REFUSED,
     NO_MARGIN,
     PAIR_CLOSED,
+    SIZE_REFUSED,
     VenueTalk,
+    in_time,
 )
+from desk import ids
 from desk.clock import Clock
-from desk.errors import LimitReached, VenueUnavailable, VersionConflict
+from desk.errors import (
+    DeskError,
+    LimitReached,
+    NotFound,
+    VenueRejected,
+    VenueUnavailable,
+    VersionConflict,
+)
 from desk.ids import Pair
+from desk.store import kinds
 from desk.store.port import Store
 from desk.trading import ledger as books
-from desk.trading import orders
+from desk.trading import orders, protection
 from desk.trading.fills import FundingPayment
+from desk.trading.instruments import Instrument
 from desk.trading.orders import Order, OrderEffect, OrderEvent, OrderState, VenueOrder
 from desk.trading.risk import Approved
-from desk.venues.port import TradingVenue
+from desk.venues.port import ExchangeExits, TradingVenue
 from desk.wallclock import monotonic_s, wall_ms
 
 log = structlog.stdlib.get_logger()
@@ -92,7 +106,11 @@ class SettlingVenue(TradingVenue, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorParts:
-    """Collaborators and settings. `paper` is the venue once more where it settles candles."""
+    """Collaborators and settings. `paper` is the venue once more where it settles candles.
+
+    `exchange` is the venue once more where exits rest outside our books; `leverage` is set there
+    before a pair's first entry, None leaves it alone. `instruments` reads the venue's filters afresh.
+    """
 
     account: str
     owner: str
@@ -101,6 +119,9 @@ class ExecutorParts:
     clock: Clock
     pairs: tuple[Pair, ...] = ()
     paper: SettlingVenue | None = None
+    exchange: ExchangeExits | None = None
+    leverage: int | None = None
+    instruments: Callable[[], Awaitable[dict[Pair, Instrument]]] | None = None
     max_decision_age_ms: int = 60_000
     lease_ttl_s: float = 6.0
     lease_renew_s: float = 2.0
@@ -126,6 +147,13 @@ class OrderExecutor:
         self._rows = OrderRows(self._account, self._store, self._fence, self._clock)
         self._books = FillBooks(self._account, self._store, self._fence, self._clock)
         self._runs = RunBook(parts.store, parts.clock)
+        self._exits = VenueExits(self._rows, self._store, self._fence, self._clock, parts.exchange)
+        self._dead_man = (
+            DeadMan(self._account, self._store, self._clock, parts.exchange)
+            if parts.exchange is not None
+            else None
+        )
+        self._prepared: set[Pair] = set()
         self._pulse = Pulse(f"order_executor:{parts.account}")
         self._pulse.epoch = self._fence.epoch
         self._in_flight: set[str] = set()
@@ -155,6 +183,29 @@ class OrderExecutor:
         return await self._look_again(ask.client_order_id)
 
     @ray.method(max_task_retries=0)
+    async def book_exit(self, ask: BookExit) -> Order:
+        """Book an exit that fired at the venue. Idempotent by the venue's order id."""
+        return await self._book_exit(ask)
+
+    @ray.method(max_task_retries=0)
+    async def note_exit(self, ask: NoteExit) -> Order:
+        """Keep the venue's id of an exit on the row of the order that it came with."""
+        kind = ask.report.exit_kind
+        assert kind is not None, "only exits are noted"
+        seen = orders.ExitSeen(kind=kind, venue_order_id=ask.report.venue_order_id)
+        return await self._learn(ask.parent_id, seen)
+
+    @ray.method(max_task_retries=0)
+    async def cancel_exit(self, ask: CancelExit) -> None:
+        """End an exit whose position is over. Raises what the venue raises."""
+        await self._exits.cancel(ask)
+
+    @ray.method(max_task_retries=0)
+    async def place_stop(self, ask: PlaceStop) -> str:
+        """Replace a protective stop that is gone. Raises what the venue raises."""
+        return await self._exits.place(ask)
+
+    @ray.method(max_task_retries=0)
     async def settle(self, ask: Settle) -> list[str]:
         """Let the paper venue fill from stored candles and book it; returns the orders that changed."""
         return await self._settle(ask.pair, ask.upto_open_ms)
@@ -174,6 +225,8 @@ class OrderExecutor:
         )
         self._hold_lease_from(asked_s)
         self._start("sweep", self._sweep())
+        if self._dead_man is not None:
+            self._start("dead_man", self._dead_man.tend())
         return self._parts.lease_renew_s
 
     async def quiet(self) -> None:
@@ -187,8 +240,7 @@ class OrderExecutor:
 
     async def _sweep(self) -> None:
         await self._recover()
-        for order in await self._rows.active():
-            await self._take_up(order, first=False)
+        await self._take_up_all(first=False)
 
     async def _recover(self) -> None:
         """Learn once what became of every order of before this incarnation."""
@@ -197,9 +249,14 @@ class OrderExecutor:
                 return
             if self._parts.paper is not None:
                 await self._settle_stored()
-            for order in await self._rows.active():
-                await self._take_up(order, first=True)
+            await self._take_up_all(first=True)
             self._is_recovered = True
+
+    async def _take_up_all(self, *, first: bool) -> None:
+        active = await self._rows.active()
+        killed = await stored(lambda: self._store.kill_reason(self._account)) if active else None
+        for order in active:
+            await self._take_up(order, first=first, killed=killed is not None)
 
     async def _settle_stored(self) -> None:
         for pair in self._parts.pairs:
@@ -207,18 +264,23 @@ class OrderExecutor:
             if len(newest):
                 await self._settle(pair, newest.row(-1).open_ms)
 
-    async def _take_up(self, order: Order, *, first: bool) -> None:
+    async def _take_up(self, order: Order, *, first: bool, killed: bool) -> None:
         """Resume an order that this incarnation is not working on."""
         cid = order.client_order_id
         if cid in self._in_flight:
             return
-        if order.state is OrderState.SENDING:
+        if killed and not order.reduce_only and _wants_cancel(order):
+            # Also what the kill switch could not reach: it was unknown, or its cancel got lost.
+            await self._learn(cid, orders.CancelRequested(reason="kill_switch"))
+        elif order.exit_kind is not None and order.state is OrderState.INTENT:
+            await self._look_again(cid)
+        elif order.state is OrderState.SENDING:
             await self._learn(cid, orders.SendUnanswered(reason="restart"))
         elif order.state is OrderState.INTENT and (first or self._is_stale(order)):
             await self._send(order)
         elif order.state in WAITING or order.state is OrderState.CANCELLING:
             self._follow(cid)
-        elif first and order.state in RESTING:
+        elif order.state in RESTING and (first or order.cancel_reason):
             await self._look_again(cid)
 
     def _start(self, name: str, work: Coroutine[object, object, None]) -> None:
@@ -242,7 +304,8 @@ class OrderExecutor:
         cid = order.client_order_id
         if not self._may_send():
             return order  # a newer executor takes it up, or this one after its next renewal
-        if (reason := await self._reason_against(order)) is not None:
+        reason = await self._reason_against(order) or await self._unprepared(order)
+        if reason is not None:
             return await self._learn(cid, orders.Abandoned(reason=reason))
         self._in_flight.add(cid)
         try:
@@ -255,6 +318,22 @@ class OrderExecutor:
             return await self._learn(cid, orders.Abandoned(reason=switch.limit))
         finally:
             self._in_flight.discard(cid)
+
+    async def _unprepared(self, order: Order) -> str | None:
+        """Isolated margin, leverage and one-way mode before a pair's first entry in this process.
+
+        Returns why they are not certain, so that the entry is not sent.
+        """
+        leverage = self._parts.leverage
+        if leverage is None or order.reduce_only or order.pair in self._prepared:
+            return None
+        try:
+            await in_time("prepare", self._parts.venue.prepare(order.pair, leverage))
+        except DeskError as unclear:
+            await self._rows.alert("pair_not_prepared", order, str(unclear))
+            return unclear.reason if isinstance(unclear, VenueRejected) else "pair_not_prepared"
+        self._prepared.add(order.pair)
+        return None
 
     def _may_send(self) -> bool:
         return monotonic_s() < self._may_send_until_s
@@ -275,9 +354,22 @@ class OrderExecutor:
             return orders.SendUnanswered(reason="commit_was_slow")
         began_s = monotonic_s()
         event = await self._talk.submit(order)
+        if isinstance(event, orders.SendRefused) and event.reason == SIZE_REFUSED:
+            self._start("filters", self._refresh_filters(order.pair))
         self._pulse.count("sent")
         self._pulse.count("sent_us", round((monotonic_s() - began_s) * 1e6))
         return event
+
+    async def _refresh_filters(self, pair: Pair) -> None:
+        """The venue refused a size that ours allowed: its steps or minimums have changed."""
+        if self._parts.instruments is None:
+            return
+        instrument = (await self._parts.instruments()).get(pair)
+        if instrument is None:
+            raise NotFound("instrument", pair)
+        at_ms = self._clock.now_ms()
+        await stored(lambda: self._store.put(kinds.INSTRUMENTS, pair, instrument, at_ms=at_ms))
+        log.warning("filters_refreshed", pair=pair)
 
     # --- learning -------------------------------------------------------------------------------
 
@@ -412,10 +504,37 @@ class OrderExecutor:
         if paper is None:
             return []
         changed = await paper.settle(pair, upto_open_ms)
-        for client_order_id in changed:
-            await self._look_again(client_order_id)
+        for name in changed:
+            if ids.is_ours(name):
+                await self._look_again(name)
+            elif (fired := await paper.order_by_id(pair, name)) is not None:
+                await self._book_fired(fired)
         await self._books.book_funding(pair, await paper.funding(pair))
         return changed
+
+    async def _book_exit(self, ask: BookExit) -> Order:
+        row = await self._exits.row_of(ask)
+        seen = replace(ask.report, client_order_id=row.client_order_id)
+        if row.state is OrderState.INTENT:
+            await self._learn(row.client_order_id, orders.VenueReported(order=seen), seen)
+        return await self._learn(row.client_order_id, orders.VenueReported(order=seen), seen)
+
+    async def _book_fired(self, fired: VenueOrder) -> None:
+        """Book an exit of the position as it stands in our books; of another the reconciler will."""
+        position = (await self._books.ledger()).positions.get(fired.pair)
+        if position is None:
+            return
+        of_trade = await stored(lambda: self._store.orders_of_trade(position.trade_id))
+        parent = protection.parent_of(fired, of_trade)
+        if parent is not None:
+            await self._book_exit(BookExit(parent_id=parent.client_order_id, report=fired))
+
+
+def _wants_cancel(order: Order) -> bool:
+    """Whether asking for its end still changes something."""
+    if order.state in (OrderState.OPEN, OrderState.PARTIAL, OrderState.INTENT):
+        return True
+    return order.state in WAITING and not order.cancel_reason
 
 
 OrderExecutorActor = ray.remote(OrderExecutor)

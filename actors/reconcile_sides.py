@@ -1,6 +1,6 @@
 """Our side and the venue's, read at one moment, so that a fill on its way is not taken for a drift."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.store_calls import stored
@@ -10,7 +10,7 @@ from desk.clock import DAY_MS, HOUR_MS, MINUTE_MS, Clock
 from desk.errors import NotFound
 from desk.ids import Pair
 from desk.store.port import Store
-from desk.trading.ledger import Ledger
+from desk.trading.ledger import Ledger, Position
 from desk.trading.orders import Order, VenueOrder, VenuePosition
 from desk.venues.port import TradingVenue
 
@@ -18,6 +18,8 @@ REACH_MS = 2 * HOUR_MS
 """How far beyond the last full pass the next one reads the venue's history."""
 HISTORY_LIMIT_MS = 7 * DAY_MS
 STILL_TRIES = 5
+TRADES_WITH_EXITS = 20
+"""Newest trades whose exits are recognised at the venue, besides those that are open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Sides:
     theirs: tuple[VenueOrder, ...]
     ledger: Ledger
     positions: tuple[VenuePosition, ...]
+    traded: tuple[Order, ...]
+    """Orders of the trades whose exits may rest or have fired at the venue."""
 
 
 class SideReader:
@@ -52,7 +56,10 @@ class SideReader:
             active = await stored(lambda: self._store.active_orders(self._account))
             # Positions first: a fill that shows in them is in the histories read after them.
             positions = await in_time("positions", self._venue.positions())
-            theirs = await self._venue_orders(active, full=full, since_ms=since_ms)
+            moved = _moved(before, positions)
+            theirs = await self._venue_orders(active, moved, full=full, since_ms=since_ms)
+            traded = await self._traded(before, theirs)
+            theirs = (*theirs, *await self._gone_exits(moved, traded, theirs))
             known = await self._rows_of(theirs, active)
             ledger, tries = await self._ledger(), tries - 1
             if ledger.version == before.version or not tries:
@@ -61,16 +68,29 @@ class SideReader:
                     theirs=theirs,
                     ledger=ledger,
                     positions=tuple(positions),
+                    traded=traded,
                 )
 
     async def _venue_orders(
-        self, active: Sequence[Order], *, full: bool, since_ms: int
+        self,
+        active: Sequence[Order],
+        moved: Mapping[Pair, Position],
+        *,
+        full: bool,
+        since_ms: int,
     ) -> tuple[VenueOrder, ...]:
-        """Open orders, and the history of every pair on which an order of ours is active."""
+        """Open orders, and the history of every pair on which an order of ours is active.
+
+        Also of every pair whose position at the venue is not ours: an exit may have fired there.
+        """
         now_ms = self._clock.now_ms()
         listed = await in_time("open_orders", self._venue.open_orders())
         found = {row.venue_order_id: row for row in listed}
-        begin_ms = {order.pair: order.created_ms - MINUTE_MS for order in reversed(active)}
+        begin_ms = {pair: position.opened_ms - MINUTE_MS for pair, position in moved.items()}
+        for order in reversed(active):
+            begin_ms[order.pair] = min(
+                order.created_ms - MINUTE_MS, begin_ms.get(order.pair, order.created_ms)
+            )
         if full:
             reach_ms = min(since_ms or now_ms, now_ms) - REACH_MS
             begin_ms = {pair: min(begin_ms.get(pair, now_ms), reach_ms) for pair in self._pairs}
@@ -79,6 +99,40 @@ class SideReader:
             past = self._venue.orders_between(pair, first_ms, now_ms + MINUTE_MS)
             found |= {row.venue_order_id: row for row in await in_time("orders_between", past)}
         return tuple(found.values())
+
+    async def _traded(self, ledger: Ledger, theirs: Sequence[VenueOrder]) -> tuple[Order, ...]:
+        """Orders of the open trades and, while the venue lists exits, of the newest ones."""
+        lists_exits = any(row.exit_kind is not None and not row.client_order_id for row in theirs)
+
+        def read() -> list[Order]:
+            trades = {position.trade_id for position in ledger.positions.values()}
+            if lists_exits:
+                newest = self._store.trade_ids(account=self._account, limit=TRADES_WITH_EXITS)
+                trades |= set(newest)
+            return [row for trade in sorted(trades) for row in self._store.orders_of_trade(trade)]
+
+        return tuple(await stored(read))
+
+    async def _gone_exits(
+        self,
+        moved: Mapping[Pair, Position],
+        traded: Sequence[Order],
+        theirs: Sequence[VenueOrder],
+    ) -> list[VenueOrder]:
+        """Exits that were noted and are in no list any more, asked by their ids.
+
+        A stop may rest for longer than the venue's history reaches back.
+        """
+        listed = {row.venue_order_id for row in theirs}
+        found: list[VenueOrder] = []
+        for order in traded:
+            if order.pair not in moved or order.trade_id != moved[order.pair].trade_id:
+                continue
+            for name in {order.stop_order_id, order.take_order_id} - listed - {""}:
+                asked = self._venue.order_by_id(order.pair, name)
+                if (row := await in_time("order_by_id", asked)) is not None:
+                    found.append(row)
+        return found
 
     async def _rows_of(
         self, theirs: Sequence[VenueOrder], active: Sequence[Order]
@@ -98,3 +152,13 @@ class SideReader:
         if ledger is None:
             raise NotFound("ledger", self._account)
         return ledger
+
+
+def _moved(ledger: Ledger, positions: Sequence[VenuePosition]) -> dict[Pair, Position]:
+    """Positions of ours of which the venue holds another quantity."""
+    held = {row.pair: row.quantity for row in positions}
+    return {
+        pair: position
+        for pair, position in ledger.positions.items()
+        if held.get(pair, 0) != position.quantity
+    }

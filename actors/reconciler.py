@@ -11,6 +11,7 @@ import structlog
 
 from actors.alerts import Cause, raise_alert
 from actors.commands import ReconcileReport
+from actors.dead_man import foreign_key
 from actors.events import ops_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
@@ -25,8 +26,8 @@ from desk.store import kinds
 from desk.store.port import Store
 from desk.trading import invariants
 from desk.trading import reconcile as rules
-from desk.trading.orders import Order, VenueOrder
-from desk.trading.reconcile import Correction
+from desk.trading.orders import Order, Side, VenueOrder
+from desk.trading.reconcile import Correction, ExitCorrection
 from desk.venues.port import TradingVenue
 from desk.wallclock import monotonic_s, wall_ms
 
@@ -60,6 +61,24 @@ class OrderDoor(Protocol):
         """Let it look the order up and book what the venue says."""
         ...
 
+    async def book_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        """Let it book an exit that fired at the venue."""
+        ...
+
+    async def note_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        """Let it keep the venue's id of an exit that rests there."""
+        ...
+
+    async def cancel_exit(self, pair: Pair, venue_order_id: str) -> None:
+        """Let it end an exit whose position is over."""
+        ...
+
+    async def place_stop(
+        self, pair: Pair, side: Side, quantity: Decimal, stop_price: Decimal
+    ) -> str:
+        """Let it replace a protective stop that is gone."""
+        ...
+
 
 class LedgerDoor(Protocol):
     """The account's risk ledger. Raises `DeskError` when it did not answer."""
@@ -68,6 +87,18 @@ class LedgerDoor(Protocol):
         self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
     ) -> None:
         """Let it book a position change from outside, if it still holds `ours`."""
+        ...
+
+
+class Flattener(Protocol):
+    """Whoever closes positions, reduce-only. Raises `DeskError` when an actor did not answer."""
+
+    async def flatten(
+        self, account: str, pair: Pair, *, reason: str, trace_id: str
+    ) -> str | None: ...
+
+    async def flatten_wished(self, account: str) -> int:
+        """Carry on what was asked to be flat; returns how many orders that took."""
         ...
 
 
@@ -81,6 +112,7 @@ class ReconcilerParts:
     venue: TradingVenue
     orders: OrderDoor
     ledger: LedgerDoor
+    flattener: Flattener
     pairs: tuple[Pair, ...]
     full_every_ms: int = 5 * MINUTE_MS
     light_every_s: float = LIGHT_EVERY_S
@@ -142,8 +174,11 @@ class Reconciler:
                 now_ms=now_ms,
                 wall_ms=wall_ms(),
                 pause_above_quote=self._parts.pause_above_quote,
+                traded=sides.traded,
             )
+            await self._count_foreign(corrections)
             updated, errors = await self._put_right(corrections)
+            errors += await self._flatten_wished()
             if full:
                 errors += await self._check_invariants()
                 self._full_at_ms = now_ms
@@ -169,21 +204,22 @@ class Reconciler:
     async def _put_right(self, corrections: Sequence[Correction]) -> tuple[int, int]:
         """Hand every correction to its owner; returns how many were made and how many failed."""
         updated = errors = 0
-        adjustments = frozenset(
-            item.adjustment_id for item in corrections if isinstance(item, rules.AdjustPosition)
-        )
+        suspects = frozenset(key for item in corrections if (key := _suspicion(item)))
         for correction in corrections:
             try:
                 updated += await self._hand_over(correction)
             except DeskError as failed:
                 errors += 1
                 log.warning("correction_failed", what=repr(correction), error=str(failed))
-        self._suspected = adjustments
+        self._suspected = suspects
         self._pulse.count("corrections", updated)
         self._pulse.count("correction_errors", errors)
         return updated, errors
 
     async def _hand_over(self, correction: Correction) -> int:
+        key = _suspicion(correction)
+        if key and key not in self._suspected:
+            return 0  # one glance may fall between two reads: the next pass must see it too
         match correction:
             case (
                 rules.AdoptVenueState()
@@ -204,12 +240,27 @@ class Reconciler:
             case rules.AdjustPosition():
                 return await self._adjust(correction)
             case _:
+                return await self._see_to_exit(correction)
+
+    async def _see_to_exit(self, correction: ExitCorrection) -> int:
+        match correction:
+            case rules.BookVenueExit():
+                await self._parts.orders.book_exit(correction.parent_id, correction.report)
+                return 1
+            case rules.NoteVenueExit():
+                await self._parts.orders.note_exit(correction.parent_id, correction.report)
+                return 0
+            case rules.CancelStaleExit():
+                seen = correction.report
+                await self._parts.orders.cancel_exit(seen.pair, seen.venue_order_id)
+                return 1
+            case rules.RestoreStop():
+                return await self._restore_stop(correction)
+            case _:
                 assert_never(correction)
 
     async def _adjust(self, drift: rules.AdjustPosition) -> int:
-        """Book a drift that two passes in a row have seen: one glance may fall between two reads."""
-        if drift.adjustment_id not in self._suspected:
-            return 0
+        """Book a drift that two passes in a row have seen."""
         await self._parts.ledger.adjust(
             drift.pair, drift.ours, drift.quantity, drift.price, drift.adjustment_id
         )
@@ -218,6 +269,46 @@ class Reconciler:
         if drift.pauses:
             await self._pause_pair(drift.pair, "position_drift")
         return 1
+
+    async def _restore_stop(self, missing: rules.RestoreStop) -> int:
+        """Put a stop back, or close what is beyond it; where neither works the pair's runs pause."""
+        detail = (
+            f"{self._account} {missing.pair}: {missing.quantity} without the stop at"
+            f" {missing.stop_price}"
+        )
+        await self._raise("protective_stop_missing", missing.pair, detail, "critical")
+        try:
+            if missing.is_through:
+                await self._parts.flattener.flatten(
+                    self._account, missing.pair, reason="stop_loss", trace_id=missing.trade_id
+                )
+            else:
+                await self._parts.orders.place_stop(
+                    missing.pair, missing.side, missing.quantity, missing.stop_price
+                )
+        except DeskError:
+            await self._pause_pair(missing.pair, "protective_stop_missing")
+            raise
+        return 1
+
+    async def _flatten_wished(self) -> int:
+        """Carry on what an operator wished flat; returns 1 if an actor was away."""
+        try:
+            self._pulse.count(
+                "flattened", await self._parts.flattener.flatten_wished(self._account)
+            )
+        except DeskError as away:
+            log.warning("flatten_waits", account=self._account, error=str(away))
+            return 1
+        return 0
+
+    async def _count_foreign(self, corrections: Sequence[Correction]) -> None:
+        """For the dead-man timer, which would cancel them too."""
+        strange = (rules.ReportForeignOrder, rules.ReportOrphanOrder)
+        count = sum(isinstance(item, strange) for item in corrections)
+        row = {"open_orders": count, "wall_ms": wall_ms()}
+        key, at_ms = foreign_key(self._account), self._clock.now_ms()
+        await stored(lambda: self._store.put(kinds.STATE, key, row, at_ms=at_ms))
 
     async def _pause_pair(self, pair: Pair, reason: str) -> None:
         await self._runs.pause_pair(self._account, pair, reason, category="risk")
@@ -290,6 +381,19 @@ class Reconciler:
         event = ops_event("reconciled", self._account, facts, at_ms=at_ms, trace_id=trace_id)
         key = f"{STATE_KEY}:{self._account}"
         await stored(lambda: self._store.put(kinds.STATE, key, facts, at_ms=at_ms, event=event))
+
+
+def _suspicion(correction: Correction) -> str:
+    """Name of what two passes in a row must see before it is put right; empty: at once."""
+    match correction:
+        case rules.AdjustPosition():
+            return correction.adjustment_id
+        case rules.CancelStaleExit():
+            return f"stale_exit:{correction.report.venue_order_id}"
+        case rules.RestoreStop():
+            return f"stop:{correction.trade_id}:{correction.quantity}"
+        case _:
+            return ""
 
 
 ReconcilerActor = ray.remote(Reconciler)

@@ -18,9 +18,10 @@ from desk.errors import BadInput, Fenced, LimitReached, NotFound
 from desk.ids import Pair
 from desk.store import kinds
 from desk.store.port import Event, Store, Stream
+from desk.trading import admission, intents, risk
 from desk.trading import breaker as breakers
-from desk.trading import intents, risk
 from desk.trading import ledger as books
+from desk.trading.admission import Mandate
 from desk.trading.breaker import Breaker
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import Ledger
@@ -200,6 +201,8 @@ class RiskLedger:
         if known is not None:
             return Approved(value=known, limits_set_id=ask.limits_set_id)
         ledger = await self._ledger()
+        if (unfit := await self._unfit(intent, ledger)) is not None:
+            return unfit
         limits = await stored(lambda: self._store.get(kinds.RISK_LIMITS, ask.limits_set_id))
         if limits is None:
             return Refused(
@@ -221,6 +224,24 @@ class RiskLedger:
             venue=await self._venue_view(),
         )
         return verdict if isinstance(verdict, Refused) else await self._create(verdict, ledger)
+
+    async def _unfit(self, intent: OrderIntent, ledger: Ledger) -> Refused | None:
+        """The rule of pair, mode, side or size that the intent breaks."""
+        instrument = await stored(lambda: self._store.get(kinds.INSTRUMENTS, intent.pair))
+        return admission.check(
+            intent,
+            instrument=instrument.value if instrument else None,
+            mandate=None if intent.reduce_only else await self._mandate(intent.run_id),
+            held_quantity=books.held_quantity(ledger, intent.pair),
+        )
+
+    async def _mandate(self, run_id: str) -> Mandate | None:
+        run = await stored(lambda: self._store.get(kinds.RUNS, run_id))
+        if run is None:
+            return None
+        agent = await stored(lambda: self._store.get(kinds.AGENTS, run.value.agent_id))
+        allowed = agent.value.allowed_instruments if agent else ()
+        return Mandate(account=run.value.account, pair=run.value.pair, allowed_pairs=allowed)
 
     async def _create(
         self, verdict: Approved[OrderIntent], ledger: Ledger

@@ -1,6 +1,7 @@
 """What must hold before a run may start; a live start must pass them all, and says which it does not."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from math import isfinite
 
 from actors.commands import StartRun
@@ -21,11 +22,7 @@ from desk.wallclock import wall_ms
 
 DECISION_INTERVAL = "1m"
 """Candles that runs decide on: those that paper orders fill on."""
-NO_PROTECTIVE_STOPS = (
-    "this release places no protective stop at the venue, so a dead executor would leave a position"
-    " unguarded: trade on paper"
-)
-"""The last gate, and the one that no setting passes."""
+NO_PROTECTIVE_STOP = "no protective stop: give stop_loss_fraction, so that a dead executor leaves no position unguarded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +67,8 @@ def plan_run(
         learning_window_minutes=ask.learning_window_minutes,
         dataset_id=ask.dataset_id or version.dataset_id,
         feature_set_id=_feature_set(version, ask),
+        stop_loss_fraction=_fraction("stop_loss_fraction", ask.stop_loss_fraction),
+        take_profit_fraction=_fraction("take_profit_fraction", ask.take_profit_fraction),
     )
     plan = Plan(
         run=run,
@@ -103,7 +102,7 @@ def live_gates(store: Store, wiring: Wiring, plan: Plan) -> list[str]:
         ),
         _durability(store): bool(_durability(store)),
         _health(store): bool(_health(store)),
-        NO_PROTECTIVE_STOPS: True,
+        NO_PROTECTIVE_STOP: run.stop_loss_fraction is None,
     }
     return [text for text, failed in checks.items() if failed]
 
@@ -185,6 +184,12 @@ def _threshold(agent: Agent, ask: StartRun) -> float:
             "decision_threshold", f"was {ask.decision_threshold}, expected a number from 0 to 1"
         )
     return ask.decision_threshold
+
+
+def _fraction(field: str, asked: Decimal | None) -> Decimal | None:
+    if asked is None or (asked.is_finite() and 0 < asked < 1):
+        return asked
+    raise BadInput(field, f"was {asked}, expected a fraction of the price above 0 and below 1")
 
 
 def _feature_set(version: AgentVersion, ask: StartRun) -> str:

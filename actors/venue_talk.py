@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from decimal import Decimal
 
 import structlog
@@ -24,6 +25,8 @@ LIKELY_REFUSED = "likely_refused"
 PAIR_CLOSED = f"{LIKELY_REFUSED}:pair_closed"
 NO_MARGIN = "margin"
 DUPLICATE_ID = "duplicate_client_id"
+SIZE_REFUSED = "size"
+NOTHING_TO_REDUCE = "nothing_to_reduce"
 
 
 class VenueTalk:
@@ -38,7 +41,7 @@ class VenueTalk:
             venue_id = await asyncio.wait_for(self._venue.submit(order), DEADLINE_S)
         except VenueRejected as refused:
             log.warning("order_refused", client_order_id=order.client_order_id, why=str(refused))
-            return orders.SendRefused(reason=refused.reason)
+            return orders.SendRefused(reason=await self._meaning(refused, order))
         except Exception as unclear:  # noqa: BLE001 - a bug in the adapter proves nothing either
             log.warning("send_unclear", client_order_id=order.client_order_id, why=repr(unclear))
             return orders.SendUnanswered(reason=_reason_of(unclear))
@@ -46,6 +49,10 @@ class VenueTalk:
 
     async def look_up(self, order: Order) -> VenueOrder | None:
         """The venue's state of an order; None is one vote. Raises `VenueUnavailable`."""
+        if order.exit_kind is not None:
+            asked = self._venue.order_by_id(order.pair, order.venue_order_id)
+            seen = await in_time("order_by_id", asked)
+            return replace(seen, client_order_id=order.client_order_id) if seen else None
         return await in_time("look_up", self._venue.look_up(order.pair, order.client_order_id))
 
     async def fills(self, order: Order, seen: VenueOrder) -> list[Fill]:
@@ -82,6 +89,17 @@ class VenueTalk:
             return False
         held = sum((row.quantity for row in rows if row.pair == order.pair), Decimal(0))
         return held == expected
+
+    async def _meaning(self, refused: VenueRejected, order: Order) -> str:
+        """A close refused for lack of a position is done if the venue holds none; else it failed."""
+        if not (order.reduce_only and refused.reason == NOTHING_TO_REDUCE):
+            return refused.reason
+        try:
+            rows = await in_time("positions", self._venue.positions())
+        except VenueUnavailable:
+            return refused.reason
+        held = any(row.quantity for row in rows if row.pair == order.pair)
+        return refused.reason if held else orders.POSITION_IS_FLAT
 
 
 def _reason_of(unclear: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -74,6 +75,9 @@ class Run:
     learning_window_minutes: int | None = None
     dataset_id: str = ""
     feature_set_id: str = ""
+    stop_loss_fraction: Decimal | None = None
+    """How far from the decided price the protective stop of an entry stands; None: there is none."""
+    take_profit_fraction: Decimal | None = None
 
 
 class Action(StrEnum):

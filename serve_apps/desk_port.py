@@ -42,9 +42,25 @@ class Desk(Protocol):
         ...
 
     async def close_trade(
-        self, trade_id: str, quantity: Decimal | None, reason: str, *, actor: str, trace_id: str
+        self,
+        trade_id: str,
+        quantity: Decimal | None,
+        reason: str,
+        *,
+        name: str,
+        actor: str,
+        trace_id: str,
     ) -> str:
-        """Send a reduce-only market order for a trade's position; returns its client order id."""
+        """Send a reduce-only market order for a trade's position; returns its client order id.
+
+        `name` is the caller's own for this close, or empty: one name is one order.
+        """
+        ...
+
+    async def cancel_trade(
+        self, trade_id: str, reason: str, *, actor: str, trace_id: str
+    ) -> list[str]:
+        """Ask for the end of a trade's unfilled entries; returns their client order ids."""
         ...
 
 

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 type Reason = Annotated[str, Field(max_length=500)]
 type Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+type Fraction = Annotated[Decimal, Field(gt=0, lt=1, allow_inf_nan=False, max_digits=18)]
+"""Of a price, above 0 and below 1: a decimal string, or a number."""
 type Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 """Any time up to the year 9999."""
 
@@ -27,6 +29,9 @@ class StartBody(Body):
     learning_window_minutes: Annotated[int, Field(ge=1, le=527_040)] | None = None
     dataset_id: Name | None = None
     feature_set_id: Name | None = None
+    stop_loss_fraction: Fraction | None = None
+    """How far from the decided price each entry's protective stop stands; live needs one."""
+    take_profit_fraction: Fraction | None = None
 
 
 class ReasonBody(Body):
@@ -41,8 +46,9 @@ class StopBody(ReasonBody):
 class CloseBody(ReasonBody):
     quantity: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
     """None: the whole position."""
-    client_order_id: Annotated[str, Field(max_length=40)] | None = None
-    """The trade's own id, as a check that the right trade is meant."""
+    client_order_id: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """The caller's name of this close: asked again under it, the same order is answered. The id of
+    one of the trade's entries instead is a check that the right trade is meant."""
 
 
 class ReconcileBody(Body):

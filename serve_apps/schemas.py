@@ -106,6 +106,9 @@ class RunView(Answer):
     learning_window_minutes: int | None
     dataset_id: str
     feature_set_id: str
+    stop_loss_fraction: Money | None
+    """Of the decided price; null: entries go without a protective stop."""
+    take_profit_fraction: Money | None
     row_version: int
 
 
@@ -320,6 +323,11 @@ class OrderView(Answer):
     reduce_only: bool
     reference_price: Money
     limit_price: Money | None
+    stop_loss_price: Money | None
+    """Trigger of the protective stop that goes to the venue with it."""
+    take_profit_price: Money | None
+    exit_kind: Literal["stop_loss", "take_profit"] | None
+    """Set on an exit that rested at the venue and fired there: no request of ours sent it."""
     average_price: Money | None
     slippage_bps: float | None
     """Of the average price against the reference; positive is worse for us."""
@@ -360,6 +368,14 @@ class TradeDetail(TradeView):
     executions: list[ExecutionView]
     state_events: list[StateEventView]
     """Oldest first, as far back as the event streams are kept."""
+
+
+class CancelAccepted(Answer):
+    """The venue is asked to end these orders; what becomes of them arrives as events."""
+
+    trade_id: str
+    client_order_ids: list[str]
+    trace_id: str
 
 
 class OrderAccepted(Answer):

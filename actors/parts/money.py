@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from actors.closing import Closer
 from actors.doors import ExecutorDoor, LedgerDoor
 from actors.order_executor import ExecutorParts
 from actors.parts.foundation import market_clock, open_store, owner
@@ -100,6 +101,16 @@ def paper_executor_parts(wiring: Wiring) -> ExecutorParts:
     )
 
 
+def flattener(wiring: Wiring, store: Store, clock: Clock) -> Closer:
+    """Closes positions by the running actors of their accounts."""
+    return Closer(
+        store,
+        clock,
+        lambda account: LedgerDoor(account, namespace=wiring.namespace),
+        lambda account: ExecutorDoor(account, namespace=wiring.namespace),
+    )
+
+
 def paper_reconciler_parts(wiring: Wiring) -> ReconcilerParts:
     """Build in the paper reconciler's process."""
     store = open_store(wiring)
@@ -111,6 +122,7 @@ def paper_reconciler_parts(wiring: Wiring) -> ReconcilerParts:
         venue=paper_venue(wiring, store, clock),
         orders=ExecutorDoor(PAPER, namespace=wiring.namespace),
         ledger=LedgerDoor(PAPER, namespace=wiring.namespace),
+        flattener=flattener(wiring, store, clock),
         pairs=wiring.pairs,
         full_every_ms=wiring.reconcile_interval_min * MINUTE_MS,
     )

@@ -100,6 +100,13 @@ def start(
     ] = None,
     limits: Annotated[str, typer.Option(help="Risk limit set.")] = "default",
     threshold: Annotated[float | None, typer.Option(help="Least confidence to act on.")] = None,
+    stop_loss: Annotated[
+        str | None,
+        typer.Option(help="Protective stop, a fraction of the price as 0.02; live needs one."),
+    ] = None,
+    take_profit: Annotated[
+        str | None, typer.Option(help="Take-profit, a fraction of the price.")
+    ] = None,
     agent: Agent = "desk",
     as_json: Json = False,
 ) -> None:
@@ -109,7 +116,12 @@ def start(
         "pair": parse_pair(pair),
         "risk_limit_set_id": limits,
     }
-    optional = {"version_id": version, "decision_threshold": threshold}
+    optional = {
+        "version_id": version,
+        "decision_threshold": threshold,
+        "stop_loss_fraction": stop_loss,
+        "take_profit_fraction": take_profit,
+    }
     body |= {name: value for name, value in optional.items() if value is not None}
     answer = Api(load_settings()).post(f"/agents/{agent}/start", body)
     text = f"run {answer['run_id']} {answer['status']}: {answer['mode']} {answer['pair']}"

@@ -49,6 +49,8 @@ INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""
 MARKS = Kind(name="mark", type=MarkPrice)
 """Key: pair. The newest mark and index price."""
+FLATTENINGS: Kind[dict[str, Any]] = Kind(name="flatten", type=dict[str, Any])
+"""Key: `{account}:{pair}`. What is to be flat and may not be yet: kept until it is."""
 STATE: Kind[dict[str, Any]] = Kind(name="state", type=dict[str, Any])
 """Small named facts: `clock` (the venue's clock anchor), `system` (mode, base url, speed), cursors."""
 

@@ -155,7 +155,7 @@ class MemoryOrders:
             raise VersionConflict(f"ord:{cid}", before.version, found.version if found else 0)
         if after.state not in TRANSITIONS[OrderState(found.state)]:
             raise IllegalTransition(found.state, f"move to {after.state.value}")
-        if after.state is OrderState.SENDING:
+        if after.state is OrderState.SENDING and found.state != after.state:
             _refuse_killed(self._state, found.account, reduce_only=found.reduce_only)
 
     def _move(self, before: Order, after: Order) -> bytes:

@@ -279,6 +279,13 @@ def advance(
     return settled, step.fills, step.funding
 
 
+def lots_after(held: int, orders: Iterable[LotOrder]) -> int:
+    """Lots held once all these orders are executed in their order."""
+    for order in orders:
+        held += _reducible(order, held)
+    return held
+
+
 class _Step:
     """The book on its way through one candle."""
 

@@ -1,8 +1,8 @@
-"""From a wanted position to order legs: the only place where a float becomes whole lots."""
+"""From a wanted position to order legs: the only place where a float becomes whole lots or ticks."""
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from desk import ids
 from desk.errors import BadInput
@@ -31,6 +31,8 @@ class OrderIntent:
     reference_price: Decimal
     decided_open_ms: int
     trace_id: str
+    stop_loss_price: Decimal | None = None
+    take_profit_price: Decimal | None = None
 
     @property
     def client_order_id(self) -> str:
@@ -113,6 +115,44 @@ def legs(held_lots: int, wanted_lots: int) -> list[tuple[int, bool]]:
     return [(wanted_lots - held_lots, abs(wanted_lots) < abs(held_lots))]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """Exits that a run asks for, as fractions of the decided price, each above 0 and below 1."""
+
+    stop_loss_fraction: Decimal | None = None
+    take_profit_fraction: Decimal | None = None
+
+
+NO_PROTECTION = Protection()
+
+
+def exit_prices(
+    side: Side, reference_price: Decimal, protection: Protection, instrument: Instrument
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return stop and take-profit of a position held toward `side`, in whole ticks.
+
+    Rounding hurts (rule 6 of the fill specification): the stop toward the market, the take-profit
+    away from it. Both stand at least one tick from the market, and above 0.
+    """
+    toward_market, away = (
+        (ROUND_CEILING, ROUND_CEILING) if side is Side.BUY else (ROUND_FLOOR, ROUND_FLOOR)
+    )
+    market = reference_price / instrument.tick
+
+    def level(fraction: Decimal | None, sign: int, rounding: str) -> Decimal | None:
+        if fraction is None:
+            return None
+        ticks = int((market * (1 + sign * fraction)).to_integral_value(rounding))
+        if sign > 0:
+            ticks = max(ticks, int(market.to_integral_value(ROUND_FLOOR)) + 1)
+        else:
+            ticks = min(ticks, int(market.to_integral_value(ROUND_CEILING)) - 1)
+        return instrument.price_of(max(ticks, 1))
+
+    stop = level(protection.stop_loss_fraction, -side.sign, toward_market)
+    return stop, level(protection.take_profit_fraction, side.sign, away)
+
+
 def intend(
     target: float,
     *,
@@ -125,11 +165,13 @@ def intend(
     decision_id: str,
     decided_open_ms: int,
     trace_id: str,
+    protection: Protection = NO_PROTECTION,
 ) -> list[OrderIntent]:
     """Return the legs that move a position to a target in [-1, 1] of `size_quote` USDT.
 
     The reducing leg comes first. Empty when the position already is where it should be. A pair that
-    is not tradable gets its reducing leg only. Raises `BadInput` for a target outside the range.
+    is not tradable gets its reducing leg only. The leg after which a position is held carries the
+    exits of `protection`. Raises `BadInput` for a target outside the range.
     """
     if not (math.isfinite(target) and -1.0 <= target <= 1.0):
         raise BadInput("target", f"was {target!r}, expected a number from -1 to 1")
@@ -143,6 +185,9 @@ def intend(
         held_lots=held_lots,
         instrument=instrument,
     )
+    stop, take = exit_prices(Side.of(wanted_lots), reference_price, protection, instrument)
+    moves = legs(held_lots, wanted_lots)
+    covered = len(moves) - 1 if wanted_lots else None
     return [
         OrderIntent(
             account=account,
@@ -156,8 +201,10 @@ def intend(
             reference_price=reference_price,
             decided_open_ms=decided_open_ms,
             trace_id=trace_id,
+            stop_loss_price=stop if number == covered else None,
+            take_profit_price=take if number == covered else None,
         )
-        for lots, reduce_only in legs(held_lots, wanted_lots)
+        for number, (lots, reduce_only) in enumerate(moves)
         if reduce_only or instrument.tradable
     ]
 
@@ -231,6 +278,8 @@ def order_of(
         decided_open_ms=intent.decided_open_ms,
         created_ms=now_ms,
         trace_id=intent.trace_id,
+        stop_loss_price=intent.stop_loss_price,
+        take_profit_price=intent.take_profit_price,
         reserved_quote=reserved_quote,
         updated_ms=now_ms,
     )

@@ -79,6 +79,7 @@ TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = {
     ),
     OrderState.SENDING: frozenset(
         {
+            OrderState.SENDING,
             OrderState.OPEN,
             OrderState.PARTIAL,
             OrderState.FILLED,
@@ -126,8 +127,8 @@ TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = {
 }
 """Every stored move of an order row, from → to; the store refuses any other.
 
-A state that lists itself may be refreshed in place (a vote, a fill, the venue's id). A terminal
-state is left only for UNKNOWN and only on venue evidence.
+A state that lists itself may be refreshed in place (a vote, a fill, the venue's id, the wish to
+cancel). A terminal state is left only for UNKNOWN and only on venue evidence.
 """
 
 
@@ -136,6 +137,13 @@ class Leg(StrEnum):
 
     ENTRY = "entry"
     EXIT = "exit"
+
+
+class ExitKind(StrEnum):
+    """An exit that rests at the venue and came with the order that it covers."""
+
+    STOP_LOSS = "stop_loss"
+    TAKE_PROFIT = "take_profit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +169,17 @@ class Order:
     trace_id: str
     limit_price: Decimal | None = None
     """None: a market order."""
+    stop_loss_price: Decimal | None = None
+    """Trigger of the protective stop that goes to the venue with it; None: none was asked for."""
+    take_profit_price: Decimal | None = None
+    exit_kind: ExitKind | None = None
+    """Set on the row of an exit that the venue itself made from an order of ours: it has fired, no
+    request of ours sent it, and the venue knows it by `venue_order_id` only."""
+    stop_order_id: str = ""
+    """The venue's id of the protective stop that came with this order, once it was seen."""
+    take_order_id: str = ""
+    cancel_reason: str = ""
+    """Why it is to be cancelled as soon as the venue has said what there is; empty: it is not."""
     state: OrderState = OrderState.INTENT
     reserved_quote: Decimal = Decimal(0)
     """Exposure reserved in the ledger until the order is terminal."""
@@ -235,6 +254,11 @@ class VenueOrder:
     reduce_only: bool
     updated_ms: int
     raw_status: str = ""
+    exit_kind: ExitKind | None = None
+    """What it is if it waits for, or was made by, a trigger that closes a position."""
+    trigger_price: Decimal | None = None
+    parent_order_id: str = ""
+    """The venue's id of the order that it came with; empty where the venue does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +354,14 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExitSeen:
+    """The venue lists an exit that came with this order."""
+
+    kind: ExitKind
+    venue_order_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Abandoned:
     """Never sent: the decision is too old, the run stopped, the kill switch is on."""
 
@@ -353,6 +385,7 @@ type OrderEvent = (
     | NotFoundVoted
     | NotFoundProved
     | CancelRequested
+    | ExitSeen
     | Abandoned
     | Quarantined
 )
@@ -421,6 +454,9 @@ QUARANTINE_AFTER_MS = 600_000
 CANCEL_PATIENCE_MS = 60_000
 """Market ms after which an order that the venue still reports open counts as not being cancelled."""
 
+POSITION_IS_FLAT = "position_flat"
+"""Reason of a reduce-only order that was refused because the venue holds nothing: the exit is done."""
+
 _UNRESOLVED = frozenset({OrderState.UNKNOWN, OrderState.QUARANTINED})
 _RESTING = frozenset({OrderState.OPEN, OrderState.PARTIAL})
 _NOT_AT_VENUE = frozenset({OrderState.INTENT, OrderState.NOT_PLACED, OrderState.REJECTED})
@@ -428,7 +464,9 @@ _NOT_AT_VENUE = frozenset({OrderState.INTENT, OrderState.NOT_PLACED, OrderState.
 type _Moved = tuple[Order, list[OrderEffect]]
 
 
-def advance(order: Order, event: OrderEvent, *, now_ms: int) -> tuple[Order, list[OrderEffect]]:
+def advance(  # noqa: PLR0912 - one arm per event
+    order: Order, event: OrderEvent, *, now_ms: int
+) -> tuple[Order, list[OrderEffect]]:
     """Apply one event and return the new row with the effects to perform once it is stored.
 
     The very same object comes back when the event changes nothing, so that nothing needs storing.
@@ -444,8 +482,7 @@ def advance(order: Order, event: OrderEvent, *, now_ms: int) -> tuple[Order, lis
         case SendUnanswered():
             moved = _send_unanswered(order, event)
         case SendRefused():
-            _admit(order, event, OrderState.SENDING)
-            moved = replace(order, state=OrderState.REJECTED, reason=event.reason), []
+            moved = _send_refused(order, event)
         case VenueReported():
             moved = _venue_reported(order, event, now_ms)
         case FillBooked():
@@ -456,6 +493,8 @@ def advance(order: Order, event: OrderEvent, *, now_ms: int) -> tuple[Order, lis
             moved = _not_found_proved(order, event)
         case CancelRequested():
             moved = _cancel_requested(order, event)
+        case ExitSeen():
+            moved = _exit_seen(order, event)
         case Abandoned():
             moved = _abandoned(order, event)
         case Quarantined():
@@ -515,6 +554,8 @@ def _look_up(order: Order) -> LookUp:
 
 def _send_started(order: Order, event: SendStarted) -> _Moved:
     _admit(order, event, OrderState.INTENT)
+    if order.exit_kind is not None:
+        raise IllegalTransition(order.state.value, "SendStarted of an exit that the venue made")
     if order.attempts >= MAX_ATTEMPTS:
         raise IllegalTransition(order.state.value, f"SendStarted after {order.attempts} attempts")
     sending = replace(
@@ -550,12 +591,21 @@ def _send_unanswered(order: Order, event: SendUnanswered) -> _Moved:
     return unknown, [_look_up(order)]
 
 
+def _send_refused(order: Order, event: SendRefused) -> _Moved:
+    """A refused exit is done only if nothing is held (`POSITION_IS_FLAT`); else somebody must look."""
+    _admit(order, event, OrderState.SENDING)
+    refused = replace(order, state=OrderState.REJECTED, reason=event.reason)
+    if not order.reduce_only or event.reason == POSITION_IS_FLAT:
+        return refused, []
+    return refused, [_alert(order, "exit_refused", f"{order.client_order_id}: {event.reason}")]
+
+
 def _contradicted(order: Order, **changes: Any) -> _Moved:
     """The venue knows an order that we hold not to be there: ask before anything else happens."""
     unknown = replace(order, state=OrderState.UNKNOWN, reason="venue_evidence", **changes)
     if order.state.is_terminal:
         return _reopened(unknown, order, "reopened")
-    if order.attempts == 0:
+    if order.attempts == 0 and order.exit_kind is None:
         return unknown, [_look_up(order), _alert(order, "sent_without_record")]
     return unknown, [_look_up(order)]
 
@@ -604,11 +654,22 @@ def _resting_state(order: Order) -> OrderState:
 
 
 def _reported_resting(order: Order, known: Order, now_ms: int) -> _Moved:
+    if order.state is not OrderState.CANCELLING and order.cancel_reason:
+        return _cancel_as_wished(order, known)
     if order.state is not OrderState.CANCELLING:
         return replace(known, state=_live_state(order), reason=""), []
     if now_ms - order.updated_ms <= CANCEL_PATIENCE_MS:
         return order, []  # cancellation takes a moment; the answer may be older than our request
     return replace(known, state=_live_state(order)), [_alert(order, "cancel_not_effective")]
+
+
+def _cancel_as_wished(order: Order, known: Order) -> _Moved:
+    """Its end was asked for before the venue had said that it is there."""
+    cancel: list[OrderEffect] = [CancelAtVenue(client_order_id=order.client_order_id)]
+    if order.state in _RESTING:
+        reason = order.cancel_reason
+        return replace(known, state=OrderState.CANCELLING, reason=reason), cancel
+    return replace(known, state=_live_state(order), reason=""), cancel
 
 
 def _reported_ended(order: Order, seen: VenueOrder) -> _Moved:
@@ -640,8 +701,8 @@ def _end_state(order: Order, status: VenueOrderStatus) -> OrderState:
 
 def _end_reason(order: Order, seen: VenueOrder) -> str:
     if seen.status is VenueOrderStatus.FILLED:
-        return ""
-    asked_for = order.reason if order.state is OrderState.CANCELLING else ""
+        return order.exit_kind or ""
+    asked_for = order.reason if order.state is OrderState.CANCELLING else order.cancel_reason
     return asked_for or f"venue_{seen.status}"
 
 
@@ -679,7 +740,7 @@ def _fill_booked(order: Order, event: FillBooked) -> _Moved:
         detail = f"{booked.filled_quantity} of {order.quantity}, {order.client_order_id}"
         return replace(booked, state=OrderState.FILLED), [_alert(order, "overfill", detail)]
     if booked.filled_quantity == order.quantity:
-        return replace(booked, state=OrderState.FILLED, reason=""), []
+        return replace(booked, state=OrderState.FILLED, reason=order.exit_kind or ""), []
     if order.state is OrderState.FILLED:
         return booked, []  # the venue ended it below its quantity and reports the rest later
     return replace(booked, state=_resting_state(booked)), []
@@ -738,9 +799,10 @@ def _not_found_proved(order: Order, event: NotFoundProved) -> _Moved:
     _admit(order, event, *_UNRESOLVED)
     if not _is_voted_out(order):
         raise IllegalTransition(order.state.value, "NotFoundProved without the votes")
-    if event.resend and order.attempts < MAX_ATTEMPTS:
+    if event.resend and order.attempts < MAX_ATTEMPTS and not order.cancel_reason:
         return replace(order, state=OrderState.INTENT, reason=event.reason), []
-    return replace(order, state=OrderState.NOT_PLACED, reason=event.reason), []
+    reason = order.cancel_reason or event.reason
+    return replace(order, state=OrderState.NOT_PLACED, reason=reason), []
 
 
 def _cancel_requested(order: Order, event: CancelRequested) -> _Moved:
@@ -753,8 +815,17 @@ def _cancel_requested(order: Order, event: CancelRequested) -> _Moved:
         return order, [cancel]
     if order.state in _RESTING:
         return replace(order, state=OrderState.CANCELLING, reason=event.reason), [cancel]
-    # Not resolved yet: nothing can be cancelled before the venue has said what there is.
-    return order, [_look_up(order)]
+    # Nothing can be cancelled before the venue has said what there is: the wish waits on the row.
+    return replace(order, cancel_reason=order.cancel_reason or event.reason), [_look_up(order)]
+
+
+def _exit_seen(order: Order, event: ExitSeen) -> _Moved:
+    """Note the venue's id of an exit on the row that it came with, where the row may still move."""
+    if order.state not in TRANSITIONS[order.state]:
+        return order, []
+    if event.kind is ExitKind.STOP_LOSS:
+        return replace(order, stop_order_id=event.venue_order_id), []
+    return replace(order, take_order_id=event.venue_order_id), []
 
 
 def _abandoned(order: Order, event: Abandoned) -> _Moved:

@@ -102,7 +102,7 @@ def project(
     """Return the trade that these orders (one or more, all of one trade id) make.
 
     `position` is what the account holds in the pair now; it counts only if this trade opened it.
-    Side, status, id and trace are those of the first entry.
+    The reason is the venue's exit where one ended the trade. Side, status, id and trace are those of the first entry.
     """
     ordered = sorted(orders, key=lambda order: (order.created_ms, order.leg != Leg.ENTRY))
     entries = [order for order in ordered if order.leg is Leg.ENTRY]
@@ -129,7 +129,7 @@ def project(
         leverage=leverage,
         opened_ms=held.opened_ms if held else first.created_ms,
         closed_at_ms=None if held else _closed_ms(ordered, exits),
-        reason=first.reason,
+        reason=first.reason if held else _end_reason(exits) or first.reason,
         trace_id=first.trace_id,
         reconciliation=_worst(reconciliation_of(order) for order in ordered),
         executions=tuple(item for order in ordered for item in _executions(order)),
@@ -189,6 +189,13 @@ def _closed_ms(ordered: Sequence[Order], exits: Sequence[Order]) -> int | None:
         return None
     ended = [order for order in exits if order.filled_quantity] or ordered
     return max(order.updated_ms for order in ended)
+
+
+def _end_reason(exits: Sequence[Order]) -> str:
+    """What ended the trade if the venue did it: `stop_loss` or `take_profit`."""
+    filled = [order for order in exits if order.filled_quantity]
+    last = max(filled, key=lambda order: order.updated_ms, default=None)
+    return last.exit_kind or "" if last else ""
 
 
 _BY_CONCERN = (

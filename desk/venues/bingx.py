@@ -27,6 +27,7 @@ from desk.trading.instruments import Instrument
 from desk.trading.orders import (
     Fill,
     Order,
+    Side,
     VenueBalance,
     VenueOrder,
     VenueOrderStatus,
@@ -43,6 +44,8 @@ from desk.wallclock import monotonic_s, wall_ms
 CANDLES_PER_CALL = 1440
 ORDERS_PER_CALL = 1000
 HISTORY_WINDOW_MS = 7 * DAY_MS
+WORKING_PRICE = "MARK_PRICE"
+"""What triggers exits: a wick of the last trade must not."""
 _FUNDING_PER_CALL = 1000
 _TRADE_WAITS_S = (0.2, 0.5)
 _ONE_WAY_MAX_AGE_S = 60.0
@@ -161,15 +164,57 @@ class BingxVenue:
             raise ProtocolError(endpoint, problem)
         return order
 
-    async def cancel(self, pair: Pair, client_order_id: str) -> None:
-        asked = {"symbol": pair, "clientOrderID": client_order_id}
-        answer = await self._write("swapV2PrivateDeleteTradeOrder", asked)
+    async def order_by_id(self, pair: Pair, venue_order_id: str) -> VenueOrder | None:
+        endpoint = "swapV2PrivateGetTradeOrder"
+        asked = {"symbol": pair, "orderId": venue_order_id}
+        answer = await self._wire.read(endpoint, asked, private=True)
         if isinstance(answer, Refusal):
-            raise cancel_error(answer)
+            if answer.meaning is Meaning.ORDER_NOT_SEEN:
+                return None
+            raise read_error(answer)
+        order = bingx_parse.order(answer.row("order"))
+        if order.venue_order_id != venue_order_id:
+            problem = f"asked for {venue_order_id}, the answer was {order.venue_order_id}"
+            raise ProtocolError(endpoint, problem)
+        return order
+
+    async def cancel(self, pair: Pair, client_order_id: str) -> None:
+        await self._cancel({"symbol": pair, "clientOrderID": client_order_id})
+
+    async def cancel_by_id(self, pair: Pair, venue_order_id: str) -> None:
+        await self._cancel({"symbol": pair, "orderId": venue_order_id})
+
+    async def place_stop(
+        self, pair: Pair, side: Side, quantity: Decimal, stop_price: Decimal
+    ) -> str:
+        asked = {
+            "symbol": pair,
+            "side": side.value.upper(),
+            "positionSide": "BOTH",
+            "type": "STOP_MARKET",
+            "quantity": _plain(quantity),
+            "stopPrice": _plain(stop_price),
+            "workingType": WORKING_PRICE,
+            "reduceOnly": "true",
+        }
+        answer = await self._write("swapV2PrivatePostTradeOrder", asked)
+        if isinstance(answer, Refusal):
+            raise write_error(answer)
         try:
-            answer.row("order")
+            return answer.row("order").text("orderId", "orderID")
         except ProtocolError as unclear:
             raise OutcomeUnknown(unclear.call, unclear.reason) from unclear
+
+    async def cancel_all_after(self, timeout_s: int | None) -> None:
+        """The wire counts in seconds, other than ccxt's own method."""
+        if timeout_s is not None and not 10 <= timeout_s <= 120:
+            raise BadInput("timeout_s", f"was {timeout_s}, expected 10 to 120")
+        asked: Parameters = {"type": "CLOSE"}
+        if timeout_s is not None:
+            asked = {"type": "ACTIVATE", "timeOut": timeout_s}
+        answer = await self._write("swapV2PrivatePostTradeCancelAllAfter", asked)
+        if isinstance(answer, Refusal):
+            raise write_error(answer)
 
     async def open_orders(self, pair: Pair | None = None) -> list[VenueOrder]:
         asked = {} if pair is None else {"symbol": pair}
@@ -237,6 +282,15 @@ class BingxVenue:
         )
 
     # --- inside -------------------------------------------------------------------------------
+
+    async def _cancel(self, asked: Parameters) -> None:
+        answer = await self._write("swapV2PrivateDeleteTradeOrder", asked)
+        if isinstance(answer, Refusal):
+            raise cancel_error(answer)
+        try:
+            answer.row("order")
+        except ProtocolError as unclear:
+            raise OutcomeUnknown(unclear.call, unclear.reason) from unclear
 
     async def _write(
         self, endpoint: str, parameters: Parameters, stamp_ms: int | None = None
@@ -349,8 +403,19 @@ def _order_parameters(order: Order) -> dict[str, str]:
     if order.limit_price is not None:
         parameters |= {"price": _plain(order.limit_price), "timeInForce": "GTC"}
     if order.reduce_only:
-        parameters["reduceOnly"] = "true"
+        return parameters | {
+            "reduceOnly": "true"
+        }  # the exits that cover the position stay as they are
+    if order.stop_loss_price is not None:
+        parameters["stopLoss"] = _attached("STOP_MARKET", order.stop_loss_price)
+    if order.take_profit_price is not None:
+        parameters["takeProfit"] = _attached("TAKE_PROFIT_MARKET", order.take_profit_price)
     return parameters
+
+
+def _attached(kind: str, stop_price: Decimal) -> str:
+    """An exit that comes with an entry: a JSON text, its price an exact JSON number."""
+    return f'{{"type":"{kind}","stopPrice":{_plain(stop_price)},"workingType":"{WORKING_PRICE}"}}'
 
 
 def _plain(number: Decimal) -> str:

@@ -10,6 +10,7 @@ from desk.ids import Pair, parse_pair
 from desk.market.candles import Candle, Candles, sorted_unique
 from desk.trading.instruments import Instrument
 from desk.trading.orders import (
+    ExitKind,
     Side,
     VenueBalance,
     VenueOrder,
@@ -33,6 +34,14 @@ _STATUS = {
     "CANCELLED": VenueOrderStatus.CANCELLED,
     "FAILED": VenueOrderStatus.CANCELLED,
     "EXPIRED": VenueOrderStatus.EXPIRED,
+}
+
+
+_EXIT_KINDS = {
+    "STOP_MARKET": ExitKind.STOP_LOSS,
+    "STOP": ExitKind.STOP_LOSS,
+    "TAKE_PROFIT_MARKET": ExitKind.TAKE_PROFIT,
+    "TAKE_PROFIT": ExitKind.TAKE_PROFIT,
 }
 
 
@@ -129,6 +138,8 @@ def order(row: Row) -> VenueOrder:
     A status the documents do not name leaves the order open, so that nobody stops watching it.
     """
     filled = row.decimal("executedQty", Decimal(0))
+    trigger_price = row.decimal("stopPrice", Decimal(0))
+    parent_id = row.text("triggerOrderId") if row.has("triggerOrderId") else "0"
     return VenueOrder(
         client_order_id=_client_order_id(row),
         venue_order_id=row.text("orderId", "orderID"),
@@ -142,6 +153,9 @@ def order(row: Row) -> VenueOrder:
         reduce_only=row.flag("reduceOnly", default=False),
         updated_ms=row.integer("updateTime" if row.has("updateTime") else "time"),
         raw_status=row.text("status"),
+        exit_kind=_EXIT_KINDS.get(row.text("type").upper()) if row.has("type") else None,
+        trigger_price=trigger_price if trigger_price > 0 else None,
+        parent_order_id="" if parent_id == "0" else parent_id,
     )
 
 

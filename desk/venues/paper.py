@@ -75,6 +75,10 @@ class PaperVenue:
         found = await asyncio.to_thread(self._find, pair, client_order_id)
         return found.as_venue_order() if found else None
 
+    async def order_by_id(self, pair: Pair, venue_order_id: str) -> VenueOrder | None:
+        """An order of ours, or an exit while it rests and after it fired."""
+        return await asyncio.to_thread(self._by_id, pair, venue_order_id)
+
     async def cancel(self, pair: Pair, client_order_id: str) -> None:
         now_ms = self._clock.now_ms()
         async with self._lock:
@@ -84,14 +88,27 @@ class PaperVenue:
 
     async def open_orders(self, pair: Pair | None = None) -> list[VenueOrder]:
         books = await asyncio.to_thread(self._books, pair)
-        return [order.as_venue_order() for book in books for order in book.resting()]
+        orders = [order.as_venue_order() for book in books for order in book.resting()]
+        exits = (
+            paper_book.resting_exits(book, self._instrument(book.pair))
+            for book in books
+            if book.book.exits
+        )
+        return [*orders, *(order for of_pair in exits for order in of_pair)]
 
     async def orders_between(self, pair: Pair, start_ms: int, end_ms: int) -> list[VenueOrder]:
         return await asyncio.to_thread(self._orders_between, pair, start_ms, end_ms)
 
     async def fills(self, pair: Pair, order: VenueOrder) -> list[Fill]:
         found = await asyncio.to_thread(self._find, pair, order.client_order_id)
-        return list(found.fills) if found else []
+        if order.exit_kind is None:
+            return list(found.fills) if found else []
+        fired = await asyncio.to_thread(self._find, pair, order.venue_order_id)
+        # An exit's fills go by the name under which the caller's books hold it.
+        return [
+            replace(fill, client_order_id=order.client_order_id)
+            for fill in (fired.fills if fired else ())
+        ]
 
     async def positions(self) -> list[VenuePosition]:
         books = await asyncio.to_thread(self._books)
@@ -125,8 +142,9 @@ class PaperVenue:
     async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
         """Advance the pair's book through every stored candle up to this open time, inclusive.
 
-        Returns the client order ids that changed. Idempotent by open time; a candle that is stored
-        after a later one was settled is passed over.
+        Returns the client order ids that changed and the ids of exits that fired, in the order of
+        execution. Idempotent by open time; a candle that is stored after a later one was settled is
+        passed over.
         Raises `BadInput` for a candle without a price; the book then stays before it.
         """
         async with self._lock:
@@ -167,7 +185,7 @@ class PaperVenue:
         leaving = finished[: max(len(finished) - KEPT_ORDERS, 0)]
         for order in leaving:
             kind = paper_orders(self._account, book.pair)
-            self._store.put(kind, order.client_order_id, order, at_ms=order.updated_ms)
+            self._store.put(kind, order.key, order, at_ms=order.updated_ms)
         kept = replace(book, orders=tuple(order for order in book.orders if order not in leaving))
         self._store.put(
             self._kind, book.pair, kept, at_ms=self._clock.now_ms(), expected_version=version
@@ -206,14 +224,14 @@ class PaperVenue:
         def change(book: PaperBook) -> PaperBook:
             rates = self._rates(pair, book.unknown_dues)
             settled = paper_book.pay_known(book, rates, instrument)
+            changed.clear()
             for candle in self._unsettled(book, pair, upto_open_ms):
                 ticks = tick_candle(candle, instrument)
                 dues = paper_book.boundaries(settled, ticks, self._spec)
                 rates = self._rates(pair, dues if settled.book.lots else ())
+                before = settled.orders
                 settled = paper_book.settle_candle(settled, ticks, rates, self._spec, instrument)
-            changed[:] = [
-                order.client_order_id for order in settled.orders if order not in book.orders
-            ]
+                changed.extend(order.key for order in settled.orders if order not in before)
             return settled
 
         self._change(pair, change)
@@ -250,17 +268,27 @@ class PaperVenue:
         docs = self._store.list(self._kind, limit=max(len(self._instruments), 1))
         return sorted((doc.value for doc in docs), key=lambda book: book.pair)
 
-    def _find(self, pair: Pair, client_order_id: str) -> PaperOrder | None:
-        known = self._load(pair)[0].order(client_order_id)
+    def _find(self, pair: Pair, key: str) -> PaperOrder | None:
+        known = self._load(pair)[0].order(key)
         if known is not None:
             return known
-        doc = self._store.get(paper_orders(self._account, pair), client_order_id)
+        doc = self._store.get(paper_orders(self._account, pair), key)
         return doc.value if doc else None
+
+    def _by_id(self, pair: Pair, venue_order_id: str) -> VenueOrder | None:
+        found = self._find(pair, venue_order_id) or self._find(
+            pair, venue_order_id.removeprefix("paper-")
+        )
+        if found is not None:
+            return found.as_venue_order()
+        book = self._load(pair)[0]
+        resting = paper_book.resting_exits(book, self._instrument(pair)) if book.book.exits else []
+        return next((exit_ for exit_ in resting if exit_.venue_order_id == venue_order_id), None)
 
     def _orders_between(self, pair: Pair, start_ms: int, end_ms: int) -> list[VenueOrder]:
         kept = [o for o in self._load(pair)[0].orders if start_ms <= o.updated_ms < end_ms]
-        known = {order.client_order_id for order in kept}
-        moved = [o for o in self._moved(pair, start_ms, end_ms) if o.client_order_id not in known]
+        known = {order.key for order in kept}
+        moved = [o for o in self._moved(pair, start_ms, end_ms) if o.key not in known]
         found = sorted([*moved, *kept], key=lambda order: order.updated_ms)
         return [order.as_venue_order() for order in found]
 

@@ -9,7 +9,7 @@ from desk.ids import Pair
 from desk.market.candles import Candles
 from desk.market.interval import Interval
 from desk.trading.instruments import Instrument
-from desk.trading.orders import Fill, Order, VenueBalance, VenueOrder, VenuePosition
+from desk.trading.orders import Fill, Order, Side, VenueBalance, VenueOrder, VenuePosition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,10 @@ class TradingVenue(Protocol):
         """Return the venue's state of one order; None is one not-found vote, never proof."""
         ...
 
+    async def order_by_id(self, pair: Pair, venue_order_id: str) -> VenueOrder | None:
+        """The same by the venue's own id, which exits that came with an order have only."""
+        ...
+
     async def cancel(self, pair: Pair, client_order_id: str) -> None:
         """Ask for cancellation; the outcome is learnt by `look_up`. Raises `OutcomeUnknown`."""
         ...
@@ -99,13 +103,38 @@ class TradingVenue(Protocol):
     async def close(self) -> None: ...
 
 
+class ExchangeExits(Protocol):
+    """What an exchange does with exits and resting orders, beyond `TradingVenue`: writes, as there."""
+
+    async def place_stop(
+        self, pair: Pair, side: Side, quantity: Decimal, stop_price: Decimal
+    ) -> str:
+        """Let a reduce-only stop rest and return its id; it carries no client id of ours.
+
+        Sent twice it rests twice and still closes no more than is held.
+        """
+        ...
+
+    async def cancel_by_id(self, pair: Pair, venue_order_id: str) -> None:
+        """Ask for the cancellation of an exit that came with an order."""
+        ...
+
+    async def cancel_all_after(self, timeout_s: int | None) -> None:
+        """Have the venue cancel everything that rests, stops included, unless asked again in time.
+
+        10 to 120 seconds of the venue's wall clock; None takes the timer back.
+        """
+        ...
+
+
 class CandleSettled(Protocol):
     """A venue that fills from closed candles (the paper venue)."""
 
     async def settle(self, pair: Pair, upto_open_ms: int) -> list[str]:
         """Advance the book through every stored candle up to this one.
 
-        Returns the client order ids that changed. Idempotent by open time.
+        Returns the client order ids that changed and the venue's ids of exits that fired, in the
+        order in which they must be booked. Idempotent by open time.
         """
         ...
 

@@ -76,6 +76,8 @@ async def start_run(ctx: Ctx, by: By, agent_id: str, body: StartBody) -> RunView
         learning_window_minutes=body.learning_window_minutes,
         dataset_id=body.dataset_id,
         feature_set_id=body.feature_set_id,
+        stop_loss_fraction=body.stop_loss_fraction,
+        take_profit_fraction=body.take_profit_fraction,
     )
     run = await ctx.desk.start_run(agent_id, ask, actor=by.actor, trace_id=by.trace_id)
     return await _stored_run(ctx, run.run_id)

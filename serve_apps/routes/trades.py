@@ -5,16 +5,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from desk import ids
 from desk.errors import BadInput, NotFound
 from desk.ids import parse_pair
-from desk.trading.orders import Order
+from desk.trading.orders import Leg, Order
 from desk.trading.trades import Trade, project
 from serve_apps import lookups
 from serve_apps.context import By, Context, Ctx
 from serve_apps.order_events import events_of
 from serve_apps.paging import Paged, Place, Windowed, page_rows
-from serve_apps.requests import CloseBody
+from serve_apps.requests import CloseBody, ReasonBody
 from serve_apps.schemas import (
+    CancelAccepted,
     ModeName,
     OrderAccepted,
     Page,
@@ -44,8 +46,8 @@ def list_trades(
     wanted = parse_pair(pair) if pair else None
 
     def read(before_ms: int | None, count: int) -> list[list[Order]]:
-        ids = ctx.store.trade_ids(account=mode, before_ms=before_ms, limit=count)
-        rows = (ctx.store.orders_of_trade(trade_id) for trade_id in ids)
+        found = ctx.store.trade_ids(account=mode, before_ms=before_ms, limit=count)
+        rows = (ctx.store.orders_of_trade(trade_id) for trade_id in found)
         return [orders for orders in rows if orders]
 
     def keep(orders: list[Order]) -> bool:
@@ -91,13 +93,27 @@ async def close_trade(
 ) -> OrderAccepted:
     """Close a trade's position, or a part of it, by a reduce-only market order."""
     ask = body or CloseBody()
+    name = ask.client_order_id or ""
     orders = await asyncio.to_thread(_orders, ctx, trade_id)
-    if ask.client_order_id not in {None, *(order.client_order_id for order in orders)}:
-        raise BadInput("client_order_id", f"was {ask.client_order_id}, no order of this trade")
+    if name in {order.client_order_id for order in orders if order.leg is Leg.ENTRY}:
+        name = ""
+    elif ids.is_ours(name) and name not in {order.client_order_id for order in orders}:
+        raise BadInput("client_order_id", f"was {name}, no order of this trade")
     order_id = await ctx.desk.close_trade(
-        trade_id, ask.quantity, ask.reason, actor=by.actor, trace_id=by.trace_id
+        trade_id, ask.quantity, ask.reason, name=name, actor=by.actor, trace_id=by.trace_id
     )
     return OrderAccepted(trade_id=trade_id, client_order_id=order_id, trace_id=by.trace_id)
+
+
+@router.post("/trades/{trade_id}/cancel", status_code=202)
+async def cancel_trade(
+    ctx: Ctx, by: By, trade_id: str, body: ReasonBody | None = None
+) -> CancelAccepted:
+    """Ask for the end of a trade's entries that are not filled; what was filled stays held."""
+    reason = body.reason if body else ""
+    await asyncio.to_thread(_orders, ctx, trade_id)
+    asked = await ctx.desk.cancel_trade(trade_id, reason, actor=by.actor, trace_id=by.trace_id)
+    return CancelAccepted(trade_id=trade_id, client_order_ids=asked, trace_id=by.trace_id)
 
 
 def _orders(ctx: Context, trade_id: str) -> list[Order]:

@@ -20,7 +20,7 @@ from serve_apps.schemas import (
     RunView,
     VersionView,
 )
-from serve_apps.views.text import finite, json_object
+from serve_apps.views.text import finite, json_object, money_if_set
 
 type Versions = Mapping[str, Doc[AgentVersion]]
 """Every version, by id: what tells a baseline from a trained policy."""
@@ -88,6 +88,8 @@ def run_view(doc: Doc[Run], versions: Versions) -> RunView:
         learning_window_minutes=run.learning_window_minutes,
         dataset_id=run.dataset_id,
         feature_set_id=run.feature_set_id,
+        stop_loss_fraction=money_if_set(run.stop_loss_fraction),
+        take_profit_fraction=money_if_set(run.take_profit_fraction),
         row_version=doc.version,
     )
 

@@ -3,7 +3,7 @@
 from desk.trading.orders import Fill, Order
 from desk.trading.trades import status_of
 from serve_apps.schemas import FillView, OrderView
-from serve_apps.views.text import money, money_or_none
+from serve_apps.views.text import money, money_if_set, money_or_none
 
 
 def slippage_bps(order: Order) -> float | None:
@@ -31,7 +31,10 @@ def order_fields(order: Order) -> dict[str, object]:
         "filled_quantity": money(order.filled_quantity),
         "reduce_only": order.reduce_only,
         "reference_price": money(order.reference_price),
-        "limit_price": money(order.limit_price) if order.limit_price is not None else None,
+        "limit_price": money_if_set(order.limit_price),
+        "stop_loss_price": money_if_set(order.stop_loss_price),
+        "take_profit_price": money_if_set(order.take_profit_price),
+        "exit_kind": order.exit_kind,
         "average_price": money_or_none(order.average_price),
         "slippage_bps": slippage_bps(order),
         "fees": money(order.fees),

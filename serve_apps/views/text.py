@@ -20,6 +20,11 @@ def money_or_none(value: Decimal) -> str | None:
     return money(value) if value else None
 
 
+def money_if_set(value: Decimal | None) -> str | None:
+    """None where nothing was asked for; a zero is a zero."""
+    return None if value is None else money(value)
+
+
 def finite(value: float) -> float | None:
     """None for NaN and infinities, which JSON cannot say."""
     return value if math.isfinite(value) else None

@@ -75,6 +75,11 @@ class ScriptedVenue:
         self._reach("look_up")
         return self.orders.get(client_order_id)
 
+    async def order_by_id(self, pair: str, venue_order_id: str) -> VenueOrder | None:
+        self._reach("order_by_id")
+        rows = self.orders.values()
+        return next((row for row in rows if row.venue_order_id == venue_order_id), None)
+
     async def cancel(self, pair: str, client_order_id: str) -> None:
         self.heard.append(("cancel", client_order_id))
         resting = self.orders[client_order_id]

@@ -147,6 +147,9 @@ def test_a_start_survives_a_supervisor_that_is_away(desk: Desk) -> None:
         ({"pair": "DOGE-USDT"}, "pair"),
         ({"decision_threshold": 1.5}, "decision_threshold"),
         ({"feature_set_id": "v9"}, "feature_set_id"),
+        ({"stop_loss_fraction": Decimal(0)}, "stop_loss_fraction"),
+        ({"stop_loss_fraction": Decimal(1)}, "stop_loss_fraction"),
+        ({"take_profit_fraction": Decimal("NaN")}, "take_profit_fraction"),
     ],
 )
 def test_a_start_names_what_is_wrong(desk: Desk, changes: dict[str, Any], field: str) -> None:
@@ -230,7 +233,7 @@ def test_keys_and_a_token_alone_do_not_select_live(desk: Desk) -> None:
     assert "exchange keys" not in str(refused.value)
 
 
-def test_a_version_that_passes_every_other_gate_meets_the_last_one(
+def test_live_needs_a_protective_stop_and_nothing_more_than_its_gates(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.end_run()
@@ -250,7 +253,13 @@ def test_a_version_that_passes_every_other_gate_meets_the_last_one(
     with pytest.raises(BadInput) as refused:
         desk.start(mode=Mode.LIVE)
 
-    assert refused.value.problem == f"live is refused: {start_gates.NO_PROTECTIVE_STOPS}"
+    assert refused.value.problem == f"live is refused: {start_gates.NO_PROTECTIVE_STOP}"
+    run = desk.start(mode=Mode.LIVE, stop_loss_fraction=Decimal("0.02"))
+    assert (run.mode, run.account, run.stop_loss_fraction) == (
+        Mode.LIVE,
+        "live",
+        Decimal("0.02"),
+    )
 
 
 @pytest.mark.catalogue("O23")

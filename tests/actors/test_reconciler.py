@@ -8,16 +8,27 @@ from decimal import Decimal
 
 import pytest
 
+from actors.closing import Closer
 from actors.commands import ReconcileReport
-from actors.order_executor import Refresh
+from actors.order_executor import Cancel, Refresh
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
 from actors.risk_ledger import Adjust
+from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
 from desk.runs import RunStatus
 from desk.store import kinds
 from desk.store.port import Event
 from desk.trading import ledger as books
 from desk.trading.fills import FillSpec
-from desk.trading.orders import Order, Side, VenueOrder, VenueOrderStatus, VenuePosition
+from desk.trading.orders import (
+    Order,
+    OrderState,
+    Side,
+    VenueOrder,
+    VenueOrderStatus,
+    VenuePosition,
+)
+from desk.trading.risk import Approved
+from desk.trading.trades import Trade, project
 from desk.venues.paper import PaperVenue
 from tests.actors.fakes import BTC, PAIR
 from tests.actors.stage import Stage
@@ -28,6 +39,7 @@ class DriftingVenue(PaperVenue):
 
     drift = Decimal(0)
     foreign: tuple[VenueOrder, ...] = ()
+    lost_exits = False
 
     async def positions(self) -> list[VenuePosition]:
         ours = {row.pair: row for row in await super().positions()}
@@ -44,7 +56,9 @@ class DriftingVenue(PaperVenue):
         return [drifted] if quantity else []
 
     async def open_orders(self, pair: str | None = None) -> list[VenueOrder]:
-        return [*await super().open_orders(pair), *self.foreign]
+        listed = await super().open_orders(pair)
+        kept = [row for row in listed if not (self.lost_exits and row.exit_kind)]
+        return [*kept, *self.foreign]
 
 
 class Office:
@@ -62,12 +76,40 @@ class Office:
             venue=self.venue,
             orders=self,
             ledger=self,
+            flattener=Closer(
+                self.stage.store, self.stage.clock, lambda _: self.stage, lambda _: self
+            ),
             pairs=(PAIR,),
         )
         self.reconciler = Reconciler(lambda: parts)
 
+    async def execute(self, approved: Approved[Order]) -> Order:
+        return await self.stage.execute(approved)
+
+    async def cancel(self, client_order_id: str, reason: str) -> Order:
+        ask = Cancel(client_order_id=client_order_id, reason=reason)
+        return await self.stage.executor.cancel(ask)
+
     async def refresh(self, client_order_id: str) -> Order:
         return await self.stage.executor.refresh(Refresh(client_order_id=client_order_id))
+
+    async def book_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        ask = BookExit(parent_id=parent_id, report=report)
+        return await self.stage.executor.book_exit(ask)
+
+    async def note_exit(self, parent_id: str, report: VenueOrder) -> Order:
+        ask = NoteExit(parent_id=parent_id, report=report)
+        return await self.stage.executor.note_exit(ask)
+
+    async def cancel_exit(self, pair: str, venue_order_id: str) -> None:
+        ask = CancelExit(pair=pair, venue_order_id=venue_order_id)
+        await self.stage.executor.cancel_exit(ask)
+
+    async def place_stop(
+        self, pair: str, side: Side, quantity: Decimal, stop_price: Decimal
+    ) -> str:
+        ask = PlaceStop(pair=pair, side=side, quantity=quantity, stop_price=stop_price)
+        return await self.stage.executor.place_stop(ask)
 
     async def adjust(
         self, pair: str, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
@@ -213,6 +255,100 @@ def test_a_light_pass_comes_between_two_full_ones(office: Office) -> None:
 
     counters = office.reconciler._pulse.counters
     assert (counters["full_passes"], counters["light_passes"]) == (2, 1)
+
+
+# --- protective exits on paper -----------------------------------------------------------------
+
+
+def enter_under_a_stop(office: Office) -> Order:
+    """A filled long entry with a stop 1 % and a take-profit 2 % away."""
+    office.stage.change_run(
+        lambda run: replace(
+            run,
+            stop_loss_fraction=Decimal("0.01"),
+            take_profit_fraction=Decimal("0.02"),
+        )
+    )
+    office.stage.decide(1.0)
+    office.stage.next_candle()
+    return office.stage.orders()[0]
+
+
+def trade_of(office: Office, order: Order) -> Trade:
+    ledger = office.stage.store.ledger("paper")
+    assert ledger is not None
+    return project(
+        office.stage.store.orders_of_trade(order.trade_id),
+        ledger.positions.get(PAIR),
+        mode="paper",
+        leverage=Decimal(1),
+    )
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(0.98, "stop_loss"), (1.03, "take_profit")])
+def test_a_paper_exit_ends_its_trade_on_the_candle_that_reaches_it(
+    office: Office, factor: float, kind: str
+) -> None:
+    entry = enter_under_a_stop(office)
+    quiet = office.reconcile()
+    office.stage.price *= factor
+
+    office.stage.next_candle()
+    office.reconcile()
+
+    _, exit_ = office.stage.orders()
+    trade = trade_of(office, entry)
+    assert quiet.errors == 0
+    assert (exit_.state, exit_.reason, exit_.attempts) == (OrderState.FILLED, kind, 0)
+    assert (trade.reason, trade.position_size) == (kind, 0)
+    assert (trade.realized_pnl > 0) is (kind == "take_profit")
+    assert office.stage.held == 0
+    assert office.alerts() == []
+    assert office.stage.run.status is RunStatus.RUNNING
+
+
+def test_a_paper_exit_that_fired_before_the_executor_died_is_found_by_the_reconciler(
+    office: Office,
+) -> None:
+    entry = enter_under_a_stop(office)
+    office.stage.price *= 0.98
+    closed = office.stage.store_candles(1)
+    asyncio.run(office.venue.settle(PAIR, closed.open_ms))  # nobody booked it
+
+    report = office.reconcile()
+    again = office.reconcile()
+
+    assert (report.updated, again.updated) == (1, 0)
+    assert office.stage.held == 0
+    assert trade_of(office, entry).reason == "stop_loss"
+    assert office.alerts() == []
+
+
+def test_an_entry_and_its_stop_on_one_unheard_candle_are_both_booked(office: Office) -> None:
+    office.stage.change_run(lambda run: replace(run, stop_loss_fraction=Decimal("0.001")))
+    office.stage.decide(1.0)
+    office.stage.store_candles(1)
+    office.stage.price *= 0.98
+
+    office.stage.next_candle()
+    office.reconcile()
+
+    entry, exit_ = office.stage.orders()
+    assert entry.state is exit_.state is OrderState.FILLED
+    assert exit_.trade_id == entry.trade_id
+    assert office.stage.held == 0
+    assert office.alerts() == []
+
+
+def test_where_no_stop_can_be_put_back_the_run_pauses(office: Office) -> None:
+    enter_under_a_stop(office)
+    office.venue.lost_exits = True
+
+    first, second = office.reconcile(), office.reconcile()
+
+    assert (first.errors, second.errors) == (0, 1)
+    assert "protective_stop_missing" in office.alerts()
+    assert office.stage.run.pause_reason == "protective_stop_missing"
 
 
 def _event() -> Event:

@@ -48,6 +48,12 @@ def stage() -> Stage:
     return stage
 
 
+def hold(stage: Stage, quantity: str = "0.0100") -> None:
+    """Let the books hold a long position."""
+    ask = Adjust(pair=PAIR, quantity=Decimal(quantity), price=Decimal(40_000), adjustment_id="held")
+    asyncio.run(stage.ledger.adjust(ask))
+
+
 def approve(stage: Stage, ask: Approve) -> Approved | Refused:
     return asyncio.run(stage.ledger.approve(ask))
 
@@ -96,6 +102,7 @@ def test_an_unknown_limit_set_refuses(stage: Stage) -> None:
 
 
 def test_the_kill_switch_refuses_entries_inside_the_store_call(stage: Stage) -> None:
+    hold(stage)
     event = Event(topic="risk", key="all", data={}, at_ms=0)
     stage.store.set_kill("all", on=True, reason="test", event=event)
 
@@ -108,6 +115,7 @@ def test_the_kill_switch_refuses_entries_inside_the_store_call(stage: Stage) -> 
 
 @pytest.mark.catalogue("R02")
 def test_entries_wait_for_a_fresh_mark_and_exits_do_not(stage: Stage) -> None:
+    hold(stage)
     stage.clock.advance(61_000)
 
     entry, exit_ = approve(stage, wish()), approve(stage, wish("d2", reduce_only=True))
@@ -222,3 +230,46 @@ def test_an_older_ledger_leaves_instead_of_reserving(stage: Stage) -> None:
 
     assert exited.called
     assert stage.orders() == []
+
+
+@pytest.mark.catalogue("O19")
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"pair": "DOGE-USDT"}, "pair_unknown"),
+        ({"run_id": "nobody"}, "run_unknown"),
+        ({"run_id": "live-run"}, "mode_not_allowed"),
+        ({"quantity": Decimal("0.00015")}, "quantity_off_lot"),
+        ({"quantity": Decimal("0.0000")}, "quantity_off_lot"),
+        ({"reference_price": Decimal(100)}, "notional_below_minimum"),
+        ({"reduce_only": True, "leg": Leg.EXIT}, "side_not_allowed"),
+    ],
+)
+def test_O19_what_breaks_a_rule_is_refused_by_its_name_and_nothing_is_written(
+    stage: Stage, changes: dict[str, object], rule: str
+) -> None:
+    other = replace(stage.run, run_id="live-run", account="live")
+    stage.store.put(kinds.RUNS, "live-run", other, at_ms=0)
+    before = (stage.orders(), stage.store.ledger("paper"), stage.store.reservations("paper"))
+    ask = wish()
+
+    verdict = approve(stage, replace(ask, intent=replace(ask.intent, **changes)))
+
+    assert isinstance(verdict, Refused)
+    assert verdict.limit == rule
+    after = (stage.orders(), stage.store.ledger("paper"), stage.store.reservations("paper"))
+    assert after == before
+
+
+@pytest.mark.catalogue("R09")
+def test_R09_a_pair_taken_off_the_list_meanwhile_takes_exits_and_no_entries(stage: Stage) -> None:
+    hold(stage)
+    agent = stage.store.get(kinds.AGENTS, "desk")
+    assert agent is not None
+    stage.store.put(kinds.AGENTS, "desk", replace(agent.value, allowed_instruments=()), at_ms=0)
+
+    entry, exit_ = approve(stage, wish()), approve(stage, wish("d2", reduce_only=True))
+
+    assert isinstance(entry, Refused)
+    assert entry.limit == "pair_not_allowed"
+    assert isinstance(exit_, Approved)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from desk.errors import StoreUnavailable
 from desk.learning.policy import policy_card
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.features import FEATURES_V1
-from desk.runs import DecisionRecord, Job, JobStatus, Mode, Run
+from desk.runs import DecisionRecord, Job, JobStatus, Mode, Run, RunStatus
 from desk.store import kinds, server
 from desk.store.valkey import ValkeyStore
 from desk.trading.intents import OrderIntent
@@ -144,9 +144,10 @@ class RunningDesk:
     def send_live(self, decision_id: str, side: Side, quantity: str) -> Order:
         """Approve and execute one market order on the live account, by its own actors."""
         ledger = self.ledger(LIVE)
+        self.put_live_run("run-wire", RunStatus.STOPPED, "BTC-USDT")
         intent = OrderIntent(
             account=LIVE,
-            run_id="",
+            run_id="run-wire",
             decision_id=decision_id,
             pair="BTC-USDT",
             leg=Leg.ENTRY if side is Side.BUY else Leg.EXIT,
@@ -165,6 +166,39 @@ class RunningDesk:
             return await ExecutorDoor(LIVE, namespace=namespace).execute(verdict)
 
         return asyncio.run(send())
+
+    def put_live_run(self, run_id: str, status: RunStatus, pair: str) -> Run:
+        """Store a live run of the busy policy under a stop, past the gates of a start."""
+        run = Run(
+            run_id=run_id,
+            agent_id=AGENT_ID,
+            account=LIVE,
+            mode=Mode.LIVE,
+            pair=pair,
+            interval="1m",
+            version_id=BUSY_VERSION,
+            risk_limit_set_id="default",
+            decision_threshold=0.0,
+            status=status,
+            started_ms=self.ledger(LIVE).marked_ms,
+            feature_set_id=FEATURES_V1.feature_set_id,
+            stop_loss_fraction=Decimal("0.02"),
+        )
+        self.store.put(kinds.RUNS, run_id, run, at_ms=run.started_ms)
+        return run
+
+    def end_run(self, run_id: str) -> None:
+        """Let a run decide no more."""
+        row = self.store.get(kinds.RUNS, run_id)
+        assert row is not None
+        ended = replace(row.value, status=RunStatus.STOPPED)
+        self.store.put(kinds.RUNS, run_id, ended, at_ms=row.at_ms)
+
+    def orders_of(self, run_id: str, account: str) -> list[Order]:
+        """Oldest first."""
+        trades = reversed(self.store.trade_ids(account=account, limit=5000))
+        rows = (row for trade in trades for row in self.store.orders_of_trade(trade))
+        return [row for row in rows if row.run_id == run_id]
 
     def order(self, client_order_id: str) -> Order:
         found = self.store.order(client_order_id)

@@ -22,6 +22,7 @@ from desk.store import kinds
 from desk.store.port import Stream
 from desk.trading import invariants
 from desk.trading import ledger as books
+from desk.trading.ledger import Position
 from desk.trading.orders import OrderState, Side
 from tests.cluster.desk_on_ray import PAIRS, RunningDesk, eventually
 
@@ -157,6 +158,31 @@ def test_an_order_whose_answer_was_lost_is_found_at_the_venue_and_sent_once(
     assert entry.state is OrderState.UNKNOWN
     assert submissions(desk, seen) == Counter([entry.client_order_id, exit_.client_order_id])
     assert len(desk.store.fills_of_order(entry.client_order_id)) == 1
+
+
+def test_a_live_run_trades_under_stops_at_the_venue_and_a_stop_ends_its_trade(
+    desk: RunningDesk,
+) -> None:
+    eventually(lambda: desk.ledger(LIVE).marks.get("ETH-USDT"), what="a mark")
+    desk.put_live_run("run-eth", RunStatus.RUNNING, "ETH-USDT")
+
+    def position() -> Position | None:
+        return desk.ledger(LIVE).positions.get("ETH-USDT")
+
+    held = eventually(position, within_s=120, what="a live position")
+    desk.end_run("run-eth")
+    rows = desk.simulator.state()["accounts"][0]["orders"]
+    stops = [row for row in rows if row["triggerOrderId"]]
+    factor = 0.96 if held.quantity > 0 else 1.04
+    desk.simulator.control("POST", "market", {"pair": "ETH-USDT", "shock": factor})
+    eventually(lambda: position() is None, within_s=60, what="the stop in our books")
+
+    exit_ = desk.orders_of("run-eth", LIVE)[-1]
+    assert stops
+    assert (exit_.state, exit_.reason) == (OrderState.FILLED, "stop_loss")
+    assert exit_.client_order_id not in submissions(desk, 0)
+    assert "position_drift" not in {doc.value.code for doc in desk.store.list(kinds.ALERTS)}
+    assert desk.reconcile(LIVE).errors == 0
 
 
 def submissions(desk: RunningDesk, after: int) -> Counter[str]:

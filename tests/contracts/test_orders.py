@@ -219,6 +219,15 @@ def test_a_kill_flag_also_stops_an_entry_that_is_about_to_be_sent(books, rows):
     assert books.move(waiting, OrderState.NOT_PLACED).state is OrderState.NOT_PLACED
 
 
+def test_the_wish_to_cancel_an_order_in_flight_is_stored_while_a_kill_flag_is_set(books, rows):
+    sending = books.move(books.create(rows.order()), OrderState.SENDING)
+    books.store.set_kill("all", on=True, reason="drill", event=rows.event("kill_set"))
+
+    wished = books.move(sending, OrderState.SENDING, cancel_reason="kill_switch")
+
+    assert (wished.state, wished.cancel_reason) == (OrderState.SENDING, "kill_switch")
+
+
 def test_the_reason_of_a_kill_is_the_accounts_own_before_that_of_all(books, rows):
     assert books.store.kill_reason("paper") is None
     books.store.set_kill("all", on=True, reason="everything", event=rows.event("kill_set"))

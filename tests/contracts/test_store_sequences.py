@@ -530,7 +530,7 @@ MUTANTS = {
         "if is_killed(account) then return",
     ),
     "kill_ignored_at_sending": (
-        "if to == 'sending' and reduce_only == '0' and is_killed(account) then",
+        "if to == 'sending' and from ~= to and reduce_only == '0' and is_killed(account) then",
         "if false then",
     ),
     "kill_of_all_ignored": ("'risk:kill:' .. account, 'risk:kill:all'", "'risk:kill:' .. account"),

@@ -94,10 +94,24 @@ class FakeDesk:
         self.store.set_kill("all", on=on, reason=reason, event=note(self.clock.now_ms()))
         return 1
 
+    async def cancel_trade(
+        self, trade_id: str, reason: str, *, actor: str, trace_id: str
+    ) -> list[str]:
+        self._hear("cancel", trade_id=trade_id, reason=reason, actor=actor)
+        return [trade_id]
+
     async def close_trade(
-        self, trade_id: str, quantity: Decimal | None, reason: str, *, actor: str, trace_id: str
+        self,
+        trade_id: str,
+        quantity: Decimal | None,
+        reason: str,
+        *,
+        name: str,
+        actor: str,
+        trace_id: str,
     ) -> str:
-        self._hear("close", trade_id=trade_id, quantity=quantity, reason=reason, actor=actor)
+        said = {"quantity": quantity, "reason": reason, "name": name, "actor": actor}
+        self._hear("close", trade_id=trade_id, **said)
         return ids.client_order_id("paper", "", trace_id, "exit")
 
     async def start_training(self, ask: TrainingAsk, *, actor: str, trace_id: str) -> Job:

@@ -9,6 +9,8 @@ from desk import ids
 from desk.trading.orders import Leg, Side
 from tests.serve_apps.scene import NOW_MS, PAIR, Scene
 
+OF_ANOTHER = "t1" + "x" * 24
+
 
 def test_a_filled_order_is_an_open_trade_with_its_position(
     scene: Scene, client: TestClient
@@ -141,6 +143,7 @@ def test_a_bad_filter_is_a_422_that_names_it(
 def test_an_unknown_trade_is_404(client: TestClient) -> None:
     assert client.get("/trades/t1nothing").status_code == 404
     assert client.post("/trades/t1nothing/close").status_code == 404
+    assert client.post("/trades/t1nothing/cancel").status_code == 404
 
 
 def test_a_close_asks_the_desk_for_a_part_of_the_position(scene: Scene, client: TestClient) -> None:
@@ -155,10 +158,46 @@ def test_a_close_asks_the_desk_for_a_part_of_the_position(scene: Scene, client: 
     assert ids.is_ours(answer.json()["client_order_id"])
     command, said = scene.desk.heard[0]
     assert (command, said["quantity"], said["reason"]) == ("close", Decimal("0.0040"), "enough")
+    assert said["name"] == ""
+
+
+def test_a_callers_own_name_of_a_close_reaches_the_desk(scene: Scene, client: TestClient) -> None:
+    order = scene.fill(scene.send(scene.order()))
+
+    answer = client.post(f"/trades/{order.trade_id}/close", json={"client_order_id": "my-close-1"})
+
+    assert answer.status_code == 202
+    assert scene.desk.heard[0][1]["name"] == "my-close-1"
+
+
+def test_a_cancel_asks_the_desk_and_names_the_orders(scene: Scene, client: TestClient) -> None:
+    order = scene.send(scene.order())
+
+    answer = client.post(f"/trades/{order.trade_id}/cancel", json={"reason": "changed my mind"})
+
+    assert answer.status_code == 202
+    assert answer.json()["client_order_ids"] == [order.client_order_id]
+    command, said = scene.desk.heard[0]
+    assert (command, said["reason"]) == ("cancel", "changed my mind")
+
+
+def test_one_key_makes_one_cancel_and_another_body_under_it_is_refused(
+    scene: Scene, client: TestClient
+) -> None:
+    path = f"/trades/{scene.send(scene.order()).trade_id}/cancel"
+    key = {"Idempotency-Key": "cancel-1"}
+
+    first = client.post(path, json={"reason": "a"}, headers=key)
+    again = client.post(path, json={"reason": "a"}, headers=key)
+    other = client.post(path, json={"reason": "b"}, headers=key)
+
+    assert (first.status_code, again.json(), other.status_code) == (202, first.json(), 422)
+    assert len(scene.desk.heard) == 1
 
 
 @pytest.mark.parametrize(
-    "body", [{"quantity": "0"}, {"quantity": "NaN"}, {"quantity": "-1"}, {"client_order_id": "t1x"}]
+    "body",
+    [{"quantity": "0"}, {"quantity": "NaN"}, {"quantity": "-1"}, {"client_order_id": OF_ANOTHER}],
 )
 def test_a_close_as_it_may_not_be_does_nothing(
     scene: Scene, client: TestClient, body: dict[str, str]

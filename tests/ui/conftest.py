@@ -139,10 +139,23 @@ class FakeDesk:
         return 1
 
     async def close_trade(
-        self, trade_id: str, quantity: Decimal | None, reason: str, *, actor: str, trace_id: str
+        self,
+        trade_id: str,
+        quantity: Decimal | None,
+        reason: str,
+        *,
+        name: str,
+        actor: str,
+        trace_id: str,
     ) -> str:
         self._note("close", trade_id)
         return "t1" + "a" * 24
+
+    async def cancel_trade(
+        self, trade_id: str, reason: str, *, actor: str, trace_id: str
+    ) -> list[str]:
+        self._note("cancel", trade_id)
+        return [trade_id]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,7 +153,7 @@ local function move_refused(cid, expected_v, to)
   local found_v, from, account, reduce_only = found[1] or '0', found[2], found[3], found[4]
   if found_v == '0' or found_v ~= expected_v then return { 'CONFLICT', key, found_v } end
   if not LEGAL[from .. '>' .. to] then return { 'ILLEGAL', from, to } end
-  if to == 'sending' and reduce_only == '0' and is_killed(account) then
+  if to == 'sending' and from ~= to and reduce_only == '0' and is_killed(account) then
     return { 'LIMIT', 'kill_switch' }
   end
   return nil

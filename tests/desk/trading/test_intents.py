@@ -11,6 +11,7 @@ from desk.errors import BadInput
 from desk.trading.instruments import Instrument
 from desk.trading.intents import (
     OrderIntent,
+    Protection,
     close_intent,
     intend,
     order_of,
@@ -230,3 +231,30 @@ def test_an_operator_closes_all_or_part_of_a_position() -> None:
 def test_a_close_of_nothing_or_of_too_much_is_refused(quantity: str) -> None:
     with pytest.raises(BadInput, match="quantity"):
         closing(quantity)
+
+
+ONE_PERCENT = Protection(stop_loss_fraction=Decimal("0.01"), take_profit_fraction=Decimal("0.02"))
+
+
+def test_the_leg_after_which_something_is_held_carries_its_exits() -> None:
+    closing, opening = legs_for(-1.0, "0.0200", protection=ONE_PERCENT)
+    [reducing] = legs_for(0.3, "0.0200", protection=ONE_PERCENT)
+    [to_flat] = legs_for(0.0, "0.0200", protection=ONE_PERCENT)
+
+    assert (closing.stop_loss_price, closing.take_profit_price) == (None, None)
+    assert opening.stop_loss_price == Decimal("40400.5")
+    assert opening.take_profit_price == Decimal("39200.4")
+    assert (reducing.reduce_only, reducing.stop_loss_price) == (True, Decimal("39600.5"))
+    assert to_flat.stop_loss_price is None
+
+
+def test_an_order_row_keeps_the_exits_of_its_intent() -> None:
+    [leg] = legs_for(1.0, protection=ONE_PERCENT)
+
+    row = order_of(leg, position=None, reserved_quote=Decimal(1), now_ms=NOW)
+
+    assert (row.stop_loss_price, row.take_profit_price) == (
+        leg.stop_loss_price,
+        leg.take_profit_price,
+    )
+    assert row.stop_loss_price is not None

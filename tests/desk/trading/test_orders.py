@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from desk.errors import IllegalTransition
 from desk.trading import orders
 from desk.trading.orders import (
+    FINAL_AFTER_MS,
+    MIN_VOTES,
+    POSITION_IS_FLAT,
     Abandoned,
     CancelAtVenue,
     CancelRequested,
+    ExitKind,
+    ExitSeen,
     FetchFills,
     FillBooked,
     LookUp,
@@ -37,7 +42,7 @@ from desk.trading.orders import (
 from tests.desk.trading.builders import NOW, WALL, a_fill, a_report, an_order, sending
 
 VOTED = WALL + orders.FINAL_AFTER_MS + 1
-S = OrderState
+S, V = OrderState, VenueOrderStatus
 
 
 def fills(*quantities: str) -> list[FillBooked]:
@@ -538,7 +543,9 @@ def test_an_unresolved_order_is_looked_up_before_it_is_cancelled(state: OrderSta
 
     order, effects = advance(row, CancelRequested(reason="kill_switch"), now_ms=NOW)
 
-    assert order is row
+    again, _ = advance(order, CancelRequested(reason="operator"), now_ms=NOW)
+    assert order == replace(row, cancel_reason="kill_switch", updated_ms=NOW)
+    assert again is order
     assert effects == [LookUp(client_order_id=order.client_order_id)]
 
 
@@ -654,3 +661,75 @@ def test_only_an_intent_is_abandoned() -> None:
     assert advance(abandoned, Abandoned(reason="again"), now_ms=NOW) == (abandoned, [])
     with pytest.raises(IllegalTransition):
         advance(sending(), Abandoned(reason="kill_switch"), now_ms=NOW)
+
+
+# --- exits that the venue made ----------------------------------------------------------------
+
+
+def test_an_exit_of_the_venue_never_goes_on_the_wire() -> None:
+    with pytest.raises(IllegalTransition):
+        advance(an_order(exit_kind=ExitKind.STOP_LOSS), SendStarted(sent_wall_ms=WALL), now_ms=NOW)
+
+
+def test_an_exit_that_fired_ends_with_its_kind_as_the_reason_and_without_alarm() -> None:
+    row = an_order(exit_kind=ExitKind.STOP_LOSS, venue_order_id="77")
+
+    heard, effects = advance(row, VenueReported(order=a_report(V.FILLED, "1")), now_ms=NOW)
+    done, more = advance(heard, FillBooked(fill=a_fill(), realized_pnl=Decimal(-1)), now_ms=NOW)
+
+    assert heard.state is S.UNKNOWN
+    assert not [effect for effect in (*effects, *more) if isinstance(effect, RaiseAlert)]
+    assert (done.state, done.reason, done.realized_pnl) == (S.FILLED, "stop_loss", Decimal(-1))
+
+
+def test_an_exits_id_is_noted_on_a_filled_row_and_changes_nothing_on_one_that_may_not_move() -> (
+    None
+):
+    seen = ExitSeen(kind=ExitKind.STOP_LOSS, venue_order_id="91")
+    filled = replace(sending(), state=S.FILLED)
+    cancelled = replace(sending(), state=S.CANCELLED)
+
+    assert advance(filled, seen, now_ms=NOW)[0].stop_order_id == "91"
+    assert advance(cancelled, seen, now_ms=NOW) == (cancelled, [])
+
+
+def test_a_refused_exit_is_told_unless_nothing_is_held() -> None:
+    exit_ = sending(reduce_only=True)
+
+    done, silent = advance(exit_, SendRefused(reason=POSITION_IS_FLAT), now_ms=NOW)
+    failed, told = advance(exit_, SendRefused(reason="nothing_to_reduce"), now_ms=NOW)
+
+    assert (done.state, silent) == (S.REJECTED, [])
+    assert failed.state is S.REJECTED
+    assert [effect.code for effect in told if isinstance(effect, RaiseAlert)] == ["exit_refused"]
+
+
+# --- a cancel that was wished before the venue had answered -----------------------------------
+
+
+@pytest.mark.parametrize("state", [S.UNKNOWN, S.QUARANTINED])
+def test_an_order_that_turns_out_to_rest_is_cancelled_as_wished(state: OrderState) -> None:
+    row = replace(sending(), state=state, cancel_reason="kill_switch")
+
+    found, effects = advance(row, VenueReported(order=a_report(V.OPEN)), now_ms=NOW)
+    asked, again = advance(found, VenueReported(order=a_report(V.OPEN)), now_ms=NOW)
+    gone, _ = advance(asked, VenueReported(order=a_report(V.CANCELLED)), now_ms=NOW)
+
+    cancel = [CancelAtVenue(client_order_id=row.client_order_id)]
+    assert (found.state, effects) == (S.OPEN, cancel)
+    assert (asked.state, again) == (S.CANCELLING, cancel)
+    assert (gone.state, gone.reason) == (S.CANCELLED, "kill_switch")
+
+
+def test_an_order_that_is_proved_absent_is_not_sent_again_once_its_end_was_wished() -> None:
+    row = replace(
+        sending(),
+        state=S.UNKNOWN,
+        cancel_reason="kill_switch",
+        not_found_votes=MIN_VOTES,
+        last_vote_wall_ms=WALL + FINAL_AFTER_MS + 1,
+    )
+
+    order, _ = advance(row, NotFoundProved(resend=True, reason="not_found"), now_ms=NOW)
+
+    assert (order.state, order.reason) == (S.NOT_PLACED, "kill_switch")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.trading import ledger as books
-from desk.trading import orders
+from desk.trading import orders, protection
 from desk.trading.orders import (
     FillBooked,
     Order,
@@ -24,11 +24,15 @@ from desk.trading.reconcile import (
     AdjustPosition,
     AdoptVenueState,
     BookMissingFills,
+    BookVenueExit,
+    CancelStaleExit,
     Correction,
     LookUpOrder,
+    NoteVenueExit,
     QuarantineOrder,
     ReportForeignOrder,
     ReportOrphanOrder,
+    RestoreStop,
     compare,
 )
 from tests.desk.trading.builders import (
@@ -42,8 +46,12 @@ from tests.desk.trading.builders import (
     books_with,
     sending,
 )
+from tests.desk.trading.test_protection import an_exit, entry
 
 S, V = OrderState, VenueOrderStatus
+HELD = books_with(a_position("1", trade_id=entry().trade_id))
+NOTED = entry(stop_order_id="91", take_order_id="92", take_profit_price=None)
+FIRED = an_exit(status=V.FILLED, filled_quantity=Decimal(1))
 FLAT = books_with()
 
 
@@ -281,3 +289,85 @@ def test_L3_applied_corrections_bring_both_sides_together_within_four_rounds(
     assert compared([order], [report], ledger=ledger, venue_positions=held) == []
     assert books.held_quantity(ledger, PAIR) == Decimal(position)
     assert order.filled_quantity == Decimal(said[1])
+
+
+# --- exits at the venue -----------------------------------------------------------------------
+
+
+def protected(theirs: Sequence[VenueOrder], **changes: Any) -> list[Correction]:
+    """Both sides hold 1 coin under a stop."""
+    asked: dict[str, Any] = {
+        "ledger": HELD,
+        "venue_positions": [at_venue("1")],
+        "traded": [NOTED],
+        **changes,
+    }
+    return compared((), theirs, **asked)
+
+
+def test_an_exit_of_ours_that_rests_is_neither_foreign_nor_missing() -> None:
+    assert protected([an_exit()]) == []
+
+
+def test_an_exit_that_nobody_noted_yet_is_noted() -> None:
+    found = protected([an_exit()], traded=[replace(NOTED, stop_order_id="")])
+
+    assert found == [NoteVenueExit(parent_id=NOTED.client_order_id, report=an_exit())]
+
+
+def test_an_exit_that_fired_is_booked_and_is_no_drift() -> None:
+    found = protected([FIRED], venue_positions=[])
+
+    assert found == [BookVenueExit(parent_id=NOTED.client_order_id, report=FIRED)]
+
+
+def test_an_exit_that_is_booked_is_not_booked_again() -> None:
+    row = protection.exit_row(NOTED, FIRED, now_ms=NOW, wall_ms=WALL)
+    row = replace(row, state=S.FILLED, filled_quantity=Decimal(1))
+
+    assert protected([FIRED], ledger=FLAT, venue_positions=[], traded=[NOTED, row]) == []
+
+
+def test_an_exit_waits_until_the_fills_of_its_order_are_booked() -> None:
+    unbooked = in_state(S.OPEN, stop_loss_price=Decimal(99))
+
+    listed = compared([unbooked], [a_report(V.FILLED, "1"), FIRED])
+    unlisted = compared([unbooked], [FIRED])
+
+    assert [type(item) for item in listed] == [BookMissingFills]
+    assert [type(item) for item in unlisted] == [LookUpOrder]
+
+
+def test_an_exit_for_a_position_that_is_over_is_cancelled_once_the_pair_is_calm() -> None:
+    flat: dict[str, Any] = {"ledger": FLAT, "venue_positions": []}
+    flipped = books_with(a_position("-1", trade_id="t1other"))
+    busy = in_state(S.OPEN, client_order_id="t1" + "c" * 24)
+
+    assert protected([an_exit()], **flat) == [CancelStaleExit(report=an_exit())]
+    assert CancelStaleExit(report=an_exit()) in protected([an_exit()], ledger=flipped)
+    found = compared([busy], [an_exit(), a_report(V.OPEN, order=busy)], traded=[NOTED], **flat)
+    assert found == []
+
+
+@pytest.mark.parametrize(("mark", "through"), [("100", False), ("98.5", True)])
+def test_a_position_without_its_stop_is_told_with_what_to_put_back(
+    mark: str, through: bool
+) -> None:
+    ledger = replace(HELD, marks={PAIR: Decimal(mark)})
+
+    [missing] = protected([], ledger=ledger)
+
+    assert missing == RestoreStop(
+        pair=PAIR,
+        trade_id=NOTED.trade_id,
+        side=orders.Side.SELL,
+        quantity=Decimal(1),
+        stop_price=Decimal(99),
+        is_through=through,
+    )
+
+
+def test_an_exit_that_came_with_nobodys_order_stays_foreign() -> None:
+    found = protected([an_exit(), an_exit(parent_id="5", venue_order_id="95")])
+
+    assert [type(item) for item in found] == [ReportForeignOrder]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from desk.trading.orders import Leg, Order, OrderState, Side
+from desk.trading.orders import ExitKind, Leg, Order, OrderState, Side
 from desk.trading.trades import (
     ExecutionKind,
     Reconciliation,
@@ -180,3 +180,13 @@ def test_a_trade_that_has_only_an_exit_is_shown_from_the_side_it_closed() -> Non
     trade = shown(an_exit("1", "120"))
 
     assert (trade.side, trade.quantity) == (Side.BUY, 0)
+
+
+def test_a_trade_that_its_stop_ended_says_so_and_one_that_is_held_does_not() -> None:
+    stopped = an_exit("1", "99", exit_kind=ExitKind.STOP_LOSS)
+    part = an_exit("0.4", "99", exit_kind=ExitKind.STOP_LOSS)
+
+    assert shown(entry(), stopped).reason == "stop_loss"
+    assert shown(entry(), stopped).realized_pnl == Decimal(-1)
+    assert shown(entry(), part, held="0.6").reason == ""
+    assert shown(entry(), an_exit("1", "99")).reason == ""

@@ -15,7 +15,7 @@ from desk.store import kinds
 from desk.store.port import Doc, Event, Kind
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
-from desk.trading.orders import Leg, Order, Side, VenueOrderStatus
+from desk.trading.orders import ExitKind, Leg, Order, Side, VenueOrder, VenueOrderStatus
 from desk.venues import paper
 from desk.venues.paper import PaperVenue
 from desk.venues.port import CandleSettled, FundingRate, TradingVenue
@@ -508,3 +508,151 @@ RUN_OF_FIVE_MINUTES = Run(
     status=RunStatus.RUNNING,
     started_ms=0,
 )
+
+
+# --- protective exits -------------------------------------------------------------------------
+
+
+def protected(index: int, side: Side = Side.BUY, stop: str = "95", take: str = "110") -> Order:
+    asked = order(index, side)
+    prices = {"stop_loss_price": Decimal(stop), "take_profit_price": Decimal(take)}
+    return replace(asked, **prices)
+
+
+def open_under_exits() -> Desk:
+    """A long of 0.5 from 100, a stop at 95, a take-profit at 110."""
+    desk = Desk()
+    desk.close_candle(0)
+    desk.submit(protected(0))
+    desk.close_candle(1)
+    return desk
+
+
+def exits_of(desk: Desk) -> dict[ExitKind | None, VenueOrder]:
+    return {row.exit_kind: row for row in asyncio.run(desk.venue.open_orders("BTC-USDT"))}
+
+
+def test_the_exits_of_a_position_rest_under_the_id_of_their_order() -> None:
+    desk = open_under_exits()
+
+    resting = exits_of(desk)
+
+    assert set(resting) == {ExitKind.STOP_LOSS, ExitKind.TAKE_PROFIT}
+    stop = resting[ExitKind.STOP_LOSS]
+    assert (stop.trigger_price, stop.quantity, stop.side) == (
+        Decimal(95),
+        Decimal("0.5"),
+        Side.SELL,
+    )
+    assert (stop.client_order_id, stop.parent_order_id) == ("", "paper-o0")
+    assert asyncio.run(desk.venue.order_by_id("BTC-USDT", stop.venue_order_id)) == stop
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "price", "fee"),
+    [
+        ({"low": 94.0}, ExitKind.STOP_LOSS, "95", "0.02375"),
+        (
+            {"open": 90.0, "low": 90.0, "close": 90.0, "high": 90.0},
+            ExitKind.STOP_LOSS,
+            "90",
+            "0.0225",
+        ),
+        ({"high": 111.0}, ExitKind.TAKE_PROFIT, "110", "0.011"),
+    ],
+)
+def test_an_exit_fires_by_the_fill_rules_and_leaves_nothing_behind(
+    parts: dict[str, float], kind: ExitKind, price: str, fee: str
+) -> None:
+    desk = open_under_exits()
+
+    [fired_id] = desk.close_candle(2, **parts)
+
+    fired = asyncio.run(desk.venue.order_by_id("BTC-USDT", fired_id))
+    assert fired is not None
+    [fill] = asyncio.run(desk.venue.fills("BTC-USDT", replace(fired, client_order_id="t1row")))
+    assert (fired.exit_kind, fired.status) == (kind, VenueOrderStatus.FILLED)
+    assert (fill.client_order_id, fill.price, fill.fee) == ("t1row", Decimal(price), Decimal(fee))
+    assert desk.held() == 0
+    assert exits_of(desk) == {}
+    assert desk.close_candle(3, low=80.0) == []
+
+
+def test_a_killed_venue_keeps_its_exits() -> None:
+    desk = open_under_exits()
+    before = exits_of(desk)
+
+    desk.restart()
+
+    assert exits_of(desk) == before
+    assert len(desk.close_candle(2, low=94.0)) == 1
+
+
+def test_a_flip_brings_the_exits_of_the_new_position_only() -> None:
+    desk = open_under_exits()
+    desk.submit(order(1, Side.SELL, reduce_only=True, name="c"))
+    desk.submit(protected(1, Side.SELL, stop="105", take="90"))
+
+    desk.close_candle(2)
+
+    resting = exits_of(desk)
+    assert {row.parent_order_id for row in resting.values()} == {"paper-o1"}
+    assert resting[ExitKind.STOP_LOSS].side is Side.BUY
+    [stopped] = desk.close_candle(3, high=106.0)
+    assert stopped == "paper-o1-stop_loss"
+    assert desk.held() == 0
+
+
+def test_a_stop_that_fires_at_the_open_belongs_to_the_order_before_and_drops_the_close() -> None:
+    desk = open_under_exits()
+    desk.submit(order(1, Side.SELL, reduce_only=True, name="c"))
+    desk.submit(protected(1, Side.SELL, stop="105", take="80"))
+
+    changed = desk.close_candle(2, open=94.0, high=94.0, low=94.0, close=94.0)
+
+    assert changed == ["paper-o0-stop_loss", "c1", "o1"]  # as it is to be booked
+    closed = asyncio.run(desk.venue.look_up("BTC-USDT", "c1"))
+    assert closed is not None
+    assert closed.status is VenueOrderStatus.CANCELLED
+    assert desk.held() == Decimal("-0.5")
+    assert exits_of(desk)[ExitKind.STOP_LOSS].parent_order_id == "paper-o1"
+
+
+def test_closing_a_part_keeps_the_exits_for_the_rest() -> None:
+    desk = open_under_exits()
+    desk.submit(order(1, Side.SELL, "0.200", reduce_only=True, name="c"))
+
+    desk.close_candle(2)
+
+    assert {row.quantity for row in exits_of(desk).values()} == {Decimal("0.3")}
+    desk.close_candle(3, low=94.0)
+    assert desk.held() == 0
+
+
+def test_a_take_profit_alone_leaves_no_stop() -> None:
+    desk = Desk()
+    desk.close_candle(0)
+    desk.submit(replace(protected(0, Side.SELL, take="90"), stop_loss_price=None))
+    desk.close_candle(1)
+
+    assert set(exits_of(desk)) == {ExitKind.TAKE_PROFIT}
+    desk.close_candle(2, high=100_000.0)
+    assert desk.held() == Decimal("-0.5")
+    desk.close_candle(3, low=89.0)
+    assert desk.held() == 0
+
+
+def test_fired_exits_are_in_the_history_also_after_they_left_the_book(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paper, "KEPT_ORDERS", 0)
+    desk = open_under_exits()
+    [fired_id] = desk.close_candle(2, low=94.0)
+    desk.submit(order(2))
+    desk.close_candle(3)
+
+    past = asyncio.run(desk.venue.orders_between("BTC-USDT", T0, T0 + 9 * MINUTE))
+    found = asyncio.run(desk.venue.order_by_id("BTC-USDT", fired_id))
+
+    assert found is not None
+    assert found in past
