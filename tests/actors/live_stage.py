@@ -14,11 +14,10 @@ from pydantic import SecretStr
 from actors.closing import Closer
 from actors.commands import BackfillAsk, ReconcileReport
 from actors.control import Control, ControlParts
-from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor, Refresh
+from actors.order_executor import Execute, ExecutorParts, OrderExecutor
 from actors.placement import Placement, place
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
-from actors.risk_ledger import Adjust, Approve, LedgerParts, Mark, RiskLedger
-from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
+from actors.risk_ledger import LedgerParts, Mark, RiskLedger
 from actors.wiring import Wiring
 from desk.clock import ClockAnchor
 from desk.market.features import FEATURES_V1
@@ -30,18 +29,19 @@ from desk.trading import intents, risk
 from desk.trading import ledger as books
 from desk.trading.intents import OrderIntent, Protection
 from desk.trading.ledger import Ledger
-from desk.trading.orders import Order, Side, VenueOrder
-from desk.trading.risk import Approved, Refused
+from desk.trading.orders import Order
+from desk.trading.risk import Approved
 from desk.trading.trades import Trade, project
 from desk.venues.bingx import BingxVenue
 from desk.venues.bingx_wire import BingxConfig
 from desk.wallclock import VenueClock, wall_ms
+from tests.actors.direct_doors import DirectDoors
 from tests.actors.fakes import PAIR
 
 ACCOUNT, RUN_ID = "live", "run-live"
 
 
-class LiveStage:
+class LiveStage(DirectDoors):
     """One live run with a stop 1 % and a take-profit 2 % away, on a simulator of its own state.
 
     `play` runs a scenario in one event loop; the actors' own loops do not run: a scenario turns them.
@@ -161,40 +161,6 @@ class LiveStage:
     @property
     def closer(self) -> Closer:
         return Closer(self.store, self.clock, lambda _: self, lambda _: self)
-
-    async def approve(self, intent: OrderIntent, limits_set_id: str) -> Approved[Order] | Refused:
-        return await self.ledger.approve(Approve(intent=intent, limits_set_id=limits_set_id))
-
-    async def execute(self, approved: Approved[Order]) -> Order:
-        return await self.executor.execute(Execute(approved=approved))
-
-    async def cancel(self, client_order_id: str, reason: str) -> Order:
-        ask = Cancel(client_order_id=client_order_id, reason=reason)
-        return await self.executor.cancel(ask)
-
-    async def refresh(self, client_order_id: str) -> Order:
-        return await self.executor.refresh(Refresh(client_order_id=client_order_id))
-
-    async def book_exit(self, parent_id: str, report: VenueOrder) -> Order:
-        return await self.executor.book_exit(BookExit(parent_id=parent_id, report=report))
-
-    async def note_exit(self, parent_id: str, report: VenueOrder) -> Order:
-        return await self.executor.note_exit(NoteExit(parent_id=parent_id, report=report))
-
-    async def cancel_exit(self, pair: str, venue_order_id: str) -> None:
-        await self.executor.cancel_exit(CancelExit(pair=pair, venue_order_id=venue_order_id))
-
-    async def place_stop(
-        self, pair: str, side: Side, quantity: Decimal, stop_price: Decimal
-    ) -> str:
-        ask = PlaceStop(pair=pair, side=side, quantity=quantity, stop_price=stop_price)
-        return await self.executor.place_stop(ask)
-
-    async def adjust(
-        self, pair: str, quantity: Decimal, price: Decimal, adjustment_id: str
-    ) -> None:
-        ask = Adjust(pair=pair, quantity=quantity, price=price, adjustment_id=adjustment_id)
-        await self.ledger.adjust(ask)
 
     # --- what happens -------------------------------------------------------------------------
 

@@ -10,10 +10,7 @@ import pytest
 
 from actors.closing import Closer
 from actors.commands import ReconcileReport
-from actors.order_executor import Cancel, Refresh
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
-from actors.risk_ledger import Adjust
-from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
 from desk.runs import RunStatus
 from desk.store import kinds
 from desk.store.port import Event
@@ -27,9 +24,9 @@ from desk.trading.orders import (
     VenueOrderStatus,
     VenuePosition,
 )
-from desk.trading.risk import Approved
 from desk.trading.trades import Trade, project
 from desk.venues.paper import PaperVenue
+from tests.actors.direct_doors import DirectDoors
 from tests.actors.fakes import BTC, PAIR
 from tests.actors.stage import Stage
 
@@ -61,11 +58,12 @@ class DriftingVenue(PaperVenue):
         return [*kept, *self.foreign]
 
 
-class Office:
+class Office(DirectDoors):
     """A reconciler beside the stage's ledger and executor."""
 
     def __init__(self) -> None:
         self.stage = Stage()
+        self.ledger, self.executor = self.stage.ledger, self.stage.executor
         self.venue = DriftingVenue(
             "paper", self.stage.store, {PAIR: BTC}, self.stage.clock, FillSpec()
         )
@@ -82,42 +80,6 @@ class Office:
             pairs=(PAIR,),
         )
         self.reconciler = Reconciler(lambda: parts)
-
-    async def execute(self, approved: Approved[Order]) -> Order:
-        return await self.stage.execute(approved)
-
-    async def cancel(self, client_order_id: str, reason: str) -> Order:
-        ask = Cancel(client_order_id=client_order_id, reason=reason)
-        return await self.stage.executor.cancel(ask)
-
-    async def refresh(self, client_order_id: str) -> Order:
-        return await self.stage.executor.refresh(Refresh(client_order_id=client_order_id))
-
-    async def book_exit(self, parent_id: str, report: VenueOrder) -> Order:
-        ask = BookExit(parent_id=parent_id, report=report)
-        return await self.stage.executor.book_exit(ask)
-
-    async def note_exit(self, parent_id: str, report: VenueOrder) -> Order:
-        ask = NoteExit(parent_id=parent_id, report=report)
-        return await self.stage.executor.note_exit(ask)
-
-    async def cancel_exit(self, pair: str, venue_order_id: str) -> None:
-        ask = CancelExit(pair=pair, venue_order_id=venue_order_id)
-        await self.stage.executor.cancel_exit(ask)
-
-    async def place_stop(
-        self, pair: str, side: Side, quantity: Decimal, stop_price: Decimal
-    ) -> str:
-        ask = PlaceStop(pair=pair, side=side, quantity=quantity, stop_price=stop_price)
-        return await self.stage.executor.place_stop(ask)
-
-    async def adjust(
-        self, pair: str, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
-    ) -> None:
-        ask = Adjust(
-            pair=pair, ours=ours, quantity=quantity, price=price, adjustment_id=adjustment_id
-        )
-        await self.stage.ledger.adjust(ask)
 
     def reconcile(self) -> ReconcileReport:
         return asyncio.run(self.reconciler.reconcile(Reconcile()))

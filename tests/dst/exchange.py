@@ -315,6 +315,14 @@ class Wire:
 
         return await self._ask("look_up", look)
 
+    async def order_by_id(self, pair: Pair, venue_order_id: str) -> VenueOrder | None:
+        def look() -> VenueOrder | None:
+            listed = self._visible(pair)
+            found = (row for row in listed if row.venue_order_id == venue_order_id)
+            return next((row.report() for row in found), None)
+
+        return await self._ask("order_by_id", look)
+
     async def cancel(self, pair: Pair, client_order_id: str) -> None:
         self._exchange.witness.cancel_sent(client_order_id)
         self._incarnation.point("cancel.before")

@@ -17,14 +17,15 @@ import structlog
 from actors import heartbeat, store_calls
 from actors.closing import Closer
 from actors.names import ActorAway
-from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor, Refresh
+from actors.order_executor import ExecutorParts, OrderExecutor
 from actors.placement import place
 from actors.reconciler import Reconciler, ReconcilerParts
-from actors.risk_ledger import Adjust, Approve, LedgerParts, Mark, RiskLedger
+from actors.risk_ledger import Adjust, LedgerParts, Mark, RiskLedger
 from desk import wallclock
 from desk.clock import ClockAnchor
 from desk.errors import DeskError, LimitReached, StoreUnavailable
 from desk.ids import Pair
+from desk.runs import Agent, Mode, Run, RunStatus
 from desk.store import kinds, memory_documents, memory_money
 from desk.store.codec import from_json
 from desk.store.memory import MemoryStore
@@ -33,15 +34,14 @@ from desk.trading import intents, risk
 from desk.trading import ledger as books
 from desk.trading.instruments import Instrument
 from desk.trading.intents import OrderIntent
-from desk.trading.orders import Order
-from desk.trading.risk import Approved, Refused
+from tests.actors.direct_doors import DirectDoors
 from tests.dst.checks import Witness
 from tests.dst.exchange import LOT, PAIRS, START_MS, Exchange, Wire
 from tests.dst.incarnation import Halted, Incarnation, exit_process
 from tests.dst.loop import VirtualLoop
 from tests.dst.mix import CALM, Mix
 
-ACCOUNT, RUN = "live", "run1"
+ACCOUNT = "live"
 STORM_S = 30.0
 PROMPT_S = 30.0
 """What ended at the venue must have ended here so long after it, or after the storm (L1)."""
@@ -133,51 +133,33 @@ class StoreLine:
         return chosen
 
 
-class Door:
-    """Another actor, asked by name: whoever lives under it then. The call or the answer may be lost."""
+class Doors(DirectDoors):
+    """Other actors, asked by name: whoever lives under it then. The call or the answer may be lost."""
 
-    def __init__(self, world: "World", role: str) -> None:
-        self._world, self._role = world, role
+    def __init__(self, world: "World") -> None:
+        self._world = world
 
-    async def ask(self, method: str, message: Any) -> Any:
+    async def ask(self, role: str, method: str, message: Any) -> Any:
         world = self._world
+        if isinstance(message, Adjust):
+            asked = (message.pair, message.quantity)
+            world.witness.asked_adjustments[message.adjustment_id] = asked
         if world.rng.random() < world.mix.lost_call / 2:
             await asyncio.sleep(MONEY_S)
-            raise ActorAway(self._role, "no answer")
-        incarnation = world.alive.get(self._role)
+            raise ActorAway(role, "no answer")
+        incarnation = world.alive.get(role)
         if incarnation is None:
             await asyncio.sleep(0.2)
-            raise ActorAway(self._role, "restarting")
+            raise ActorAway(role, "restarting")
         work = world.spawn(getattr(incarnation.shell, method)(message), incarnation.context)
         await asyncio.wait(
             (work, incarnation.died), timeout=MONEY_S, return_when=asyncio.FIRST_COMPLETED
         )
         if not work.done() or isinstance(work.exception(), Halted):
-            raise ActorAway(self._role, "no answer")
+            raise ActorAway(role, "no answer")
         if world.rng.random() < world.mix.lost_call / 2:
-            raise ActorAway(self._role, "answer lost")
+            raise ActorAway(role, "answer lost")
         return work.result()
-
-    async def approve(self, intent: OrderIntent, limits_set_id: str) -> Approved[Order] | Refused:
-        return await self.ask("approve", Approve(intent=intent, limits_set_id=limits_set_id))
-
-    async def execute(self, approved: Approved[Order]) -> Order:
-        return await self.ask("execute", Execute(approved=approved))
-
-    async def cancel(self, client_order_id: str, reason: str) -> Order:
-        return await self.ask("cancel", Cancel(client_order_id=client_order_id, reason=reason))
-
-    async def refresh(self, client_order_id: str) -> Order:
-        return await self.ask("refresh", Refresh(client_order_id=client_order_id))
-
-    async def adjust(
-        self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
-    ) -> None:
-        self._world.witness.asked_adjustments[adjustment_id] = (pair, quantity)
-        ask = Adjust(
-            pair=pair, ours=ours, quantity=quantity, price=price, adjustment_id=adjustment_id
-        )
-        await self.ask("adjust", ask)
 
 
 class World:
@@ -197,6 +179,8 @@ class World:
         )
         self.exchange.witness = self.witness
         self.clock = MarketTime(self.loop)
+        self.doors = Doors(self)
+        self.closer = Closer(self.store, self.clock, lambda _: self.doors, lambda _: self.doors)
         self.alive: dict[str, Incarnation] = {}
         self.incarnations: list[Incarnation] = []
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -360,6 +344,7 @@ class World:
                     clock=self.clock,
                     default_policy=risk.default_live_policy(ACCOUNT),
                     opening_cash=_cash,
+                    heeds_venue=True,
                     lease_ttl_s=15.0,
                     lease_renew_s=5.0,
                 )
@@ -381,10 +366,13 @@ class World:
                     store=store,
                     clock=self.clock,
                     venue=wire,
-                    orders=Door(self, EXECUTOR),
-                    ledger=Door(self, LEDGER),
+                    orders=self.doors,
+                    ledger=self.doors,
+                    flattener=Closer(store, self.clock, lambda _: self.doors, lambda _: self.doors),
                     pairs=PAIRS,
                     full_every_ms=20_000,
+                    light_every_s=6.0,
+                    watches_venue=True,
                 )
                 if not self.plan.reconciles:
                     return None
@@ -417,16 +405,18 @@ class World:
     def _furnish(self) -> None:
         for pair in PAIRS:
             self.store.put(kinds.INSTRUMENTS, pair, _instrument(pair), at_ms=START_MS)
+            self.store.put(kinds.RUNS, f"run-{pair}", _run(pair), at_ms=START_MS)
+        agent = Agent(agent_id="desk", name="Desk", allowed_instruments=PAIRS)
+        self.store.put(kinds.AGENTS, "desk", agent, at_ms=START_MS)
         limits = replace(risk.default_limits(), max_drawdown=Decimal("0.9"), max_daily_loss=CASH)
         self.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=START_MS)
 
     async def _market(self) -> None:
         """The pollers: a price every five seconds."""
-        door = Door(self, LEDGER)
         while True:
             prices = {pair: self.exchange.price(pair) for pair in PAIRS}
             try:
-                await door.ask("mark", Mark(prices=prices))
+                await self.doors.ask(LEDGER, "mark", Mark(prices=prices))
             except DeskError:
                 self.witness.note("unmarked")
             await asyncio.sleep(5.0)
@@ -445,7 +435,7 @@ class World:
             reference_price=self.exchange.price(pair),
             instrument=_instrument(pair),
             account=ACCOUNT,
-            run_id=RUN,
+            run_id=f"run-{pair}",
             decision_id=f"d{number}",
             decided_open_ms=self.clock.now_ms() - 60_000,
             trace_id=f"tr{number}",
@@ -455,24 +445,21 @@ class World:
         for leg in legs:
             if self.rng.random() < self.mix.cancels:
                 await asyncio.sleep(self.rng.uniform(0.1, 3.0))
-                await self._heard(Door(self, EXECUTOR).cancel(leg.client_order_id, "test"))
+                await self._heard(self.doors.cancel(leg.client_order_id, "test"))
         if self.rng.random() < self.mix.closes:
             await asyncio.sleep(self.rng.uniform(0.5, 3.0))
             await asyncio.gather(self._close(pair), self._close(pair))
 
     async def _place(self, legs: list[OrderIntent]) -> None:
         for _ in range(4):
-            placing = place(legs, "default", Door(self, LEDGER), Door(self, EXECUTOR))
+            placing = place(legs, "default", self.doors, self.doors)
             if await self._heard(placing):
                 return
             await asyncio.sleep(self.rng.uniform(0.2, 1.0))
 
     async def _close(self, pair: Pair) -> None:
         """Somebody presses the button that closes a position."""
-        closer = Closer(
-            self.store, self.clock, lambda _: Door(self, LEDGER), lambda _: Door(self, EXECUTOR)
-        )
-        await self._heard(closer.flatten(ACCOUNT, pair, reason="test", trace_id="tr-close"))
+        await self._heard(self.closer.flatten(ACCOUNT, pair, reason="test", trace_id="tr-close"))
 
     async def _kill(self) -> None:
         """The kill switch: the flag first, then what is under way is cancelled."""
@@ -480,10 +467,7 @@ class World:
         self.store.set_kill("all", on=True, reason="test", event=event)
         self.witness.killed_since_s = self.loop.now_s
         self.witness.note("killed")
-        closer = Closer(
-            self.store, self.clock, lambda _: Door(self, LEDGER), lambda _: Door(self, EXECUTOR)
-        )
-        await closer.cancel_entries(ACCOUNT, None, reason="kill_switch")
+        await self.closer.cancel_entries(ACCOUNT, None, reason="kill_switch")
 
     async def _heard(self, work: Awaitable[Any]) -> bool:
         try:
@@ -495,6 +479,22 @@ class World:
 
 async def _cash() -> Decimal:
     return CASH
+
+
+def _run(pair: Pair) -> Run:
+    return Run(
+        run_id=f"run-{pair}",
+        agent_id="desk",
+        account=ACCOUNT,
+        mode=Mode.LIVE,
+        pair=pair,
+        interval="1m",
+        version_id="v1",
+        risk_limit_set_id="default",
+        decision_threshold=0.0,
+        status=RunStatus.RUNNING,
+        started_ms=START_MS,
+    )
 
 
 def _instrument(pair: Pair) -> Instrument:

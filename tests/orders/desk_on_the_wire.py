@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from actors.closing import Closer
 from actors.commands import ReconcileReport
-from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor, Refresh
+from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor
 from actors.parts.venue import StoredBans
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
-from actors.risk_ledger import Adjust, Approve, LedgerParts, Mark, RiskLedger
+from actors.risk_ledger import Approve, LedgerParts, Mark, RiskLedger
 from actors.wiring import LIVE
 from desk import ids
 from desk.clock import ClockAnchor
@@ -37,6 +38,7 @@ from desk.trading.risk import Approved, Refused
 from desk.venues.bingx import BingxVenue
 from desk.venues.bingx_wire import BingxConfig
 from desk.wallclock import VenueClock
+from tests.actors.direct_doors import DirectDoors
 from tests.orders.verdict import judge
 
 PAIR = "BTC-USDT"
@@ -108,7 +110,7 @@ class Pace:
     max_decision_age_ms: int = 60_000
 
 
-class Process:
+class Process(DirectDoors):
     """One incarnation of ledger, executor and reconciler; made inside a running event loop."""
 
     def __init__(self, store: ValkeyStore, url: str, pace: Pace, fate: Fate) -> None:
@@ -143,6 +145,9 @@ class Process:
             owner="test",
             store=money,
             venue=venue,
+            exchange=venue,
+            leverage=1,
+            instruments=self.adapter.instruments,
             clock=clock,
             pairs=(PAIR,),
             lookup_schedule_s=pace.lookup_schedule_s,
@@ -156,6 +161,7 @@ class Process:
             venue=venue,
             orders=self,
             ledger=self,
+            flattener=Closer(money, clock, lambda _: self, lambda _: self),
             pairs=(PAIR,),
             light_every_s=pace.light_every_s,
             watches_venue=True,
@@ -163,17 +169,6 @@ class Process:
         self.ledger = RiskLedger(lambda: ledger_parts)
         self.executor = OrderExecutor(lambda: executor_parts)
         self.reconciler = Reconciler(lambda: reconciler_parts)
-
-    async def refresh(self, client_order_id: str) -> Order:
-        return await self.executor.refresh(Refresh(client_order_id=client_order_id))
-
-    async def adjust(
-        self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
-    ) -> None:
-        ask = Adjust(
-            pair=pair, ours=ours, quantity=quantity, price=price, adjustment_id=adjustment_id
-        )
-        await self.ledger.adjust(ask)
 
     async def end(self) -> None:
         """As kill -9 would: no task runs on, connections close."""
