@@ -154,6 +154,7 @@ class OrderExecutor:
             else None
         )
         self._prepared: set[Pair] = set()
+        self._preparing = asyncio.Lock()
         self._pulse = Pulse(f"order_executor:{parts.account}")
         self._pulse.epoch = self._fence.epoch
         self._in_flight: set[str] = set()
@@ -306,7 +307,7 @@ class OrderExecutor:
             return order  # a newer executor takes it up, or this one after its next renewal
         reason = await self._reason_against(order) or await self._unprepared(order)
         if reason is not None:
-            return await self._learn(cid, orders.Abandoned(reason=reason))
+            return await self._abandon(order, reason)
         self._in_flight.add(cid)
         try:
             started = orders.SendStarted(sent_wall_ms=wall_ms())
@@ -315,9 +316,17 @@ class OrderExecutor:
         except VersionConflict:
             return await self._rows.load(cid)  # somebody else moved it: it is theirs to send
         except LimitReached as switch:
-            return await self._learn(cid, orders.Abandoned(reason=switch.limit))
+            return await self._abandon(order, switch.limit)
         finally:
             self._in_flight.discard(cid)
+
+    async def _abandon(self, order: Order, reason: str) -> Order:
+        """Give up exactly this version of the row; one that has moved on is somebody else's."""
+        try:
+            abandoned = await self._rows.commit(order, orders.Abandoned(reason=reason))
+        except VersionConflict:
+            return await self._rows.load(order.client_order_id)
+        return await self._perform(*abandoned)
 
     async def _unprepared(self, order: Order) -> str | None:
         """Isolated margin, leverage and one-way mode before a pair's first entry in this process.
@@ -325,14 +334,17 @@ class OrderExecutor:
         Returns why they are not certain, so that the entry is not sent.
         """
         leverage = self._parts.leverage
-        if leverage is None or order.reduce_only or order.pair in self._prepared:
+        if leverage is None or order.reduce_only:
             return None
-        try:
-            await in_time("prepare", self._parts.venue.prepare(order.pair, leverage))
-        except DeskError as unclear:
-            await self._rows.alert("pair_not_prepared", order, str(unclear))
-            return unclear.reason if isinstance(unclear, VenueRejected) else "pair_not_prepared"
-        self._prepared.add(order.pair)
+        async with self._preparing:
+            if order.pair in self._prepared:
+                return None
+            try:
+                await in_time("prepare", self._parts.venue.prepare(order.pair, leverage))
+            except DeskError as unclear:
+                await self._rows.alert("pair_not_prepared", order, str(unclear))
+                return unclear.reason if isinstance(unclear, VenueRejected) else "pair_not_prepared"
+            self._prepared.add(order.pair)
         return None
 
     def _may_send(self) -> bool:

@@ -277,4 +277,5 @@ def _refuse_killed(state: MemoryState, account: str, *, reduce_only: bool) -> No
 
 def _ledger(version: int, row: bytes) -> Ledger:
     # Reserving moves the version without rewriting the row.
-    return replace(from_json(Ledger, row), version=version)
+    ledger = from_json(Ledger, row)
+    return ledger if ledger.version == version else replace(ledger, version=version)

@@ -221,4 +221,5 @@ def _move(before: Order, after: Order) -> list[Argument]:
 
 def _ledger(version: bytes, row: bytes) -> Ledger:
     # Reserving moves the version without rewriting the row.
-    return replace(from_json(Ledger, row), version=int(version))
+    ledger = from_json(Ledger, row)
+    return ledger if ledger.version == int(version) else replace(ledger, version=int(version))

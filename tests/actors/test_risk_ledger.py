@@ -50,7 +50,7 @@ def stage() -> Stage:
 
 def hold(stage: Stage, quantity: str = "0.0100") -> None:
     """Let the books hold a long position."""
-    ask = Adjust(pair=PAIR, quantity=Decimal(quantity), price=Decimal(40_000), adjustment_id="held")
+    ask = replace(adjustment(), quantity=Decimal(quantity), adjustment_id="held")
     asyncio.run(stage.ledger.adjust(ask))
 
 

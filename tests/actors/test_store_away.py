@@ -19,7 +19,7 @@ from desk.trading.orders import OrderState, VenueOrderStatus
 from desk.trading.risk import Approved
 from tests.actors.fakes import PAIR, ScriptedVenue
 from tests.actors.stage import Stage
-from tests.actors.test_risk_ledger import approve, wish
+from tests.actors.test_risk_ledger import approve, hold, wish
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def test_R08_without_the_store_no_entry_leaves_and_a_resting_exit_stays(home: Pa
     running = server.start(home)
     stage, venue = Stage(ValkeyStore(running.url)), ScriptedVenue(fills_at_once=False)
     stage.next_candle()
+    hold(stage)
     executor = executor_of(stage, venue)
     exit_ = approve(stage, wish("d0", reduce_only=True))
     entry = approve(stage, wish("d1"))

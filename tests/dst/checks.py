@@ -37,7 +37,7 @@ ENDED = frozenset(
 )
 LEGAL = {
     "intent": "sending not_placed unknown",
-    "sending": "open partial filled rejected unknown",
+    "sending": "sending open partial filled rejected unknown",
     "unknown": "unknown intent quarantined open partial filled cancelled expired rejected not_placed",
     "quarantined": "quarantined intent open partial filled cancelled expired rejected not_placed",
     "open": "open partial filled cancelling cancelled expired",
@@ -197,11 +197,8 @@ class Witness:
         self._judge_reservations(row)
         if row.filled_quantity != self.booked[row.client_order_id]:
             self.breach(f"S1: {row.client_order_id} says {row.filled_quantity} is filled")
-        if (
-            row.state is OrderState.SENDING
-            and self.killed_since_s is not None
-            and not row.reduce_only
-        ):
+        begins = row.state is OrderState.SENDING and rows[-2:-1] and rows[-2].state is not row.state
+        if begins and self.killed_since_s is not None and not row.reduce_only:
             self.breach(f"S10: {row.client_order_id} began to send under the kill switch")
         return True
 

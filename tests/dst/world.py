@@ -48,6 +48,7 @@ PROMPT_S = 30.0
 CONVERGE_S = 60.0
 """And everything else (L2 to L4). A run ends early once two looks found nothing left to do."""
 LOOK_S = 5.0
+MARK_EVERY_S = 10.0
 MONEY_S = 15.0
 SPENT_S = (0.0, 0.0, 0.0, 0.001, 0.01)
 """What a call of the store takes."""
@@ -169,7 +170,6 @@ class World:
         self.seed, self.mix, self.plan = seed, mix, plan
         self.rng = Random(f"world:{seed}")
         self.loop = VirtualLoop()
-        self.loop.thread = self._thread
         self.store = MemoryStore()
         self.exchange = Exchange(self.loop, Random(f"venue:{seed}"), mix)
         self.witness = Witness(
@@ -191,7 +191,7 @@ class World:
 
     def run(self) -> Outcome:
         """Storm, heal, converge; the loop is closed at the end."""
-        with virtual(self.loop):
+        with virtual(self.loop, self._thread):
             try:
                 self.loop.run_until_complete(self._story())
             finally:
@@ -345,8 +345,8 @@ class World:
                     default_policy=risk.default_live_policy(ACCOUNT),
                     opening_cash=_cash,
                     heeds_venue=True,
-                    lease_ttl_s=15.0,
-                    lease_renew_s=5.0,
+                    lease_ttl_s=20.0,
+                    lease_renew_s=8.0,
                 )
                 shell = RiskLedger(lambda: parts)
             case "executor":
@@ -358,6 +358,7 @@ class World:
                     clock=self.clock,
                     pairs=PAIRS,
                     max_decision_age_ms=20_000,
+                    lease_renew_s=3.0,
                 )
                 shell = OrderExecutor(lambda: executor_parts)
             case _:
@@ -371,7 +372,7 @@ class World:
                     flattener=Closer(store, self.clock, lambda _: self.doors, lambda _: self.doors),
                     pairs=PAIRS,
                     full_every_ms=20_000,
-                    light_every_s=6.0,
+                    light_every_s=9.0,
                     watches_venue=True,
                 )
                 if not self.plan.reconciles:
@@ -380,25 +381,13 @@ class World:
         incarnation.epoch = shell._pulse.epoch
         return shell
 
-    def _thread(self, work: Callable[[], Any], answer: "asyncio.Future[Any]") -> None:
-        """A store call: it takes a moment, and others may come in between."""
-        spent_s = SPENT_S[int(self.rng.random() * len(SPENT_S))]
-        if spent_s:
-            self.loop.call_later(spent_s, self._carry_out, work, answer)
-        else:
-            self.loop.call_soon(self._carry_out, work, answer)
-
-    def _carry_out(self, work: Callable[[], Any], answer: "asyncio.Future[Any]") -> None:
+    async def _thread[R](self, call: Callable[[], R]) -> R:
+        """A store call in place of `asyncio.to_thread`: it takes a moment, and others come in between."""
+        await asyncio.sleep(SPENT_S[int(self.rng.random() * len(SPENT_S))])
         try:
-            result = work()
+            return call()
         except Halted:
-            return
-        except Exception as failed:  # noqa: BLE001 - it is the caller's to handle
-            if not answer.done():
-                answer.set_exception(failed)
-            return
-        if not answer.done():
-            answer.set_result(result)
+            return await self.loop.create_future()  # the process is dead: nobody hears the answer
 
     # --- who acts -------------------------------------------------------------------------------
 
@@ -412,14 +401,14 @@ class World:
         self.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=START_MS)
 
     async def _market(self) -> None:
-        """The pollers: a price every five seconds."""
+        """The pollers: prices, again and again."""
         while True:
             prices = {pair: self.exchange.price(pair) for pair in PAIRS}
             try:
                 await self.doors.ask(LEDGER, "mark", Mark(prices=prices))
             except DeskError:
                 self.witness.note("unmarked")
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(MARK_EVERY_S)
 
     async def _decide(self, number: int, at_s: float) -> None:
         """A decision loop: the same decision, asked again until somebody has heard it."""
@@ -533,8 +522,8 @@ def decoded(kind: type[Any], row: bytes) -> Any:
 
 
 @contextmanager
-def virtual(loop: VirtualLoop) -> Iterator[None]:
-    """The wall clock and the end of a process are the loop's; nothing is logged."""
+def virtual(loop: VirtualLoop, thread: Callable[..., Any]) -> Iterator[None]:
+    """The wall clock, threads and the end of a process are the loop's; nothing is logged."""
     clock = _VirtualTime(loop)
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -542,6 +531,7 @@ def virtual(loop: VirtualLoop) -> Iterator[None]:
         with (
             mock.patch.object(wallclock, "time", clock),
             mock.patch.object(store_calls, "time", clock),
+            mock.patch.object(asyncio, "to_thread", thread),
             mock.patch.object(heartbeat.os, "_exit", exit_process),
             mock.patch.object(heartbeat, "SLICE_S", 60.0),
             mock.patch.object(memory_money, "from_json", decoded),

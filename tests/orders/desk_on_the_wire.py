@@ -26,7 +26,7 @@ from actors.wiring import LIVE
 from desk import ids
 from desk.clock import ClockAnchor
 from desk.ids import Pair
-from desk.runs import Mode, Run, RunStatus
+from desk.runs import Agent, Mode, Run, RunStatus
 from desk.store import kinds
 from desk.store.valkey import ValkeyStore
 from desk.trading import ledger as ledgers
@@ -146,7 +146,6 @@ class Process(DirectDoors):
             store=money,
             venue=venue,
             exchange=venue,
-            leverage=1,
             instruments=self.adapter.instruments,
             clock=clock,
             pairs=(PAIR,),
@@ -202,6 +201,9 @@ class WireDesk:
         self.store.put(kinds.INSTRUMENTS, PAIR, instruments[PAIR], at_ms=clock.market_ms)
         limits = risk.default_limits()
         self.store.put(kinds.RISK_LIMITS, limits.set_id, limits, at_ms=clock.market_ms)
+        agent = Agent(agent_id="desk", name="Desk", allowed_instruments=(PAIR,))
+        self.store.put(kinds.AGENTS, agent.agent_id, agent, at_ms=clock.market_ms)
+        self.start_run()
         await self.start()
         await self.eventually(lambda: self.store.ledger(LIVE), "an opened ledger")
         await self.mark()
@@ -268,7 +270,7 @@ class WireDesk:
         return await self.process.reconciler.reconcile(Reconcile())
 
     def start_run(self) -> None:
-        """A live run, for what pauses runs."""
+        """A live run: entries need one, and it is what pauses."""
         run = Run(
             run_id="run1",
             agent_id="desk",

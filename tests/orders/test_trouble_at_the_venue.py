@@ -21,6 +21,8 @@ SENT = {"method": "POST", "path": ORDER}
 @pytest.mark.catalogue("O20")
 def test_O20_a_refusal_for_want_of_margin_is_final_and_cools_the_pair_down(play: Play) -> None:
     async def story(desk: WireDesk) -> None:
+        await desk.send("d0")
+        await desk.until(desk.cid("d0"), OrderState.FILLED)
         desk.simulator.control("POST", "account", {"balance": "1"})
 
         answer = await desk.send("d1")
@@ -32,8 +34,8 @@ def test_O20_a_refusal_for_want_of_margin_is_final_and_cools_the_pair_down(play:
         assert isinstance(again, Refused)
         assert again.limit == "pair_cooldown"
         assert isinstance(exit_, Approved)
-        assert len(desk.requests("POST", ORDER)) == 1
-        assert desk.store.reservations("live") == {}
+        assert len(desk.sends(desk.cid("d1"))) == 1
+        assert set(desk.store.reservations("live")) <= {exit_.value.client_order_id}
 
     play(story, judged=False)
 
