@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGES := desk actors serve_apps tune_configs bingx_sim
 
-.PHONY: help setup up down test nightly check bench clean lock format screenshots
+.PHONY: help setup up down test nightly mutants check bench clean lock format screenshots
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -22,8 +22,11 @@ down: ## end every process that `make up` started
 test: setup ## the whole suite
 	$(BIN)/python -m pytest
 
-nightly: setup ## the long tests: 250 kills of the store, every bent store function
+nightly: setup ## the long tests: 100,000 storms, 250 kills of the store, 30 of each trading actor
 	$(BIN)/python -m pytest -m nightly
+
+mutants: setup ## plant faults in the core of orders, ledger and store: the tests must notice
+	$(BIN)/python -m tests.mutants.run
 
 check: setup ## formatting, lint, types, import contracts, spelling, generated docs
 	$(BIN)/ruff format --check --quiet .
