@@ -1,7 +1,8 @@
 """Faults planted on purpose in the core of orders, ledger and store: the tests must notice each.
 
-A mutant is a replacement of text that occurs exactly once in a file. `needs` names the layer that
-would otherwise hide it: such a mutant is also run with that layer switched off.
+A mutant is a replacement of text that occurs exactly once in a file. Some are also planted together
+with the edit that takes away the layer above, which would hide them. The server-side functions have
+mutants of their own in `tests/contracts/test_store_sequences.py`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ INTENTS = "desk/trading/intents.py"
 IDS = "desk/ids.py"
 MEMORY = "desk/store/memory_money.py"
 STATE = "desk/store/memory_state.py"
-LUA = "desk/store/functions/desk.lua"
 EXECUTOR = "actors/order_executor.py"
 ROWS = "actors/order_rows.py"
 TALK = "actors/venue_talk.py"
@@ -160,7 +160,7 @@ PLANTED = (
     Mutant(
         "cancelled_forgets_who_asked",
         ORDERS,
-        '    asked_for = order.reason if order.state is OrderState.CANCELLING else ""',
+        "    asked_for = order.reason if order.state is OrderState.CANCELLING else order.cancel_reason",
         '    asked_for = ""',
         "the reason of a cancel",
     ),
@@ -268,8 +268,8 @@ PLANTED = (
     Mutant(
         "stale_books_are_good_enough",
         RISK,
-        "        _stale(ledger, now_ms, max_mark_age_ms)\n        or ",
-        "        ",
+        "        or _stale(ledger, now_ms, max_mark_age_ms)\n",
+        "",
         "limits are judged on old marks",
     ),
     Mutant(
@@ -325,8 +325,8 @@ PLANTED = (
     Mutant(
         "first_glance_is_booked",
         RECONCILER,
-        "        if drift.adjustment_id not in self._suspected:\n            return 0\n",
-        "",
+        "        if key and key not in self._suspected:",
+        "        if False:",
         "a drift is booked on one glance",
     ),
     Mutant(
@@ -495,7 +495,7 @@ PLANTED = (
     Mutant(
         "memory_kill_is_read_before",
         MEMORY,
-        "        if after.state is OrderState.SENDING:\n",
+        "        if after.state is OrderState.SENDING and found.state != after.state:\n",
         "        if False:\n",
         "the kill flag does not stop what is about to be sent",
     ),
@@ -533,84 +533,6 @@ PLANTED = (
         "        if request_id:\n            self.answers[request_id] = (what, answer)",
         "        if False:\n            self.answers[request_id] = (what, answer)",
         "a repeat has a second effect",
-    ),
-    # --- the store's functions ------------------------------------------------------------------
-    Mutant(
-        "lua_no_fence",
-        LUA,
-        "    if newest ~= epoch then return { 'FENCED', newest } end",
-        "    if false then return { 'FENCED', newest } end",
-        "an old epoch writes",
-    ),
-    Mutant(
-        "lua_no_fill_dedupe",
-        LUA,
-        "  if redis.call('EXISTS', 'fill:' .. member) == 1 then return { 'DUP' } end",
-        "",
-        "a fill id is booked twice",
-    ),
-    Mutant(
-        "lua_no_version",
-        LUA,
-        "  if found_v == '0' or found_v ~= expected_v then return { 'CONFLICT', key, found_v } end\n  if not LEGAL",
-        "  if not LEGAL",
-        "an order row is overwritten",
-    ),
-    Mutant(
-        "lua_no_table",
-        LUA,
-        "  if not LEGAL[from .. '>' .. to] then return { 'ILLEGAL', from, to } end",
-        "",
-        "any move is stored",
-    ),
-    Mutant(
-        "lua_kill_is_read_before",
-        LUA,
-        "  if to == 'sending' and reduce_only == '0' and is_killed(account) then",
-        "  if false then",
-        "the kill flag does not stop what is about to be sent",
-    ),
-    Mutant(
-        "lua_intent_ignores_kill",
-        LUA,
-        "  if reduce_only == '0' and is_killed(account) then return { 'LIMIT', 'kill_switch' } end\n  local ledger_key",
-        "  local ledger_key",
-        "an entry is written down under the kill switch",
-    ),
-    Mutant(
-        "lua_created_twice",
-        LUA,
-        "  if existing then return { 'OK', existing } end",
-        "",
-        "one decision makes two rows",
-    ),
-    Mutant(
-        "lua_reservation_stays",
-        LUA,
-        "    redis.call('ZREM', 'ordx:open:' .. account, cid)\n    reserve(account, cid, '')",
-        "    redis.call('ZREM', 'ordx:open:' .. account, cid)",
-        "a reservation outlives its order",
-    ),
-    Mutant(
-        "lua_reopened_checks_nothing_anew",
-        LUA,
-        "    redis.call('HSET', ledger_key, 'v', next_version(version_of(ledger_key)))\n  end\nend",
-        "  end\nend",
-        "limits checked without a re-opened order stand",
-    ),
-    Mutant(
-        "lua_request_is_forgotten",
-        LUA,
-        "    redis.call('SET', 'req:' .. args[1], cmsgpack.pack({ what, unpack(answer) }), 'EX', args[2])",
-        "    local _ = answer",
-        "a repeat has a second effect",
-    ),
-    Mutant(
-        "lua_event_is_lost",
-        LUA,
-        "local function finish(what, args, answer)\n  append_event(args)",
-        "local function finish(what, args, answer)",
-        "a change without its event",
     ),
 )
 
