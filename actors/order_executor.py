@@ -307,7 +307,7 @@ class OrderExecutor:
             return order  # a newer executor takes it up, or this one after its next renewal
         reason = await self._reason_against(order) or await self._unprepared(order)
         if reason is not None:
-            return await self._abandon(order, reason)
+            return await self._conclude(order, orders.Abandoned(reason=reason))
         self._in_flight.add(cid)
         try:
             started = orders.SendStarted(sent_wall_ms=wall_ms())
@@ -316,17 +316,17 @@ class OrderExecutor:
         except VersionConflict:
             return await self._rows.load(cid)  # somebody else moved it: it is theirs to send
         except LimitReached as switch:
-            return await self._abandon(order, switch.limit)
+            return await self._conclude(order, orders.Abandoned(reason=switch.limit))
         finally:
             self._in_flight.discard(cid)
 
-    async def _abandon(self, order: Order, reason: str) -> Order:
-        """Give up exactly this version of the row; one that has moved on is somebody else's."""
+    async def _conclude(self, order: Order, event: OrderEvent) -> Order:
+        """Apply what was judged of exactly this version; a row that has moved on was not judged."""
         try:
-            abandoned = await self._rows.commit(order, orders.Abandoned(reason=reason))
+            moved = await self._rows.commit(order, event)
         except VersionConflict:
             return await self._rows.load(order.client_order_id)
-        return await self._perform(*abandoned)
+        return await self._perform(*moved)
 
     async def _unprepared(self, order: Order) -> str | None:
         """Isolated margin, leverage and one-way mode before a pair's first entry in this process.
@@ -461,9 +461,9 @@ class OrderExecutor:
         return await self._judge_absence(order)
 
     async def _judge_absence(self, order: Order) -> Order:
-        cid, at_ms = order.client_order_id, wall_ms()
+        at_ms = wall_ms()
         if orders.is_overdue(order, wall_ms=at_ms):
-            order = await self._learn(cid, orders.Quarantined(reason="unresolved"))
+            order = await self._conclude(order, orders.Quarantined(reason="unresolved"))
         if not orders.final_not_found(order, wall_ms=at_ms, absent_in_second_source=True):
             return order  # the votes alone do not suffice: spare the venue the other questions
         if order.reason == DUPLICATE_ID:
@@ -488,7 +488,7 @@ class OrderExecutor:
             and await self._reason_against(order) is None
         )
         reason = order.reason if refused else "not_found"
-        order = await self._learn(cid, orders.NotFoundProved(resend=resend, reason=reason))
+        order = await self._conclude(order, orders.NotFoundProved(resend=resend, reason=reason))
         return await self._send(order) if order.state is OrderState.INTENT else order
 
     # --- fills ----------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class Mix:
     venue_refuses_ids_twice: bool = True
     """Whether the venue itself deduplicates client ids."""
     split_brain: bool = False
+    heeds_venue: bool = False
+    """Whether entries wait for a venue that answers: then a storm has fewer of them."""
     cancels: float = 0.0
     closes: float = 0.0
     kill_at_s: float | None = None
@@ -83,6 +85,7 @@ class Mix:
             is_skewed=is_skewed,
             venue_refuses_ids_twice=is_skewed or rng.random() < 0.5,
             split_brain=rng.random() < 0.3,
+            heeds_venue=rng.random() < 1 / 3,
             cancels=0.25,
             closes=rng.choice((0.0, 0.0, 0.3)),
             kill_at_s=rng.uniform(3.0, 25.0) if rng.random() < 0.15 else None,

@@ -48,12 +48,14 @@ PROMPT_S = 30.0
 CONVERGE_S = 60.0
 """And everything else (L2 to L4). A run ends early once two looks found nothing left to do."""
 LOOK_S = 5.0
-MARK_EVERY_S = 10.0
+MARK_EVERY_S = 8.0
 MONEY_S = 15.0
 SPENT_S = (0.0, 0.0, 0.0, 0.001, 0.01)
 """What a call of the store takes."""
 CASH = Decimal(10_000)
 LEDGER, EXECUTOR, RECONCILER = "ledger", "executor", "reconciler"
+MODEL_IS_WRONG = frozenset({"illegal_transition", "invariant_breached", "overfill"})
+"""Alerts that no storm may cause: they say that our own picture contradicts itself."""
 CHANGES = frozenset(
     {
         "create_order",
@@ -168,6 +170,8 @@ class World:
 
     def __init__(self, seed: int, mix: Mix, plan: Plan) -> None:
         self.seed, self.mix, self.plan = seed, mix, plan
+        self.wind = mix
+        """The storm's mix, also after the storm."""
         self.rng = Random(f"world:{seed}")
         self.loop = VirtualLoop()
         self.store = MemoryStore()
@@ -219,6 +223,7 @@ class World:
         self._heal()
         await self._converge()
         self.witness.judge_stream()
+        self._judge_shells()
 
     def _schedule_storm(self) -> None:
         mix = self.mix
@@ -262,6 +267,17 @@ class World:
             if quiet_looks == 2 and calm_s > LOOK_S:
                 return
         self._blame(self.witness.unfinished())
+
+    def _judge_shells(self) -> None:
+        """A shell outlives what nobody foresaw and tells its operator; here that is a breach."""
+        for incarnation in self.incarnations:
+            counters = incarnation.shell._pulse.counters if incarnation.shell else {}
+            for name in ("turns_crashed", "model_errors"):
+                if counters.get(name):
+                    self.witness.breach(f"{incarnation.role} {incarnation.number} counted {name}")
+        for alert in self.store.list(kinds.ALERTS):
+            if alert.value.code in MODEL_IS_WRONG:
+                self.witness.breach(f"alert {alert.value.code}: {alert.value.detail}")
 
     def _blame(self, texts: list[str]) -> None:
         for text in texts:
@@ -344,7 +360,7 @@ class World:
                     clock=self.clock,
                     default_policy=risk.default_live_policy(ACCOUNT),
                     opening_cash=_cash,
-                    heeds_venue=True,
+                    heeds_venue=self.wind.heeds_venue,
                     lease_ttl_s=20.0,
                     lease_renew_s=8.0,
                 )
@@ -372,7 +388,7 @@ class World:
                     flattener=Closer(store, self.clock, lambda _: self.doors, lambda _: self.doors),
                     pairs=PAIRS,
                     full_every_ms=20_000,
-                    light_every_s=9.0,
+                    light_every_s=6.0 if self.wind.heeds_venue else 9.0,
                     watches_venue=True,
                 )
                 if not self.plan.reconciles:
@@ -408,7 +424,8 @@ class World:
                 await self.doors.ask(LEDGER, "mark", Mark(prices=prices))
             except DeskError:
                 self.witness.note("unmarked")
-            await asyncio.sleep(MARK_EVERY_S)
+            has_marks = self.witness.ledger is not None and self.witness.ledger.marked_ms
+            await asyncio.sleep(MARK_EVERY_S if has_marks else 0.5)
 
     async def _decide(self, number: int, at_s: float) -> None:
         """A decision loop: the same decision, asked again until somebody has heard it."""
