@@ -14,6 +14,8 @@ from desk.wallclock import monotonic_s
 TIMEOUT_S = 30.0
 PATIENCE_S = 5.0
 """For how long a call is repeated whose connection broke; nobody listening is an answer at once."""
+START_PATIENCE_S = 180.0
+"""The same while a desk starts, when nobody listening is waited for: a lost Ray head takes a minute."""
 PAUSE_S = 0.25
 
 
@@ -35,6 +37,7 @@ class Api:
 
     def __init__(self, settings: Settings, *, awaits_start: bool = False) -> None:
         self._awaits_start = awaits_start
+        self._patience_s = START_PATIENCE_S if awaits_start else PATIENCE_S
         self.base_url = f"http://{settings.host}:{settings.port}"
         token = settings.api_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
@@ -68,13 +71,14 @@ class Api:
     ) -> Any:
         given = {key: str(value) for key, value in (query or {}).items() if value is not None}
         headers = {} if method == "GET" else {"Idempotency-Key": str(uuid.uuid4())}
-        until_s = monotonic_s() + PATIENCE_S
+        until_s = monotonic_s() + self._patience_s
         while True:
             try:
                 answer = self._client.request(
                     method, path, params=given, json=body, headers=headers
                 )
-                break
+                if monotonic_s() > until_s or not self._is_starting(answer):
+                    break
             except httpx2.HTTPError as failed:
                 if monotonic_s() > until_s or not self._may_repeat(failed):
                     raise ApiUnreachable(
@@ -85,6 +89,13 @@ class Api:
         if answer.is_success:
             return answer.json()
         raise _refusal(answer)
+
+    def _is_starting(self, answer: httpx2.Response) -> bool:
+        """Whether the API is not there yet: no route of ours, or actors and store away."""
+        if not self._awaits_start:
+            return False
+        is_ours = "problem+json" in answer.headers.get("content-type", "")
+        return answer.status_code == 503 or (answer.status_code == 404 and not is_ours)
 
     def _may_repeat(self, failed: httpx2.HTTPError) -> bool:
         return self._awaits_start or not isinstance(failed, httpx2.ConnectError)

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -40,6 +41,26 @@ class StartFailed(DeskError):
     """A part did not start; the text names its log."""
 
 
+class Beside(threading.Thread):
+    """Work that goes on beside the watch and never keeps the process from ending."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(name="first-steps", daemon=True)
+        self._work = work
+        self._failed: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except Exception as failed:  # noqa: BLE001 - raised again where it is asked for
+            self._failed = failed
+
+    def check(self) -> None:
+        """Raise what the work raised."""
+        if self._failed is not None:
+            raise self._failed
+
+
 class Launcher:
     """Owns the processes of one desk on one machine."""
 
@@ -61,14 +82,16 @@ class Launcher:
     # --- the life of the desk -------------------------------------------------------------
 
     def run(self, after_start: Callable[[], None]) -> None:
-        """Start all, call `after_start`, then keep watch until a signal; always end what was started."""
+        """Start all and keep watch until a signal; always end what was started.
+
+        `after_start` is called beside the watch, which heals what dies meanwhile; its error ends the desk.
+        """
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         self._prepare_home()
         try:
             self._start_all()
-            after_start()
-            self._watch()
+            self._watch(Beside(after_start))
         except KeyboardInterrupt:
             self._console.print("stopping …")
         finally:
@@ -102,9 +125,11 @@ class Launcher:
         with self._step("actors and API"):
             self._boot()
 
-    def _watch(self) -> None:
+    def _watch(self, first_steps: "Beside") -> None:
+        first_steps.start()
         while True:
             time.sleep(0.5)
+            first_steps.check()
             if self._died("simulator"):
                 self._again("simulator", self._start_venue)
             if self._store is not None and self._store.check():

@@ -1,6 +1,7 @@
 """The terminal's client: broken connections are repeated under the same key, silence is an answer."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from desk.cli.client import Api, ApiUnreachable
+from desk.cli.launch import Beside
 from desk.settings import load_settings
 
 
@@ -17,8 +19,8 @@ class Flaky(ThreadingHTTPServer):
 
     drops = 0
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.keys: list[str | None] = []
 
 
@@ -91,3 +93,37 @@ def test_where_nobody_listens_the_answer_comes_at_once_and_names_the_remedy(
 
     with pytest.raises(ApiUnreachable, match="start it with `desk up`"):
         api_at(port, tmp_path).get("/healthz")
+
+
+def test_while_a_desk_starts_nobody_listening_is_waited_for(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    api = Api(load_settings({"DESK_HOME": str(tmp_path), "PORT": str(port)}), awaits_start=True)
+    late = threading.Timer(0.6, lambda: servers.append(listening(port)))
+    servers: list[Flaky] = []
+    late.start()
+
+    assert api.get("/healthz") == {"done": True}
+    late.join(5)
+    servers[0].shutdown()
+    servers[0].server_close()
+
+
+def test_work_beside_the_watch_raises_where_it_is_asked_for() -> None:
+    def fails() -> None:
+        raise ApiUnreachable("nobody")
+
+    beside = Beside(fails)
+    beside.check()
+    beside.start()
+    beside.join(5)
+
+    with pytest.raises(ApiUnreachable, match="nobody"):
+        beside.check()
+
+
+def listening(port: int) -> Flaky:
+    server = Flaky(port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
