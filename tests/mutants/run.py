@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,7 +96,11 @@ def judged(name: str, mutants: Sequence[Mutant], breaks: str) -> Verdict:
 
 def _first_killer(root: Path) -> tuple[str, str]:
     for layer, command in LAYERS.items():
-        environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": str(root),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "RAYDESK_STORE_SEQUENCES": "100",
+        }
         try:
             done = subprocess.run(
                 [sys.executable, *command],
@@ -131,20 +135,30 @@ def main(words: list[str] | None = None) -> int:
         work = [each for each in work if each[0] in given.only]
         if not work:
             parser.error(f"no mutant is named {', '.join(given.only)}")
+    sound = judged("nothing planted", [], "")
+    if sound.killed_by:
+        parser.error(f"{sound.killed_by} fail without any mutant: {sound.evidence}")
     with ThreadPoolExecutor(given.workers) as pool, Progress() as progress:
         bar = progress.add_task("mutants", total=len(work))
-        jobs = [pool.submit(judged, *each) for each in work]
-        for job in jobs:
-            job.add_done_callback(lambda _: progress.advance(bar))
-        verdicts = [job.result() for job in jobs]
+        verdicts: list[Verdict] = []
+        for job in as_completed([pool.submit(judged, *each) for each in work]):
+            verdicts.append(job.result())
+            progress.console.print(line_of(verdicts[-1]), highlight=False, soft_wrap=True)
+            progress.advance(bar)
     return report(verdicts)
 
 
+def line_of(verdict: Verdict) -> str:
+    """Who noticed a mutant, and what it said."""
+    said = verdict.killed_by or "SURVIVED"
+    return f"{verdict.name:42} {said:30} {verdict.seconds:5.0f} s  {verdict.evidence[:110]}"
+
+
 def report(verdicts: list[Verdict]) -> int:
-    """Print the table; exit status 1 below the wanted score."""
+    """Print the survivors and the score; exit status 1 below the wanted one."""
     for verdict in verdicts:
-        said = verdict.killed_by or "SURVIVED"
-        sys.stdout.write(f"{verdict.name:45} {said:30} {verdict.evidence[:110]}\n")
+        if not verdict.killed_by:
+            sys.stdout.write(f"survived: {verdict.name}: {verdict.breaks}\n")
     killed = sum(bool(verdict.killed_by) for verdict in verdicts)
     score = killed / len(verdicts)
     sys.stdout.write(f"{killed} of {len(verdicts)} killed: {score:.1%}\n")
