@@ -33,23 +33,24 @@ STORM = ["-m", "tests.dst.run", "--first", str(FIRST), "--count", str(SEEDS), "-
 PYTEST = ["-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider"]
 LAYERS = {
     "storms": STORM,
+    "tests of the core": [
+        *PYTEST,
+        "tests/desk/trading",
+        "tests/desk/test_ids.py",
+        "tests/actors/test_order_executor.py",
+        "tests/actors/test_risk_ledger.py",
+        "tests/actors/test_reconciler.py",
+        "tests/actors/test_control.py",
+        "tests/contracts",
+    ],
     "storms without the reconciler": [*STORM, "--without-reconciler"],
     "directed runs": [
         *PYTEST,
         "tests/dst/test_single_faults.py",
         "tests/dst/test_crash_points.py",
     ],
-    "tests of the core": [
-        *PYTEST,
-        "tests/desk/trading",
-        "tests/desk/test_ids.py",
-        "tests/contracts",
-        "tests/actors/test_order_executor.py",
-        "tests/actors/test_risk_ledger.py",
-        "tests/actors/test_reconciler.py",
-        "tests/actors/test_control.py",
-    ],
 }
+"""In the order in which they are asked: who is likely to notice soon comes first."""
 
 
 @dataclass(frozen=True, slots=True)
