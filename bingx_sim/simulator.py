@@ -74,6 +74,7 @@ class Simulator:
     def reset(self, *, seed: int | None, market_ms: int | None) -> None:
         """Start again in place: fresh market and accounts, no orders, no rules, empty journal."""
         clock = self.exchange.clock
+        clock.pin_server(None)
         clock.drift(0.0)
         clock.server_offset_ms = 0
         if market_ms is not None:

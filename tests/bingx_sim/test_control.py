@@ -66,6 +66,15 @@ def test_the_server_clock_can_drift_and_keeps_what_it_gained(venue: Any) -> None
     venue.sim.clock(server_offset_ms=0)
 
 
+def test_a_reset_lets_the_server_clock_follow_the_wall_again(venue: Any) -> None:
+    venue.sim.clock(pin_server_ms=1_700_000_000_000)
+
+    venue.sim.reset()
+
+    clock = venue.sim.clock()
+    assert abs(clock["server_ms"] - clock["wall_ms"]) < 1_000
+
+
 def test_money_and_mode_can_be_changed_behind_our_back(venue: Any) -> None:
     change = {"balance": "100", "deposit": "-40", "hedged": True}
     venue.sim.control("POST", "account", change)

@@ -40,7 +40,7 @@ type Use = Callable[[BingxVenue], Awaitable[Any]]
 def simulator(shared_simulator: Simulator) -> Iterator[Simulator]:
     """A fresh market at 30 times the wall's speed: the documented rates do not slow the tests."""
     shared_simulator.reset()
-    shared_simulator.clock(speed=30)
+    shared_simulator.clock(freeze=False, speed=30)
     yield shared_simulator
     shared_simulator.clock(speed=1)
     shared_simulator.reset()
