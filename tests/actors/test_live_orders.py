@@ -24,7 +24,7 @@ WHO: dict[str, Any] = {"actor": "alice", "trace_id": "tr-op"}
 def stage(shared_simulator: Any) -> Iterator[LiveStage]:
     """A fresh market at 30 times the wall's speed: the documented rates do not slow the tests."""
     shared_simulator.reset()
-    shared_simulator.clock(speed=30)
+    shared_simulator.clock(freeze=False, speed=30)
     yield LiveStage(shared_simulator)
     shared_simulator.clear_faults()
     shared_simulator.clock(speed=1, server_offset_ms=0)
