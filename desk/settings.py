@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         description="Feature values beyond this are out of distribution.",
     )
     sim_speed: float = Field(
-        30.0,
+        60.0,
         ge=1,
         le=600,
         validation_alias="SIM_SPEED",

@@ -340,7 +340,7 @@ def ray_environment(home: Path, ray_dir: Path) -> dict[str, str]:
 
 
 def venue_name(settings: Settings) -> str:
-    """What the pages call the exchange: `simulator 30x`, `vst`, `live` or the URL."""
+    """What the pages call the exchange: `simulator 60x`, `vst`, `live` or the URL."""
     if settings.bingx_base_url is None:
         return f"simulator {settings.sim_speed:g}x"
     return settings.bingx_base_url
