@@ -31,7 +31,7 @@ def test_only_the_given_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load_settings({"DESK_HOME": "/srv/desk"})
 
     assert settings.home == Path("/srv/desk")
-    assert (settings.api_token, settings.port, settings.sim_speed) == (None, 8000, 30.0)
+    assert (settings.api_token, settings.port, settings.sim_speed) == (None, 8000, 60.0)
     assert load_settings().port == 77
 
 
