@@ -593,6 +593,8 @@ def _send_unanswered(order: Order, event: SendUnanswered) -> _Moved:
 
 def _send_refused(order: Order, event: SendRefused) -> _Moved:
     """A refused exit is done only if nothing is held (`POSITION_IS_FLAT`); else somebody must look."""
+    if order.state in _UNRESOLVED:
+        return order, []  # somebody gave up waiting meanwhile: what is looked up decides
     _admit(order, event, OrderState.SENDING)
     refused = replace(order, state=OrderState.REJECTED, reason=event.reason)
     if not order.reduce_only or event.reason == POSITION_IS_FLAT:

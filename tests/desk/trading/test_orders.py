@@ -219,7 +219,16 @@ def test_a_deadline_that_passes_after_evidence_changes_nothing() -> None:
     assert effects == []
 
 
-@pytest.mark.parametrize("state", sorted(set(OrderState) - {S.SENDING}))
+@pytest.mark.parametrize("state", [S.UNKNOWN, S.QUARANTINED])
+def test_a_refusal_after_somebody_gave_up_waiting_is_left_to_the_look_ups(
+    state: OrderState,
+) -> None:
+    row = an_order(state=state)
+
+    assert advance(row, SendRefused(reason="margin"), now_ms=NOW) == (row, [])
+
+
+@pytest.mark.parametrize("state", sorted(set(OrderState) - {S.SENDING, S.UNKNOWN, S.QUARANTINED}))
 def test_a_refusal_fits_only_an_order_on_the_wire(state: OrderState) -> None:
     with pytest.raises(IllegalTransition):
         advance(an_order(state=state), SendRefused(reason="margin"), now_ms=NOW)
