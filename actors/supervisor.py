@@ -30,6 +30,7 @@ HOUSEKEEPING_EVERY_S = 30.0
 JOBS_EVERY_S = 5.0
 KEPT_EVENTS = {Stream.ORDERS: 100_000, Stream.RISK: 50_000, Stream.OPS: 50_000}
 MONEY_ROLES = ("risk_ledger", "order_executor", "reconciler")
+DISK_LOW = "disk_low"
 
 
 # --- messages -----------------------------------------------------------------------------------
@@ -73,7 +74,10 @@ class Child(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorParts:
-    """Collaborators and settings. `archive` copies candles to the history, outside this process."""
+    """Collaborators and settings. `archive` copies candles to the history, outside this process.
+
+    `free_disk_bytes` is asked in a thread; below `least_free_disk_bytes` no run may go on.
+    """
 
     store: Store
     clock: Clock
@@ -82,6 +86,8 @@ class SupervisorParts:
     archive: Callable[[], None]
     has_worker: Callable[[str], bool] = lambda _: True
     """Whether a learning job's actor of this name lives; asked in a thread."""
+    free_disk_bytes: Callable[[], int] = lambda: 1 << 62
+    least_free_disk_bytes: int = 1 << 30
     beat_every_s: float = 1.0
     beat_patience_s: float = 2.0
     stale_loop_s: float = 20.0
@@ -263,7 +269,8 @@ class Supervisor:
     # --- housekeeping ---------------------------------------------------------------------------
 
     async def _keep_house(self) -> None:
-        """Trim the streams, record memory, copy candles to the history now and then."""
+        """Look at the disk, trim the streams, record memory, copy candles to the history now and then."""
+        await self._look_at_the_disk()
         for stream, keep in KEPT_EVENTS.items():
             await stored(lambda stream=stream, keep=keep: self._store.trim_events(stream, keep))
         now_ms = self._clock.now_ms()
@@ -286,6 +293,27 @@ class Supervisor:
                 self._parts.archive()
             except DeskError as failed:
                 log.warning("archive_not_started", error=str(failed))
+
+    async def _look_at_the_disk(self) -> None:
+        """A full disk ends the store at its next write: before that, nothing new is begun."""
+        free = await asyncio.to_thread(self._parts.free_disk_bytes)
+        least = self._parts.least_free_disk_bytes
+        if free >= least:
+            return
+        for run in await self._runs.active():
+            await self._runs.pause(run.run_id, DISK_LOW, category="ops")
+        cause = Cause(
+            code=DISK_LOW,
+            about="store",
+            category="ops",
+            severity="critical",
+            detail=f"{free >> 20} MiB are free beside the store, {least >> 20} are needed: free"
+            " some space, then resume the runs",
+            metric="free_disk_bytes",
+            value=str(free),
+            threshold=str(least),
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
 
 
 def rests_on(run: Run, child: Child) -> bool:

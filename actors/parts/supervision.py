@@ -1,6 +1,7 @@
 """The supervisor's parts, and its children as it handles them on Ray."""
 
 import asyncio
+import shutil
 from typing import Any
 
 import ray
@@ -15,6 +16,7 @@ from actors.supervisor import Child, SupervisorParts
 from actors.tree import ChildSpec
 from actors.wiring import Wiring
 from desk.runs import Run
+from desk.store import server
 
 
 class RayChild:
@@ -90,6 +92,8 @@ def supervisor_parts(wiring: Wiring) -> SupervisorParts:
         loop_of=loop_of,
         archive=archive,
         has_worker=has_worker,
+        free_disk_bytes=lambda: shutil.disk_usage(wiring.home).free,
+        least_free_disk_bytes=server.LOW_DISK_BYTES,
         beat_every_s=wiring.heartbeat_every_s,
         beat_patience_s=wiring.heartbeat_patience_s,
         stale_loop_s=wiring.stale_loop_s,

@@ -296,11 +296,14 @@ class BingxVenue:
         self, endpoint: str, parameters: Parameters, stamp_ms: int | None = None
     ) -> Answer:
         try:
-            return await self._wire.write(endpoint, parameters, signed_wall_ms=stamp_ms)
+            answer = await self._wire.write(endpoint, parameters, signed_wall_ms=stamp_ms)
         except Banned as banned:
             raise WriteBanned(banned.call, banned.reason) from banned
         except VenueUnavailable as unclear:
             raise OutcomeUnknown(unclear.call, unclear.reason) from unclear
+        if isinstance(answer, Refusal) and answer.meaning in (Meaning.THROTTLED, Meaning.BUSY):
+            self._reads.back_off()
+        return answer
 
     def _stamp(self, endpoint: str, order: Order) -> int | None:
         if not order.sent_wall_ms:

@@ -44,6 +44,12 @@ class BingxReads:
         rate_per_s = PRIVATE_RATE_PER_S.get(endpoint, PRIVATE_DEFAULT_PER_S)
         return await self._paced(endpoint, parameters, rate_per_s, private=True)
 
+    def back_off(self) -> None:
+        """An order met the venue's limit: reads come at half their rate, and stop if that goes on."""
+        self._breaker.record(throttled=True)
+        for limiter in self._limiters.values():
+            limiter.slow_down()
+
     async def _paced(
         self, endpoint: str, parameters: Parameters, rate_per_s: float, *, private: bool
     ) -> Success:

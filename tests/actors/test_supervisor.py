@@ -3,6 +3,7 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 
 import asyncio
+import time
 from dataclasses import dataclass, field, replace
 from unittest import mock
 
@@ -71,6 +72,7 @@ class Nursery:
         self.executor = FakeChild("order_executor:paper", "order_executor")
         self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller")
         self.loops: dict[str, FakeChild] = {}
+        self.free_disk_bytes = 2 << 30
         self.supervisor = self.new_supervisor()
 
     def new_supervisor(self) -> Supervisor:
@@ -80,6 +82,7 @@ class Nursery:
             children=lambda: [self.executor, self.poller],
             loop_of=self.loop_of,
             archive=lambda: None,
+            free_disk_bytes=lambda: self.free_disk_bytes,
         )
         return Supervisor(lambda: parts)
 
@@ -249,6 +252,26 @@ def test_an_active_run_has_a_loop_and_an_ended_one_has_none(nursery: Nursery) ->
     assert begun == 1
     assert loop.kills == [True]
     assert nursery.stage.store.get(kinds.ACTORS, loop.name) is None
+
+
+@pytest.mark.catalogue("I13")
+def test_a_disk_with_less_than_a_gibibyte_pauses_every_run_and_tells_the_operator(
+    nursery: Nursery,
+) -> None:
+    with mock.patch.object(supervising, "monotonic_s") as now:
+        now.return_value = time.monotonic() + 60.0
+        nursery.turn()
+        with_space = nursery.stage.run.status
+        nursery.free_disk_bytes = (1 << 30) - 1
+        now.return_value += 60.0
+        nursery.turn()
+
+    alert = nursery.stage.store.get(kinds.ALERTS, "disk_low:store")
+    assert with_space is RunStatus.RUNNING
+    assert nursery.stage.run.status is RunStatus.PAUSED
+    assert nursery.stage.run.pause_reason == "disk_low"
+    assert alert is not None
+    assert "1023 MiB are free" in alert.value.detail
 
 
 def test_stopping_ends_every_child_in_reverse_order(nursery: Nursery) -> None:

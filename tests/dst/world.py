@@ -26,7 +26,7 @@ from desk.clock import ClockAnchor
 from desk.errors import DeskError, LimitReached, StoreUnavailable
 from desk.ids import Pair
 from desk.runs import Agent, Mode, Run, RunStatus
-from desk.store import kinds, memory_documents, memory_money
+from desk.store import kinds, memory_documents, memory_money, rows
 from desk.store.codec import from_json
 from desk.store.memory import MemoryStore
 from desk.store.port import Event
@@ -264,7 +264,7 @@ class World:
             left = self.witness.unfinished()
             is_quiet = not left and not self.witness.still_open()
             quiet_looks = quiet_looks + 1 if is_quiet else 0
-            if quiet_looks == 2 and calm_s > LOOK_S:
+            if quiet_looks >= 2 and calm_s > LOOK_S:
                 return
         self._blame(self.witness.unfinished())
 
@@ -543,7 +543,10 @@ def virtual(loop: VirtualLoop, thread: Callable[..., Any]) -> Iterator[None]:
     """The wall clock, threads and the end of a process are the loop's; nothing is logged."""
     clock = _VirtualTime(loop)
     before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
     try:
         with (
             mock.patch.object(wallclock, "time", clock),
@@ -553,6 +556,7 @@ def virtual(loop: VirtualLoop, thread: Callable[..., Any]) -> Iterator[None]:
             mock.patch.object(heartbeat, "SLICE_S", 60.0),
             mock.patch.object(memory_money, "from_json", decoded),
             mock.patch.object(memory_documents, "from_json", decoded),
+            mock.patch.object(rows, "from_json", decoded),
         ):
             yield
     finally:

@@ -24,12 +24,16 @@ from desk.market.candles import Candles
 from desk.trading.orders import Fill, Order, Side, VenueOrder, VenueOrderStatus
 from desk.venues.bingx import BingxVenue
 from desk.venues.bingx_parse import created_ms
+from desk.venues.bingx_reads import HEADROOM, PUBLIC_RATE_PER_S
 from desk.venues.bingx_wire import BingxConfig
 from desk.venues.pager import find_earliest, page
-from desk.wallclock import wall_ms
+from desk.wallclock import monotonic_s, wall_ms
 
 PAIR = "BTC-USDT"
 ORDER_PATH = "swap/v2/trade/order"
+SPEED = 30
+SPACED = 10
+"""Reads in a row whose spacing is measured."""
 
 type Simulator = Any
 type MakeOrder = Callable[..., Order]
@@ -40,7 +44,7 @@ type Use = Callable[[BingxVenue], Awaitable[Any]]
 def simulator(shared_simulator: Simulator) -> Iterator[Simulator]:
     """A fresh market at 30 times the wall's speed: the documented rates do not slow the tests."""
     shared_simulator.reset()
-    shared_simulator.clock(freeze=False, speed=30)
+    shared_simulator.clock(freeze=False, speed=SPEED)
     yield shared_simulator
     shared_simulator.clock(speed=1)
     shared_simulator.reset()
@@ -491,6 +495,43 @@ def test_throttled_order_is_unknown_and_never_sent_again_by_itself(
 
     _use(simulator, use)
     assert len(_sent(simulator, "POST")) == 1
+
+
+@pytest.mark.catalogue("O21")
+def test_a_throttled_order_slows_the_reads_and_throttled_orders_stop_them_before_an_exit(
+    simulator: Simulator, make_order: MakeOrder
+) -> None:
+    limited = {"kind": "code", "code": 100410, "msg": "limited", "processed": False}
+    position = make_order(client_order_id="t1held", side=Side.BUY, quantity=Decimal("0.02"))
+    exit_ = make_order(
+        client_order_id="t1exit", side=Side.SELL, quantity=Decimal("0.02"), reduce_only=True
+    )
+
+    async def throttled_entry(venue: BingxVenue, number: int) -> None:
+        with pytest.raises(Throttled):
+            await venue.submit(make_order(client_order_id=f"t1throttled{number}"))
+
+    async def use(venue: BingxVenue) -> None:
+        await venue.submit(position)
+        await venue.mark_price(PAIR)
+        simulator.fault(limited, times=12, method="POST", path="trade/order")
+        await throttled_entry(venue, 0)
+        began_s = monotonic_s()
+        for _ in range(1 + SPACED):
+            await venue.mark_price(PAIR)
+        took_s = monotonic_s() - began_s
+        for number in range(1, 12):
+            await throttled_entry(venue, number)
+        asked = len(_sent(simulator, "GET", "premiumIndex"))
+        with pytest.raises(Throttled):
+            await venue.mark_price(PAIR)
+
+        await venue.submit(exit_)
+        assert (await _seen(venue, exit_)).filled_quantity == exit_.quantity
+        assert len(_sent(simulator, "GET", "premiumIndex")) == asked
+        assert took_s >= SPACED * 2 / (PUBLIC_RATE_PER_S * SPEED * HEADROOM)
+
+    _use(simulator, use)
 
 
 # --- orders that rest, fill in parts, end otherwise -----------------------------------------------
