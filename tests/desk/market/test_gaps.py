@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desk.market.gaps import (
     GapEvent,
     GapStatus,
+    Presence,
     find_gaps,
     heal_ended,
     heal_started,
@@ -120,6 +121,52 @@ def test_the_outage_of_march_2023_is_one_hole_of_eighty_minutes(
     found = find_gaps(open_ms, "1m", start_ms=int(open_ms[0]), end_ms=int(open_ms[-1]) + MINUTE)
 
     assert [missing_count(run, "1m") for run in found] == [80]
+
+
+def holes_by_differences(
+    open_ms: np.ndarray, step: int, start_ms: int, end_ms: int
+) -> list[tuple[int, int]]:
+    """The rule in its plainest form: where two neighbours are further apart than one step."""
+    first, stop = (-(-at // step) * step for at in (start_ms, end_ms))
+    if first >= stop:
+        return []
+    inside = (open_ms >= first) & (open_ms < stop) & (open_ms % step == 0)
+    fenced = np.concatenate(([first - step], np.unique(open_ms[inside]), [stop]))
+    before = np.flatnonzero(np.diff(fenced) > step)
+    return [(int(fenced[i]) + step, int(fenced[i + 1]) - step) for i in before]
+
+
+@settings(max_examples=200)
+@given(
+    stretches=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 200)), max_size=12),
+    off_grid=st.lists(st.integers(0, 10 * MINUTE), max_size=3),
+    offset=st.integers(-90 * MINUTE, 500 * MINUTE),
+    span=st.integers(0, 3_000 * MINUTE),
+)
+def test_bits_show_the_same_holes_as_the_differences_of_open_times(
+    stretches: list[tuple[int, int]], off_grid: list[int], offset: int, span: int
+) -> None:
+    numbers, at = list[int](), 0
+    for skipped, length in stretches:
+        numbers += range(at + skipped, at + skipped + length)
+        at += skipped + length
+    open_ms = np.concatenate([minutes(*numbers[::-1]), START + np.array(off_grid, dtype=np.int64)])
+    start_ms, end_ms = START + offset, START + offset + span
+
+    found = Presence.of(open_ms, "1m").gaps(start_ms, end_ms)
+
+    assert found == holes_by_differences(open_ms, MINUTE, start_ms, end_ms)
+    assert found == find_gaps(open_ms, "1m", start_ms=start_ms, end_ms=end_ms)
+
+
+def test_three_years_of_minutes_are_two_hundred_kilobytes_of_bits() -> None:
+    minute_numbers = np.delete(np.arange(3 * 525_600), [7, 8, 900_000])
+    present = Presence.of(START + MINUTE * minute_numbers, "1m")
+
+    runs = present.gaps(START, START + MINUTE * 3 * 525_600)
+
+    assert present.bits.nbytes == 197_100
+    assert [missing_count(run, "1m") for run in runs] == [2, 1]
 
 
 # --- the life of a gap ------------------------------------------------------------------------
