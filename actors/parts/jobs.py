@@ -12,6 +12,7 @@ from desk.ids import Pair
 from desk.market.candles import Candles
 from desk.market.interval import Interval
 from desk.store import kinds
+from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
 from desk.store.port import DocStore, Store
@@ -38,12 +39,12 @@ class JobParts:
 
 def job_parts(wiring: Wiring) -> JobParts:
     """Build in the job's process."""
-    store = open_store(wiring)
+    store, history = open_store(wiring), History(wiring.home / "history")
     return JobParts(
         home=wiring.home,
         store=store,
         clock=market_clock(store),
-        candles=CandleArchive(store, History(wiring.home / "history")),
+        candles=CandleArchive(store, history, CandleCache(wiring.home / "cache", history)),
     )
 
 

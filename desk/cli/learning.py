@@ -27,6 +27,7 @@ from desk.market.candles import Candles
 from desk.market.interval import interval_ms, parse_interval
 from desk.settings import Settings, load_settings
 from desk.store import kinds, server
+from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
 from desk.store.tape import read_tape
@@ -290,7 +291,8 @@ def gather(  # noqa: PLR0917 - the options of one command
             tape, interval=interval, drop_off_tick=instrument.tick, volume_in_quote=quote_volume
         )
         return Study(candles=candles, instrument=instrument, rates=())
-    archive = CandleArchive(store, History(settings.home / "history"))
+    history = History(settings.home / "history")
+    archive = CandleArchive(store, history, CandleCache(settings.home / "cache", history))
     candles = archive.read(pair, interval, 0, FAR_MS)
     if len(candles) == 0:
         raise BadInput(

@@ -17,7 +17,7 @@ def to_parquet(candles: Candles) -> bytes:
     """Write candles; `from_parquet` returns the very same values.
 
     A column whose values are all `n / 10**d` with a small d is stored as the integers n (a third
-    of the size); any other column as float64.
+    of the size); any other column as float64, with every bit it has.
     """
     pa, pq = _pyarrow()
     fields: list[Any] = [pa.field("open_ms", pa.int64())]
@@ -44,17 +44,46 @@ def to_parquet(candles: Candles) -> bytes:
 
 def from_parquet(content: bytes) -> Candles:
     """Read what `to_parquet` wrote."""
+    table = _table(content)
+    found = blank(table.num_rows)
+    _fill(table, found)
+    return found
+
+
+def from_parquet_into(content: bytes, into: Candles) -> None:
+    """Read what `to_parquet` wrote into columns that are there; raises `ValueError` if the rows differ."""
+    table = _table(content)
+    if table.num_rows != len(into):
+        raise ValueError(f"the file has {table.num_rows} rows, expected {len(into)}")
+    _fill(table, into)
+
+
+def blank(rows: int) -> Candles:
+    """Columns of that length whose values are still to be written."""
+    columns = {name: np.empty(rows, dtype=np.float64) for name in COLUMNS}
+    return Candles(open_ms=np.empty(rows, dtype=np.int64), **columns)
+
+
+def _table(content: bytes) -> Any:
     pa, pq = _pyarrow()
-    table = pq.read_table(pa.BufferReader(content), use_threads=False)
-    columns: dict[str, Floats] = {}
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+
+def _fill(table: Any, into: Candles) -> None:
+    into.open_ms[:] = _flat(table, "open_ms")
     for name in COLUMNS:
-        values = table.column(name).to_numpy()
+        target: Floats = getattr(into, name)
         notes: dict[bytes, bytes] = table.schema.field(name).metadata or {}
         if b"decimals" in notes:
             # Both operands are exact, so the quotient is the double nearest to the decimal.
-            values = values / 10.0 ** int(notes[b"decimals"])
-        columns[name] = np.ascontiguousarray(values, dtype=np.float64)
-    return Candles(open_ms=np.ascontiguousarray(table.column("open_ms").to_numpy()), **columns)
+            np.divide(_flat(table, name), 10.0 ** int(notes[b"decimals"]), out=target)
+        else:
+            target[:] = _flat(table, name)
+
+
+def _flat(table: Any, name: str) -> Any:
+    column = table.column(name)
+    return column.chunk(0).to_numpy() if column.num_chunks == 1 else column.to_numpy()
 
 
 def _exact_decimals(values: Floats) -> int | None:

@@ -5,7 +5,9 @@ import numpy as np
 from desk.ids import Pair
 from desk.market.candles import Candles, sorted_unique
 from desk.market.interval import Interval, interval_ms
+from desk.store.candle_cache import CandleCache
 from desk.store.history import History
+from desk.store.layout import chunk_ms
 from desk.store.port import CandleStore
 
 _ALL_TIME = (0, 2**53)
@@ -16,16 +18,24 @@ HOT_CANDLES = 2_000
 
 
 class CandleArchive:
-    """Reads both places as one; where both know an open time, the store's candle wins."""
+    """Reads both places as one; where both know an open time, the store's candle wins.
 
-    def __init__(self, store: CandleStore, history: History) -> None:
+    With a `cache` the history is read from its mapped pages instead of being decoded.
+    """
+
+    def __init__(
+        self, store: CandleStore, history: History, cache: CandleCache | None = None
+    ) -> None:
         self._store = store
         self._history = history
+        self._old = cache or history
 
     def read(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
         """Candles with `start_ms <= open_ms < end_ms`, oldest first."""
-        old = self._history.read(pair, interval, start_ms, end_ms)
+        old = self._old.read(pair, interval, start_ms, end_ms)
         hot = self._store.read_candles(pair, interval, start_ms, end_ms)
+        if not len(hot):
+            return old
         return sorted_unique(Candles.concat([old, hot]))
 
     def last(self, pair: Pair, interval: Interval, count: int) -> Candles:
@@ -57,18 +67,22 @@ class CandleArchive:
         """Copy hot candles to the history, then drop those older than the hot window.
 
         Returns how many rows of the history that changed. Idempotent, and safe to be cut off
-        anywhere: a candle leaves the store only after the files that hold it are on disk.
+        anywhere: a candle leaves the store only after the files that hold it are on disk. Were old
+        candles written meanwhile, by a backfill, all stay until the next flush.
         """
         hot = self._store.read_candles(pair, interval, *_ALL_TIME)
         if not len(hot):
             return 0
         changed = self._history.append(pair, interval, hot, source)
-        newest_ms = int(hot.open_ms[-1])
-        self._store.drop_candles(pair, interval, newest_ms - hot_window_ms(interval))
+        length = chunk_ms(interval)
+        before_ms = (int(hot.open_ms[-1]) - hot_window_ms(interval)) // length * length
+        saved = int(np.searchsorted(hot.open_ms, before_ms))
+        if saved:
+            self._store.drop_candles(pair, interval, before_ms, expected=saved)
         return changed
 
     def _in_both(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> int:
-        old = self._history.read(pair, interval, start_ms, end_ms)
+        old = self._old.read(pair, interval, start_ms, end_ms)
         hot = self._store.read_candles(pair, interval, start_ms, end_ms)
         return int(np.count_nonzero(np.isin(old.open_ms, hot.open_ms, assume_unique=True)))
 

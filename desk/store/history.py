@@ -7,7 +7,9 @@ names it replaces the old one. A crash in between leaves the old state and an un
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +20,22 @@ import structlog
 from desk.ids import Pair, parse_pair
 from desk.market.candles import Candles, sorted_unique
 from desk.market.interval import Interval, parse_interval
-from desk.store.candle_file import COLUMNS, from_parquet, to_parquet
+from desk.store.candle_file import (
+    COLUMNS,
+    blank,
+    from_parquet,
+    from_parquet_into,
+    to_parquet,
+)
 from desk.store.codec import from_json, to_json
 from desk.store.durable import publish
 
 _MANIFEST = "manifest.json"
+_MOST_THREADS = 4
 _log = structlog.get_logger(__name__)
+
+type Stamp = tuple[int, int, int]
+"""Inode, time and size of a manifest: another one after every publication."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +88,7 @@ class History:
         folder = self._folder(pair, interval)
         with _locked(folder):
             manifest = _read_manifest(folder)
+            _sweep(folder, manifest)
             months = given.open_ms.astype("datetime64[ms]").astype("datetime64[M]")
             for month in np.unique(months):
                 part = given.take(months == month)
@@ -85,13 +98,15 @@ class History:
     def read(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
         """Candles with `start_ms <= open_ms < end_ms`, oldest first."""
         folder = self._folder(pair, interval)
-        manifest = _read_manifest(folder)
-        parts = [
-            self._month(folder, month, entry).between(start_ms, end_ms)
-            for month, entry in sorted(manifest.months.items())
-            if entry.min_open_ms < end_ms and entry.max_open_ms >= start_ms
-        ]
-        return Candles.concat(parts)
+        return self._gather(folder, _read_manifest(folder), start_ms, end_ms)
+
+    def stamp(self, pair: Pair, interval: Interval) -> Stamp | None:
+        """What tells at the price of one look at the disk whether the series may have changed."""
+        try:
+            seen = (self._folder(pair, interval) / _MANIFEST).stat()
+        except FileNotFoundError:
+            return None
+        return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
 
     def bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
         """(earliest open_ms, latest open_ms, count), or None for an empty series."""
@@ -149,10 +164,38 @@ class History:
             (folder / entry.file).unlink(missing_ok=True)
         return changed
 
-    def _month(self, folder: Path, month: str, entry: MonthFile) -> Candles:
-        content = _verified(folder, entry)
-        if content is not None:
-            return from_parquet(content)
+    def _gather(self, folder: Path, manifest: Manifest, start_ms: int, end_ms: int) -> Candles:
+        """Decode the months of a range side by side, each into its place of the answer."""
+        wanted = [
+            (month, entry)
+            for month, entry in sorted(manifest.months.items())
+            if entry.min_open_ms < end_ms and entry.max_open_ms >= start_ms
+        ]
+        whole = blank(sum(entry.rows for _, entry in wanted))
+        places, first = list[Candles](), 0
+        for _, entry in wanted:
+            places.append(whole.take(slice(first, first + entry.rows)))
+            first += entry.rows
+
+        def load(at: int) -> Candles:
+            month, entry = wanted[at]
+            content = _verified(folder, entry)
+            if content is None:
+                return self._changed_or_damaged(folder, month)
+            from_parquet_into(content, places[at])
+            return places[at]
+
+        threads = min(len(wanted), os.cpu_count() or 1, _MOST_THREADS)
+        if threads > 1:
+            with ThreadPoolExecutor(threads, "history") as pool:
+                parts = list(pool.map(load, range(len(wanted))))
+        else:
+            parts = [load(at) for at in range(len(wanted))]
+        in_place = all(part is place for part, place in zip(parts, places, strict=True))
+        return (whole if in_place else Candles.concat(parts)).between(start_ms, end_ms)
+
+    def _changed_or_damaged(self, folder: Path, month: str) -> Candles:
+        """A month whose file is not what a manifest said: as it is now, or set aside."""
         with _locked(folder):
             manifest = _read_manifest(folder)
             newer = manifest.months.get(month)
@@ -199,6 +242,14 @@ def _set_aside(folder: Path, manifest: Manifest, month: str) -> None:
         expected_sha256=entry.sha256,
         remedy="the month is fetched again by the next backfill",
     )
+
+
+def _sweep(folder: Path, manifest: Manifest) -> None:
+    """Remove what a writer left that was killed before it could publish; hold the lock."""
+    named = {entry.file for entry in manifest.months.values()}
+    for file in (*folder.glob(".*.tmp"), *folder.glob("*.parquet")):
+        if file.name not in named:
+            file.unlink(missing_ok=True)
 
 
 def _read_manifest(folder: Path) -> Manifest:

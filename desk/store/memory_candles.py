@@ -34,11 +34,15 @@ class MemoryCandles:
             rows = self._state.candles[pair, interval]
             return (min(rows), max(rows), len(rows)) if rows else None
 
-    def drop_candles(self, pair: Pair, interval: Interval, before_ms: int) -> int:
+    def drop_candles(
+        self, pair: Pair, interval: Interval, before_ms: int, *, expected: int | None = None
+    ) -> int:
         first_kept_ms = before_ms // chunk_ms(interval) * chunk_ms(interval)
         with self._state.lock:
             rows = self._state.candles[pair, interval]
             old = [open_ms for open_ms in rows if open_ms < first_kept_ms]
+            if expected not in {None, len(old)}:
+                return 0
             for open_ms in old:
                 del rows[open_ms]
             return len(old)

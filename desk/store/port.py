@@ -364,8 +364,13 @@ class CandleStore(Protocol):
         """(earliest open_ms, latest open_ms, count), or None for an empty series."""
         ...
 
-    def drop_candles(self, pair: Pair, interval: Interval, before_ms: int) -> int:
-        """Forget hot candles older than `before_ms` (whole chunks); returns how many."""
+    def drop_candles(
+        self, pair: Pair, interval: Interval, before_ms: int, *, expected: int | None = None
+    ) -> int:
+        """Forget hot candles older than `before_ms` (whole chunks); returns how many.
+
+        With `expected`, none unless exactly so many are there: others came after they were counted.
+        """
         ...
 
 

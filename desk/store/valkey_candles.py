@@ -70,7 +70,10 @@ class ValkeyCandles:
         )
         return None if earliest is None else (int(earliest), int(latest), int(count))
 
-    def drop_candles(self, pair: Pair, interval: Interval, before_ms: int) -> int:
+    def drop_candles(
+        self, pair: Pair, interval: Interval, before_ms: int, *, expected: int | None = None
+    ) -> int:
+        check: list[Argument] = [] if expected is None else [expected]
         answer = self._connection.change(
             "drop_candles",
             *envelope(),
@@ -78,6 +81,7 @@ class ValkeyCandles:
             chunk_ms(interval),
             interval_ms(interval),
             before_ms // chunk_ms(interval) - 1,
+            *check,
         )
         return int((accepted(answer) or [b"0"])[0])
 

@@ -89,6 +89,7 @@ def test_dropping_forgets_whole_chunks_and_keeps_the_bounds_true(any_store: Stor
     assert _equal(left.between(cut_ms, 2**53), candles.between(cut_ms, 2**53))
     bounds = (int(left.open_ms[0]), int(left.open_ms[-1]), len(left))
     assert any_store.candle_bounds("BTC-USDT", "1m") == bounds
+    assert any_store.drop_candles("BTC-USDT", "1m", 2**52, expected=10**6) == 0
     any_store.drop_candles("BTC-USDT", "1m", 2**52)
     assert any_store.candle_bounds("BTC-USDT", "1m") is None
 

@@ -469,12 +469,20 @@ define('ingest_candles', function(args, what)
   return finish(what, args, { 'OK', tostring(added) })
 end)
 
--- series, chunk length in ms, step in ms, last chunk to drop -> OK how many candles
+-- series, chunk length in ms, step in ms, last chunk to drop, candles expected in them (or none)
+-- -> OK how many candles; 0 when others were written meanwhile
 define('drop_candles', function(args, what)
-  local series, chunk_ms, step_ms, last_chunk = unpack(args, OWN)
+  local series, chunk_ms, step_ms, last_chunk, expected = unpack(args, OWN)
   local index_key, meta_key = 'cidx:' .. series, 'cmeta:' .. series
-  local dropped = 0
-  for _, chunk in ipairs(redis.call('ZRANGEBYSCORE', index_key, '-inf', last_chunk)) do
+  local dropped, chunks = 0, redis.call('ZRANGEBYSCORE', index_key, '-inf', last_chunk)
+  if expected then
+    local found = 0
+    for _, chunk in ipairs(chunks) do
+      found = found + redis.call('HLEN', 'c:' .. series .. ':' .. chunk)
+    end
+    if found ~= tonumber(expected) then return finish(what, args, { 'OK', '0' }) end
+  end
+  for _, chunk in ipairs(chunks) do
     local chunk_key = 'c:' .. series .. ':' .. chunk
     dropped = dropped + redis.call('HLEN', chunk_key)
     redis.call('DEL', chunk_key)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desk.market.candles import Candles, sorted_unique
+from desk.store.candle_cache import CandleCache
 from desk.store.candles import HOT_CANDLES, HOT_MINUTES, CandleArchive, hot_window_ms
 from desk.store.history import History
 from desk.store.memory import MemoryStore
@@ -86,6 +87,39 @@ def test_a_late_healed_candle_reaches_the_history_with_the_next_flush(
     assert _equal(history.read("BTC-USDT", "1m", 0, 2**53), candles)
 
 
+class _Busy(MemoryStore):
+    """A store into which a backfill writes old candles while the flush is at the files."""
+
+    def __init__(self, late: Candles) -> None:
+        super().__init__()
+        self.late = late
+
+    def drop_candles(
+        self, pair: str, interval: str, before_ms: int, *, expected: int | None = None
+    ) -> int:
+        self.write_candles(pair, interval, self.late)
+        return super().drop_candles(pair, interval, before_ms, expected=expected)
+
+
+@pytest.mark.catalogue("D13")
+def test_old_candles_written_during_a_flush_leave_the_store_only_with_the_next(
+    tmp_path: Path, series: Series
+):
+    candles = series(HOT_CANDLES + 3_000, start_ms=JUNE_MS, interval="5m")
+    store, history = _Busy(candles.take(slice(0, 500))), History(tmp_path)
+    store.write_candles("BTC-USDT", "5m", candles.take(slice(500, None)))
+    archive = CandleArchive(store, history)
+
+    archive.flush("BTC-USDT", "5m")
+
+    assert _equal(archive.read("BTC-USDT", "5m", 0, 2**53), candles)
+    archive.flush("BTC-USDT", "5m")
+    assert _equal(history.read("BTC-USDT", "5m", 0, 2**53), candles)
+    bounds = store.candle_bounds("BTC-USDT", "5m")
+    assert bounds is not None
+    assert bounds[2] < HOT_CANDLES + 480
+
+
 def test_the_hot_window_is_thirty_days_of_minutes():
     assert hot_window_ms("1m") == 30 * 86_400_000
     assert HOT_MINUTES == 43_200
@@ -99,10 +133,12 @@ def test_the_hot_window_is_thirty_days_of_minutes():
         max_size=6,
     ),
     count=st.integers(0, 60),
+    is_mapped=st.booleans(),
 )
 def test_both_places_together_are_one_series(
     parts: list[tuple[bool, int, int, int]],
     count: int,
+    is_mapped: bool,
     series: Series,
     tmp_path_factory: pytest.TempPathFactory,
 ):
@@ -115,7 +151,8 @@ def test_both_places_together_are_one_series(
         else:
             history.append("BTC-USDT", "1m", candles, "test")
         (hot if is_hot else old).append(candles)
-    archive = CandleArchive(store, history)
+    cache = CandleCache(tmp_path_factory.mktemp("cache"), history) if is_mapped else None
+    archive = CandleArchive(store, history, cache)
 
     everything = sorted_unique(Candles.concat(old + hot))
 

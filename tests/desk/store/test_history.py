@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,6 +195,51 @@ def test_a_writer_that_dies_before_the_manifest_leaves_the_old_state(
     assert _equal(_all(history), first)
     history.append("BTC-USDT", "1m", second, "backfill")
     assert _equal(_all(history), second)
+
+
+FLUSHES = """
+import pathlib, sys
+import numpy as np
+from desk.market.candles import Candles
+from desk.store.history import History
+start, step = int(sys.argv[2]), 60_000
+history = History(pathlib.Path(sys.argv[1]))
+bounds = history.bounds("BTC-USDT", "1m")
+first = 0 if bounds is None else (bounds[1] - start) // step + 1
+print("ready", flush=True)
+for at in range(first, 3_000, 20):
+    open_ms = start + step * np.arange(at, at + 20)
+    values = {name: open_ms / 1e3 for name in ("open", "high", "low", "close", "volume")}
+    history.append("BTC-USDT", "1m", Candles(open_ms=open_ms, **values), "backfill")
+    print(at + 20, flush=True)
+"""
+
+
+@pytest.mark.catalogue("D13")
+def test_a_writer_killed_anywhere_leaves_whole_batches_and_goes_on_where_it_was(tmp_path: Path):
+    start_ms = JUNE_MS - 1_500 * 60_000
+    command = [sys.executable, "-c", FLUSHES, str(tmp_path), str(start_ms)]
+    acknowledged = 0
+    for wait_s in (0.0, 0.013, 0.034, 0.055):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(wait_s)
+            writer.kill()
+            said = writer.stdout.read().split()
+        acknowledged = int(said[-1]) if said else acknowledged
+        found = _all(History(tmp_path))
+        assert len(found) % 20 == 0
+        assert acknowledged <= len(found) <= acknowledged + 20
+        assert found.open_ms.tolist() == [start_ms + 60_000 * n for n in range(len(found))]
+
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    history = History(tmp_path)
+    assert len(_all(history)) == 3_000
+    named = {entry.file for entry in history.manifest("BTC-USDT", "1m").months.values()}
+    folder = tmp_path / "BTC-USDT" / "1m"
+    assert {path.name for path in folder.iterdir()} == {*named, "manifest.json", ".lock"}
 
 
 def test_writers_and_readers_at_once_see_whole_months(history: History, series: Series):

@@ -101,7 +101,9 @@ class FakeStore:
     def candle_bounds(self, pair: str, interval: str) -> tuple[int, int, int] | None:
         raise NotImplementedError
 
-    def drop_candles(self, pair: str, interval: str, before_ms: int) -> int:
+    def drop_candles(
+        self, pair: str, interval: str, before_ms: int, *, expected: int | None = None
+    ) -> int:
         raise NotImplementedError
 
 
