@@ -1,28 +1,54 @@
 """Copying hot candles to the history, in a process of its own: the trading plane loads no Parquet."""
 
+import asyncio
 import importlib
 from typing import Any
 
 import ray
 import structlog
 
-from actors.parts.foundation import open_store
+from actors.backfill_job import ask_of
+from actors.candle_messages import StartBackfill
+from actors.doors import Door
+from actors.names import CANDLE_POLLER
+from actors.parts.foundation import market_clock, open_store
 from actors.wiring import Wiring
+from desk.errors import DeskError
+from desk.store import kinds
+from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
+POLLER_ANSWERS_S = 10.0
 
 
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1)
 def archive_candles(wiring: Wiring) -> int:
-    """Flush every series of the desk; returns how many rows of the history changed.
+    """Flush every series of the desk, check its files and have lost months fetched again.
 
-    Its process ends with the call: what it loaded would else stay resident.
+    Returns how many rows of the history changed. Its process ends with the call: what it loaded
+    would else stay resident.
     """
     candles: Any = importlib.import_module("desk.store.candles")
     history: Any = importlib.import_module("desk.store.history")
-    archive = candles.CandleArchive(open_store(wiring), history.History(wiring.home / "history"))
-    changed = sum(
-        archive.flush(pair, interval) for pair in wiring.pairs for interval in wiring.intervals
-    )
+    refetch: Any = importlib.import_module("actors.refetch")
+    store, files = open_store(wiring), history.History(wiring.home / "history")
+    archive, clock, changed = candles.CandleArchive(store, files), market_clock(store), 0
+    for pair in wiring.pairs:
+        for interval in wiring.intervals:
+            changed += archive.flush(pair, interval)
+            for job_id in refetch.refetch_lost(store, files, pair, interval, now_ms=clock.now_ms()):
+                asyncio.run(_begin(wiring, store, pair, job_id))
     log.info("candles_archived", rows=changed)
     return changed
+
+
+async def _begin(wiring: Wiring, store: Store, pair: str, job_id: str) -> None:
+    doc = store.get(kinds.JOBS, job_id)
+    if doc is None:
+        return
+    door = Door(CANDLE_POLLER, pair, namespace=wiring.namespace)
+    start = StartBackfill(job_id=job_id, ask=ask_of(doc.value))
+    try:
+        await door.ask(lambda actor: actor.backfill.remote(start), within_s=POLLER_ANSWERS_S)
+    except DeskError as away:
+        log.warning("backfill_waits_for_its_poller", job_id=job_id, error=str(away))

@@ -58,6 +58,8 @@ class Manifest:
     """What the history of one series consists of, by month (`2025-06`)."""
 
     months: dict[str, MonthFile] = field(default_factory=dict[str, MonthFile])
+    lost: dict[str, MonthFile] = field(default_factory=dict[str, MonthFile])
+    """Files that were damaged or gone, until their month holds as many candles again."""
 
     @property
     def sha256(self) -> str:
@@ -128,6 +130,14 @@ class History:
         found = sorted(self._root.glob(f"*/*/{_MANIFEST}"))
         return [(path.parts[-3], path.parts[-2]) for path in found]
 
+    def verify(self, pair: Pair, interval: Interval) -> dict[str, MonthFile]:
+        """Hash every file of a series, set aside what is damaged; returns what is lost, by month."""
+        folder = self._folder(pair, interval)
+        for month, entry in _read_manifest(folder).months.items():
+            if _verified(folder, entry) is None:
+                self._changed_or_damaged(folder, month)
+        return self.manifest(pair, interval).lost
+
     def damaged(self, pair: Pair, interval: Interval) -> list[Path]:
         """Files that were moved aside because they did not have their recorded hash."""
         return sorted(self._folder(pair, interval).glob("*.damaged"))
@@ -159,6 +169,8 @@ class History:
         )
         publish(folder / fresh.file, content)
         manifest.months[month] = fresh
+        if month in manifest.lost and fresh.rows >= manifest.lost[month].rows:
+            del manifest.lost[month]
         _write_manifest(folder, manifest)
         if entry is not None and entry.file != fresh.file:
             (folder / entry.file).unlink(missing_ok=True)
@@ -230,7 +242,7 @@ def _verified(folder: Path, entry: MonthFile) -> bytes | None:
 
 def _set_aside(folder: Path, manifest: Manifest, month: str) -> None:
     """Drop a month whose file is damaged or gone; hold the lock."""
-    entry = manifest.months.pop(month)
+    entry = manifest.lost[month] = manifest.months.pop(month)
     damaged = folder / entry.file
     if damaged.exists():
         damaged.replace(folder / f"{entry.file}.damaged")
@@ -268,7 +280,11 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    ordered = replace(manifest, months=dict(sorted(manifest.months.items())))
+    ordered = replace(
+        manifest,
+        months=dict(sorted(manifest.months.items())),
+        lost=dict(sorted(manifest.lost.items())),
+    )
     text = json.dumps(json.loads(to_json(Manifest, ordered)), indent=1)
     publish(folder / _MANIFEST, text.encode())
 
