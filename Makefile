@@ -38,7 +38,7 @@ check: setup ## formatting, lint, types, import contracts, spelling, generated d
 	$(BIN)/python -m desk.cli.settings_page --check docs/settings.md
 
 bench: setup ## one table of measured ratios, and bench/results/*.json
-	$(BIN)/python -m bench
+	UV=$(abspath $(UV)) $(BIN)/python -m bench
 
 screenshots: setup ## screenshots of the running pages into docs/images
 	$(BIN)/python docs/screenshots.py

