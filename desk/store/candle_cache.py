@@ -108,13 +108,12 @@ class CandleCache:
             candles = self._history.read(pair, interval, 0, 2**62)
             if self._history.stamp(pair, interval) != stamp:
                 continue
-            present = Presence.of(candles.open_ms, interval)
             try:
-                fresh = _write(folder, sha256, candles, present)
+                fresh = _write(folder, sha256, candles, interval)
                 self._make_room(fresh)
             except OSError as full:
                 _log.warning("candle_cache_unwritten", folder=str(folder), reason=str(full))
-                return _Opened(stamp, candles, present)
+                return _Opened(stamp, candles, Presence.of(candles.open_ms, interval))
             return _map(fresh, stamp)
         # Written to without a pause: what was read last is whole, only too old to be kept.
         # Rewritten during every read: what was read last is whole, but the next call looks again.
@@ -135,8 +134,9 @@ class CandleCache:
                 total -= stat.st_size
 
 
-def _write(folder: Path, sha256: str, candles: Candles, present: Presence) -> Path:
+def _write(folder: Path, sha256: str, candles: Candles, interval: Interval) -> Path:
     """Publish by rename. Not forced to disk: what a power cut leaves of it fails its checksum."""
+    present = Presence.of(candles.open_ms, interval)
     pa = _arrow()
     columns = [np.ascontiguousarray(getattr(candles, name)) for name in _NAMES]
     notes = {

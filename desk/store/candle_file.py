@@ -59,9 +59,17 @@ def from_parquet_into(content: bytes, into: Candles) -> None:
 
 
 def blank(rows: int) -> Candles:
-    """Columns of that length whose values are still to be written."""
-    columns = {name: np.empty(rows, dtype=np.float64) for name in COLUMNS}
-    return Candles(open_ms=np.empty(rows, dtype=np.int64), **columns)
+    """Columns of that length whose values are still to be written.
+
+    From pyarrow's pool, which keeps pages for the next read: fresh ones cost as much as decoding.
+    """
+    pa, _ = _pyarrow()
+
+    def column(kind: Any) -> Any:
+        return np.frombuffer(pa.allocate_buffer(8 * rows), dtype=kind)
+
+    values: dict[str, Floats] = {name: column(np.float64) for name in COLUMNS}
+    return Candles(open_ms=column(np.int64), **values)
 
 
 def _table(content: bytes) -> Any:

@@ -183,6 +183,8 @@ class History:
             for month, entry in sorted(manifest.months.items())
             if entry.min_open_ms < end_ms and entry.max_open_ms >= start_ms
         ]
+        if not wanted:
+            return Candles.empty()
         whole = blank(sum(entry.rows for _, entry in wanted))
         places, first = list[Candles](), 0
         for _, entry in wanted:
