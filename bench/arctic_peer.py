@@ -43,7 +43,7 @@ def main(path: str, rounds: int) -> None:
             "gaps": _times(scan, rounds),
             "upsert": _times(upsert, 20 * rounds),
         }
-    print(json.dumps({"version": arcticdb.__version__, "ms": figures}))  # noqa: T201 - its answer
+    print(json.dumps({"version": arcticdb.__version__, "ms": figures}))
 
 
 def _index(open_ms: np.ndarray) -> pd.DatetimeIndex:

@@ -289,7 +289,7 @@ def _upserts(
 # --- what they share --------------------------------------------------------------------------
 
 
-def _absolute(
+def _absolute(  # noqa: PLR0917 - one row of the table
     name: str, ours: float, floor: float, floor_name: str, most_ms: float, notes: Any
 ) -> Figure:
     return Figure(
@@ -304,7 +304,7 @@ def _absolute(
     )
 
 
-def _times(
+def _times(  # noqa: PLR0917 - one row of the table
     name: str, ours: float, floor: float, floor_name: str, most: float, notes: Any
 ) -> Figure:
     return Figure(

@@ -27,8 +27,11 @@ def observation_sha256(values: Observation) -> str:
 
 
 def candles_sha256(candles: Candles) -> str:
-    """Hash of candles: six little-endian columns of 8-byte numbers, one after another."""
+    """Hash of candles: six little-endian columns of 8-byte numbers, one after another.
+
+    Of their values, not of how they came: a zero with a minus sign counts as zero.
+    """
     digest = hashlib.sha256(np.ascontiguousarray(candles.open_ms, dtype="<i8").tobytes())
     for column in (candles.open, candles.high, candles.low, candles.close, candles.volume):
-        digest.update(np.ascontiguousarray(column, dtype="<f8").tobytes())
+        digest.update(np.ascontiguousarray(column + 0.0, dtype="<f8").tobytes())
     return digest.hexdigest()

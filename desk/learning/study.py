@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,12 @@ class Dataset:
     """Open times of the grid within the range that have no candle."""
     feature_set_id: str
     lookback: int
+    """Candles one row looks at, its own included."""
     stride: int = 1
+    """Candles from one row to the next."""
     created_ms: int = 0
     source_run_ids: tuple[str, ...] = ()
+    """Jobs that fetched candles of it."""
     parents: tuple[str, ...] = ()
     detail: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -95,6 +98,47 @@ def window(
     )
 
 
+def snapshot(
+    pair: Pair,
+    interval: Interval,
+    candles: Candles,
+    features: FeatureSet,
+    *,
+    start_ms: int,
+    end_ms: int,
+    lookback: int | None = None,
+    stride: int = 1,
+) -> tuple[Dataset, Candles]:
+    """Cut a dataset out of sorted candles: its record, and its candles with their lookback.
+
+    The same candles under the same words have the same id and hash, however they were fetched.
+    `lookback` is the feature set's own unless it is to be longer. Raises `BadInput` for words that
+    do not fit, and for a range without candles.
+    """
+    step = interval_ms(interval)
+    chosen = features.lookback if lookback is None else lookback
+    if chosen < features.lookback:
+        raise BadInput(
+            "window", f"was {chosen}, {features.feature_set_id} needs at least {features.lookback}"
+        )
+    if stride < 1:
+        raise BadInput("stride", f"was {stride}, expected at least 1")
+    if start_ms >= end_ms or start_ms % step or end_ms % step:
+        raise BadInput(
+            "start", f"[{start_ms}, {end_ms}) was not a range on the {interval} grid: move its ends"
+        )
+    seen = candles.between(start_ms - (chosen - 1) * step, end_ms)
+    rows = int(np.count_nonzero(seen.open_ms >= start_ms))
+    if not rows:
+        raise BadInput("start", f"{pair} has no {interval} candle in the range: backfill it first")
+    dataset = _dataset(pair, interval, seen, features, start_ms=start_ms, end_ms=end_ms, rows=rows)
+    own_words = [f"w{chosen}"] * (chosen != features.lookback) + [f"s{stride}"] * (stride != 1)
+    if own_words:
+        name = "|".join([dataset.dataset_id, *own_words])
+        dataset = replace(dataset, dataset_id=_id_of(name), lookback=chosen, stride=stride)
+    return dataset, seen
+
+
 def _on_every_open_time(candles: Candles, lookback: int, step_ms: int) -> NDArray[np.bool_]:
     """Whether a row's lookback has every candle of the grid; a feature set does not know the interval."""
     whole = np.zeros(len(candles), dtype=np.bool_)
@@ -129,7 +173,7 @@ def _dataset(
     sha256 = candles_sha256(seen)
     name = f"{pair}|{interval}|{start_ms}|{end_ms}|{features.feature_set_id}|{sha256}"
     return Dataset(
-        dataset_id="ds-" + hashlib.sha256(name.encode()).hexdigest()[:20],
+        dataset_id=_id_of(name),
         pair=pair,
         interval=interval,
         start_ms=start_ms,
@@ -140,3 +184,7 @@ def _dataset(
         feature_set_id=features.feature_set_id,
         lookback=features.lookback,
     )
+
+
+def _id_of(name: str) -> str:
+    return "ds-" + hashlib.sha256(name.encode()).hexdigest()[:20]

@@ -135,6 +135,24 @@ def _zero_runs(bits: NDArray[np.uint8], first: int, stop: int) -> list[int]:
     return [*found, stop] if len(found) % 2 else found
 
 
+def missing_ends(
+    open_ms: Ints, interval: Interval, *, start_ms: int, end_ms: int
+) -> list[tuple[int, int]]:
+    """Return the head and the tail of `[start_ms, end_ms)` that have no candle, half-open.
+
+    None, one or both; holes further in are none of its business.
+    """
+    step = interval_ms(interval)
+    first, stop = _ceil(start_ms, step), _ceil(end_ms, step)
+    inside = open_ms[(open_ms >= first) & (open_ms < stop)]
+    if first >= stop:
+        return []
+    if not len(inside):
+        return [(first, stop)]
+    ends = [(first, int(inside.min())), (int(inside.max()) + step, stop)]
+    return [window for window in ends if window[0] < window[1]]
+
+
 def missing_count(run: Run, interval: Interval) -> int:
     """How many candles a run lacks."""
     return (run[1] - run[0]) // interval_ms(interval) + 1

@@ -1,0 +1,206 @@
+"""Datasets on disk and on record: an immutable copy of the candles, and where they came from."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from desk.errors import ArtifactRefused, BadInput, NotFound, VersionConflict
+from desk.ids import Pair
+from desk.learning.observation import candles_sha256
+from desk.learning.study import Dataset, snapshot
+from desk.market.candles import Candles
+from desk.market.features import FeatureSet
+from desk.market.gaps import missing_ends
+from desk.market.interval import Interval, interval_ms
+from desk.runs import Job
+from desk.store import kinds
+from desk.store.candle_file import from_parquet, to_parquet
+from desk.store.durable import publish
+from desk.store.port import DocStore
+
+_MANY = 1_000
+_MOST_ANCESTORS = 100
+
+
+class CandleReader(Protocol):
+    """Stored candles, wherever they lie."""
+
+    def read(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetAsk:
+    """What a dataset is to consist of: rows of `[start_ms, end_ms)`, a multiple of the interval."""
+
+    pair: Pair
+    interval: Interval
+    start_ms: int
+    end_ms: int
+    features: FeatureSet
+    lookback: int | None = None
+    """Candles a row looks at; None: as many as the features need."""
+    stride: int = 1
+    parents: tuple[str, ...] = ()
+    """Datasets it was made from or follows."""
+
+    @property
+    def first_ms(self) -> int:
+        """Where the lookback of the first row begins."""
+        reach = (self.lookback or self.features.lookback) - 1
+        return self.start_ms - reach * interval_ms(self.interval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What `verify` found: an empty `problem` is good news."""
+
+    dataset_id: str
+    rows: int
+    source: str
+    """`snapshot`: its own file; `stored candles`: it has none, as those of trainings."""
+    problem: str = ""
+
+
+class Datasets:
+    """The snapshots under one folder (`DESK_HOME/datasets`) and their records in the store.
+
+    A snapshot is published before its record, and neither is ever changed: building again what is
+    there returns the record as it stands.
+    """
+
+    def __init__(self, root: Path, store: DocStore, candles: CandleReader) -> None:
+        self._root, self._store, self._candles = root, store, candles
+
+    def missing(self, ask: DatasetAsk) -> list[tuple[int, int]]:
+        """Head and tail of the range that are not stored, half-open: all that must be fetched."""
+        stored = self._candles.read(ask.pair, ask.interval, ask.first_ms, ask.end_ms)
+        return missing_ends(stored.open_ms, ask.interval, start_ms=ask.first_ms, end_ms=ask.end_ms)
+
+    def build(self, ask: DatasetAsk, *, now_ms: int) -> Dataset:
+        """Freeze what is stored of the range. Idempotent.
+
+        Raises `BadInput` for words that do not fit together and for a range without candles,
+        `NotFound` for an unknown parent.
+        """
+        for parent in ask.parents:
+            self.record(parent)
+        candles = self._candles.read(ask.pair, ask.interval, ask.first_ms, ask.end_ms)
+        dataset, seen = snapshot(
+            ask.pair,
+            ask.interval,
+            candles,
+            ask.features,
+            start_ms=ask.start_ms,
+            end_ms=ask.end_ms,
+            lookback=ask.lookback,
+            stride=ask.stride,
+        )
+        if dataset.dataset_id in ask.parents:
+            raise BadInput("parent", f"{dataset.dataset_id} cannot be its own: leave it out")
+        path = self._path(dataset.dataset_id)
+        if self._problem_of(dataset):
+            publish(path, to_parquet(seen))
+        complete = replace(
+            dataset,
+            created_ms=now_ms,
+            source_run_ids=tuple(job.job_id for job in self._runs_behind(ask)),
+            parents=ask.parents,
+            detail={"file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        )
+        try:
+            return self._store.put(
+                kinds.DATASETS,
+                dataset.dataset_id,
+                complete,
+                at_ms=now_ms,
+                expected_version=0,
+            ).value
+        except VersionConflict:
+            return self.record(dataset.dataset_id)
+
+    def record(self, dataset_id: str) -> Dataset:
+        """Raises `NotFound`."""
+        doc = self._store.get(kinds.DATASETS, dataset_id)
+        if doc is None:
+            raise NotFound("dataset", dataset_id)
+        return doc.value
+
+    def newest(self, limit: int = 200) -> list[Dataset]:
+        """Newest first."""
+        return [doc.value for doc in self._store.list(kinds.DATASETS, limit=limit)]
+
+    def candles(self, dataset_id: str) -> Candles:
+        """The candles of a dataset, their lookback included, as they were when it was built.
+
+        Raises `NotFound`, and `ArtifactRefused` when they cannot be proved to be those.
+        """
+        dataset = self.record(dataset_id)
+        checked = self.verify(dataset_id)
+        if checked.problem:
+            raise ArtifactRefused(f"{dataset_id}: {checked.problem}")
+        return self._frozen(dataset) or self._stored(dataset)
+
+    def verify(self, dataset_id: str) -> Checked:
+        """Hash the candles again: of the snapshot, or of what is stored where there is none."""
+        dataset = self.record(dataset_id)
+        if self._path(dataset_id).exists() or "file_sha256" in dataset.detail:
+            problem = self._problem_of(dataset)
+            return Checked(
+                dataset_id=dataset_id, rows=dataset.rows, source="snapshot", problem=problem
+            )
+        is_same = candles_sha256(self._stored(dataset)) == dataset.sha256
+        problem = "" if is_same else "the stored candles of its range have changed since"
+        return Checked(
+            dataset_id=dataset_id, rows=dataset.rows, source="stored candles", problem=problem
+        )
+
+    def ancestors(self, dataset_id: str) -> list[Dataset]:
+        """Its parents, theirs, and so on, nearest first, each once."""
+        found: dict[str, Dataset] = {}
+        waiting = list(self.record(dataset_id).parents)
+        while waiting and len(found) < _MOST_ANCESTORS:
+            one = waiting.pop(0)
+            if one not in found and one != dataset_id:
+                found[one] = self.record(one)
+                waiting += found[one].parents
+        return list(found.values())
+
+    def _runs_behind(self, ask: DatasetAsk) -> Iterator[Job]:
+        """Jobs that fetched candles of the range, newest first."""
+        for doc in self._store.list(kinds.JOBS, limit=_MANY):
+            given = doc.value.arguments
+            if (given.get("pair"), given.get("interval")) != (ask.pair, ask.interval):
+                continue
+            start_ms, end_ms = given.get("start_ms") or 0, given.get("end_ms") or doc.at_ms
+            if doc.value.kind == "backfill" and start_ms < ask.end_ms and end_ms > ask.first_ms:
+                yield doc.value
+
+    def _problem_of(self, dataset: Dataset) -> str:
+        try:
+            candles = self._frozen(dataset)
+        except (OSError, ValueError) as broken:
+            return f"its snapshot cannot be read ({broken}): build it again"
+        if candles is None:
+            return "its snapshot is gone: build it again"
+        if candles_sha256(candles) != dataset.sha256:
+            return "its snapshot does not have the recorded hash: build it again"
+        return ""
+
+    def _frozen(self, dataset: Dataset) -> Candles | None:
+        try:
+            return from_parquet(self._path(dataset.dataset_id).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def _stored(self, dataset: Dataset) -> Candles:
+        reach_ms = (dataset.lookback - 1) * interval_ms(dataset.interval)
+        return self._candles.read(
+            dataset.pair, dataset.interval, dataset.start_ms - reach_ms, dataset.end_ms
+        )
+
+    def _path(self, dataset_id: str) -> Path:
+        if not dataset_id.startswith("ds") or not dataset_id.replace("-", "").isalnum():
+            raise BadInput("dataset_id", f"was {dataset_id!r}, expected one as `ds-1f0c…`")
+        return self._root / f"{dataset_id}.parquet"
