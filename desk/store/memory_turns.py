@@ -46,7 +46,12 @@ class MemoryTurns:
             self._state.turns[lane].waiting.pop(taker, None)
 
     def hinder_turns(
-        self, address: str, *, slow_ms: float = 0.0, hold_ms: float = 0.0, now_ms: float | None = None
+        self,
+        address: str,
+        *,
+        slow_ms: float = 0.0,
+        hold_ms: float = 0.0,
+        now_ms: float | None = None,
     ) -> None:
         now = _now(now_ms)
         with self._state.lock:

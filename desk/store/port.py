@@ -339,7 +339,12 @@ class TurnStore(Protocol):
         ...
 
     def hinder_turns(
-        self, address: str, *, slow_ms: float = 0.0, hold_ms: float = 0.0, now_ms: float | None = None
+        self,
+        address: str,
+        *,
+        slow_ms: float = 0.0,
+        hold_ms: float = 0.0,
+        now_ms: float | None = None,
     ) -> None:
         """Half the pace of every lane of an address for `slow_ms`, no turn at all for `hold_ms`.
 

@@ -33,7 +33,12 @@ class ValkeyTurns:
         accepted(self._connection.change("turn_leave", *_NOTHING_TO_REPEAT, lane, taker))
 
     def hinder_turns(
-        self, address: str, *, slow_ms: float = 0.0, hold_ms: float = 0.0, now_ms: float | None = None
+        self,
+        address: str,
+        *,
+        slow_ms: float = 0.0,
+        hold_ms: float = 0.0,
+        now_ms: float | None = None,
     ) -> None:
         spans = (f"{slow_ms:.3f}", f"{hold_ms:.3f}")
         accepted(

@@ -39,6 +39,7 @@ from desk.venues.bingx_errors import Meaning, Placed, Refusal, cancel_error, rea
 from desk.venues.bingx_reads import BingxReads
 from desk.venues.bingx_wire import BanBook, BingxConfig, BingxWire, Parameters
 from desk.venues.port import FundingRate, MarkPrice
+from desk.venues.turns import TurnBook
 from desk.wallclock import monotonic_s, wall_ms
 
 CANDLES_PER_CALL = 1440
@@ -61,7 +62,8 @@ class BingxVenue:
     `booked_fills` (client order id → what is booked, as `Store.fills_of_order`) lets an order whose
     trades the venue does not list be booked by its growing total; without it only at its end.
     `fill_patience_s` is how long the trades may lag behind the order before that is done.
-    `bans` is shared by every process behind one address.
+    `bans` and `turns` are shared by every process behind one address; without `turns` this one keeps
+    to its static share of the address's budget.
     """
 
     def __init__(
@@ -70,19 +72,27 @@ class BingxVenue:
         booked_fills: BookedFills | None = None,
         fill_patience_s: float = 20.0,
         bans: BanBook | None = None,
+        turns: TurnBook | None = None,
     ) -> None:
         self._config = config
         self._bans = bans
+        self._turns = turns
         self._booked_fills = booked_fills
         self._fill_patience_s = fill_patience_s
         self._wire = BingxWire(config, bans)
-        self._reads = BingxReads(self._wire)
+        self._reads = BingxReads(self._wire, turns)
         self._one_way_at_s = float("-inf")
 
     def __reduce__(self) -> tuple[type["BingxVenue"], tuple[object, ...]]:
         return (
             BingxVenue,
-            (self._config, self._booked_fills, self._fill_patience_s, self._bans),
+            (
+                self._config,
+                self._booked_fills,
+                self._fill_patience_s,
+                self._bans,
+                self._turns,
+            ),
         )
 
     async def close(self) -> None:
