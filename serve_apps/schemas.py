@@ -238,6 +238,10 @@ class JobView(Answer):
     fraction: float | None
     """done / total, null while the total is unknown."""
     unit: str
+    rate_per_s: float
+    """Units per wall second; 0 means unknown."""
+    remaining_s: float | None
+    """Estimate in wall seconds; null while unknown and once it has ended."""
     detail: str
     error: str
     arguments: dict[str, JsonValue]

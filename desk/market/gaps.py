@@ -8,7 +8,13 @@ import numpy as np
 
 from desk.ids import Pair
 from desk.market.candles import Ints
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import (
+    CALENDAR_MS,
+    Interval,
+    floor_ms,
+    interval_ms,
+    next_open_ms,
+)
 
 
 class GapStatus(StrEnum):
@@ -46,6 +52,8 @@ def find_gaps(open_ms: Ints, interval: Interval, *, start_ms: int, end_ms: int) 
     open times. `open_ms` may be unsorted, repeated or off the grid.
     """
     step = interval_ms(interval)
+    if interval in CALENDAR_MS:
+        return _calendar_gaps(open_ms, interval, start_ms, end_ms)
     first, stop = _ceil(start_ms, step), _ceil(end_ms, step)
     if first >= stop:
         return []
@@ -156,6 +164,18 @@ def heal_ended(
         missing_points=missing_points,
         attempts=attempts,
     )
+
+
+def _calendar_gaps(open_ms: Ints, interval: Interval, start_ms: int, end_ms: int) -> list[Run]:
+    """Holes of an interval with an anchor of its own: one run for each missing open time."""
+    present = {floor_ms(int(at_ms), interval) for at_ms in open_ms}
+    at_ms = next_open_ms(start_ms - 1, interval)
+    runs: list[Run] = []
+    while at_ms < end_ms:
+        if at_ms not in present:
+            runs.append((at_ms, at_ms))
+        at_ms = next_open_ms(at_ms, interval)
+    return runs
 
 
 def _ceil(at_ms: int, step: int) -> int:

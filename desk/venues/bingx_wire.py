@@ -149,7 +149,8 @@ class BingxWire:
         async with self._deadline(endpoint):
             asked_ms = wall_ms()
             answer = await self._call(endpoint, {}, private=False)
-            middle_ms = (asked_ms + wall_ms()) // 2
+            answered_ms = wall_ms()
+        middle_ms = (asked_ms + answered_ms) // 2
         if isinstance(answer, Refusal):
             raise read_error(answer)
         row = answer.row()
@@ -157,21 +158,20 @@ class BingxWire:
         speed = float(row.decimal("marketSpeed")) if row.has("marketSpeed") else 1.0
         if not 0 < speed < 1e6:
             raise row.wrong("marketSpeed", "a number above 0")
-        self._anchor = ClockAnchor(
-            market_ms=row.integer("marketTime", server_ms), wall_ms=middle_ms, speed=speed
-        )
         self._offset_ms = server_ms - middle_ms
+        self._anchor = ClockAnchor(
+            market_ms=row.integer("marketTime", server_ms),
+            wall_ms=middle_ms,
+            speed=speed,
+            offset_ms=self._offset_ms,
+            round_trip_ms=answered_ms - asked_ms,
+        )
         self._synced_at_s = monotonic_s()
         return self._anchor
 
     def budget(self) -> RateBudget | None:
         """What the headers of the last answer in this task said; None where they said nothing."""
         return _budget.get()
-
-    @property
-    def offset_ms(self) -> int:
-        """The venue's wall minus ours, as of the last reading."""
-        return self._offset_ms
 
     async def anchor(self) -> ClockAnchor:
         """The last clock reading, or a first one."""

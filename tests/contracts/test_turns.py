@@ -50,7 +50,6 @@ def test_a_lane_of_its_own_does_not_wait_for_another_one(any_store):
     assert other == 0.0
 
 
-@pytest.mark.catalogue("D16")
 def test_turns_of_many_takers_lie_a_spacing_apart_and_everybody_gets_as_many(any_store):
     got = served(any_store, dict.fromkeys("abcde", URGENT), turns=50)
 
@@ -74,7 +73,6 @@ def test_what_is_not_urgent_takes_what_the_others_leave(any_store):
     assert [taker for _, taker in got] == ["backfill"] * 5
 
 
-@pytest.mark.catalogue("D16")
 def test_a_taker_that_was_killed_while_it_waited_holds_nobody_up(any_store):
     ask(any_store, "a")
     ask(any_store, "killed", 1)  # told to come back at 1,000, and never does

@@ -118,7 +118,6 @@ def test_a_read_that_was_given_up_leaves_no_turn_waiting() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.catalogue("D16")
 def test_without_a_store_a_process_keeps_to_its_static_share() -> None:
     book = Away()
 
