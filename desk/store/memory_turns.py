@@ -5,6 +5,7 @@ from desk.wallclock import wall_ms
 
 GRACE_MS = 2_000.0
 HORIZON_MS = 60_000.0
+CATCH_UP = 0.1
 
 
 class MemoryTurns:
@@ -36,7 +37,9 @@ class MemoryTurns:
             wait_ms = max(free_ms - now, 0.0) + rank * spacing
             if wait_ms <= 0.0:
                 del queue.waiting[taker]
-                queue.free_ms = now + spacing
+                late = now - free_ms
+                begun = now - min(late, CATCH_UP * spacing) if late < spacing else now
+                queue.free_ms = begun + spacing
             else:
                 place.back_ms = now + wait_ms
             return round(wait_ms, 3)

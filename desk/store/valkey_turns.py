@@ -25,7 +25,7 @@ class ValkeyTurns:
         told = self._connection.change(
             "turn_ask",
             *_NOTHING_TO_REPEAT,
-            *(address, lane, taker, priority, f"{spacing_ms:.3f}", _time(now_ms)),
+            *(address, lane, taker, int(priority), f"{spacing_ms:.3f}", _time(now_ms)),
         )
         return float((accepted(told) or [b"0"])[0])
 

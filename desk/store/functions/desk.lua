@@ -431,6 +431,7 @@ local TURN_GRACE_MS = 2000
 local TURN_HORIZON_MS = 60000 -- no slot lies further ahead: a clock that was put back stops nobody
 local TURNS_KEPT_MS = 600000
 local PRIORITY_STEP = 1e14
+local TURN_CATCH_UP = 0.1 -- of a spacing: what a taker that came back late loses to nobody
 
 local function turn_now(given)
   if given ~= '' then return tonumber(given) end
@@ -473,7 +474,9 @@ define('turn_ask', function(args, what)
   if wait <= 0 then
     redis.call('ZREM', queue, taker)
     redis.call('HDEL', backs, taker)
-    redis.call('HSET', lane_key, 'free_ms', as_ms(now + spacing_ms))
+    local late = now - free
+    local begun = late < spacing_ms and now - math.min(late, TURN_CATCH_UP * spacing_ms) or now
+    redis.call('HSET', lane_key, 'free_ms', as_ms(begun + spacing_ms))
   else
     redis.call('HSET', backs, taker, as_ms(now + wait))
   end
