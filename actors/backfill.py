@@ -44,6 +44,8 @@ class _Progress:
     """Where it ends: the oldest open time asked for, or the venue's earliest as it was found."""
     next_end_ms: int
     total: int
+    is_beginning: bool
+    """Whether the venue has nothing before `start_ms`."""
     batches: int = 0
     added: int = 0
 
@@ -51,7 +53,7 @@ class _Progress:
         """Grid times worked through."""
         return self.total - max((self.next_end_ms - self.start_ms) // step_ms, 0)
 
-    def fact(self) -> dict[str, int]:
+    def fact(self) -> dict[str, int | bool]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
@@ -99,15 +101,16 @@ class Backfill:
 
     async def _persist(self, book: JobBook, page_pause_s: float) -> None:
         """Go on from the cursor when the venue was away; give up only if that brings nothing new."""
-        failures, reached_ms = 0, None
+        failures, reached_ms = 0, -1
         while True:
             job = await stored(lambda: book.job)
             try:
                 return await self._fetch(job, book, page_pause_s)
             except VenueUnavailable as away:
                 known = await self._known(job.job_id)
-                failures = failures + 1 if known and known.next_end_ms == reached_ms else 1
-                reached_ms = known.next_end_ms if known else reached_ms
+                now_at_ms = known.next_end_ms if known else 0
+                failures = failures + 1 if now_at_ms == reached_ms else 1
+                reached_ms = now_at_ms
                 if failures > len(RETRY_WAITS_S):
                     raise
                 wait_s = RETRY_WAITS_S[failures - 1]
@@ -118,7 +121,8 @@ class Backfill:
         ask, step_ms = ask_of(job), interval_ms(ask_of(job).interval)
         progress = await self._known(job.job_id) or await self._begin(ask, step_ms)
         if progress is None:
-            await stored(lambda: book.finish({"candles": 0, "new": 0, "is_earliest": True}))
+            is_earliest = ask.start_ms is None
+            await stored(lambda: book.finish({"candles": 0, "new": 0, "is_earliest": is_earliest}))
             return
         began_s, done_before = monotonic_s(), progress.done(step_ms)
         is_cut_short = ask.max_batches is not None and progress.batches >= ask.max_batches
@@ -141,12 +145,14 @@ class Backfill:
             await self._advance(book, ask, progress, rate_per_s)
             is_cut_short = ask.max_batches is not None and progress.batches >= ask.max_batches
             await self._pause(max(len(page) / MAX_ROWS_PER_S, page_pause_s))
+        if not is_cut_short:
+            progress.next_end_ms = min(progress.next_end_ms, progress.start_ms)
         result = {
             "candles": progress.done(step_ms),
             "new": progress.added,
             "batches": progress.batches,
             "earliest_ms": progress.next_end_ms,
-            "is_earliest": ask.start_ms is None
+            "is_earliest": progress.is_beginning
             and (not is_cut_short or progress.next_end_ms <= progress.start_ms),
         }
         await stored(lambda: book.finish(result))
@@ -160,14 +166,25 @@ class Backfill:
         # Without the newest: whether that one has closed is for the poller to prove.
         newest_ms = last_closed_open_ms(self._clock.now_ms(), ask.interval)
         end_ms = min(ask.end_ms or newest_ms, newest_ms)
-        begin_ms = ask.start_ms if ask.start_ms is not None else BINGX_BEGAN_MS
+        begin_ms = first_ms = ask.start_ms if ask.start_ms is not None else BINGX_BEGAN_MS
         if ask.max_batches is not None:
-            begin_ms = max(begin_ms, end_ms - ask.max_batches * CANDLES_PER_CALL * step_ms)
-        start_ms = await pager.find_earliest(self._venue, ask.pair, ask.interval, begin_ms, end_ms)
+            first_ms = max(begin_ms, end_ms - ask.max_batches * CANDLES_PER_CALL * step_ms)
+        start_ms = await self._earliest(ask, first_ms, end_ms)
+        if start_ms is None and first_ms > begin_ms:
+            # A hole as long as all these pages: what lies before it is the next backfill's.
+            start_ms = first_ms if await self._earliest(ask, begin_ms, first_ms) else None
         if start_ms is None:
             return None
-        total = max((end_ms - start_ms) // step_ms, 0)
-        return _Progress(start_ms=start_ms, next_end_ms=end_ms, total=total)
+        return _Progress(
+            start_ms=start_ms,
+            next_end_ms=end_ms,
+            total=max((end_ms - start_ms) // step_ms, 0),
+            is_beginning=ask.start_ms is None
+            and (first_ms == begin_ms or start_ms > first_ms + step_ms),
+        )
+
+    async def _earliest(self, ask: BackfillAsk, start_ms: int, end_ms: int) -> int | None:
+        return await pager.find_earliest(self._venue, ask.pair, ask.interval, start_ms, end_ms)
 
     async def _advance(
         self, book: JobBook, ask: BackfillAsk, progress: _Progress, rate_per_s: float

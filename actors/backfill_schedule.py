@@ -85,7 +85,8 @@ class BackfillSchedule:
         ask = BackfillAsk(
             pair=self._pair, interval=interval, end_ms=end_ms, max_batches=self._max_batches
         )
-        job_id = "job" + ids.trace_id("backfill", self._pair, interval, SCHEDULED, now_ms)[2:14]
+        named = ("backfill", self._pair, interval, SCHEDULED, now_ms, end_ms or 0)
+        job_id = "job" + ids.trace_id(*named)[2:14]
         job = job_of(job_id, ask, now_ms=now_ms, scheduled=True)
         await stored(
             lambda: self._store.put(

@@ -90,7 +90,7 @@ def close_ms(open_ms: NDArray[np.int64], interval: Interval) -> NDArray[np.int64
         return open_ms + _LENGTH_MS[interval]
     months = open_ms.astype("datetime64[ms]").astype("datetime64[M]")
     into_month_ms = open_ms - months.astype("datetime64[ms]").astype(np.int64)
-    following = (months + 1).astype("datetime64[ms]").astype(np.int64)
+    following = (months + np.timedelta64(1, "M")).astype("datetime64[ms]").astype(np.int64)
     return following + into_month_ms
 
 

@@ -414,6 +414,7 @@ def test_a_backfill_that_was_killed_goes_on_from_its_cursor(feed: Feed) -> None:
         "start_ms": feed.market.began_ms,
         "next_end_ms": cursor_ms,
         "total": 3_000,
+        "is_beginning": True,
         "batches": 1,
         "added": 560,
     }
