@@ -203,7 +203,7 @@ def test_a_restarted_backfill_does_not_read_again_what_it_has() -> None:
 
 
 def test_batches_are_counted_over_a_restart() -> None:
-    stage = Stage(Market(kill_after=6))
+    stage = Stage(Market(kill_after=4))
     with pytest.raises(Killed):
         stage.work(stage.ask(max_batches=3))
     stage.market.kill_after = 1_000_000
