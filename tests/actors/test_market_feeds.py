@@ -15,6 +15,7 @@ from desk.clock import MINUTE_MS
 from desk.errors import VenueUnavailable
 from desk.store import kinds
 from desk.store.memory import MemoryStore
+from desk.store.port import Kind
 from desk.venues.bingx import BingxVenue
 from desk.venues.bingx_wire import BingxConfig
 from desk.venues.port import OpenInterest
@@ -61,6 +62,11 @@ class Desk:
 
         return asyncio.run(run())
 
+    def newest(self, kind: Kind[Any], pair: str) -> Any:
+        doc = self.store.get(kind, pair)
+        assert doc is not None
+        return doc.value
+
     def source(self, source_type: str, pair: str = "BTC-USDT") -> Any:
         row = self.store.get(kinds.SOURCES, f"{source_type}:{pair}:")
         assert row is not None, source_type
@@ -88,7 +94,7 @@ def test_prices_are_stored_for_every_pair_with_one_request_and_the_ledgers_hear_
 
     desk.turn_all()
 
-    marks = [desk.store.get(kinds.MARKS, pair).value for pair in PAIRS]
+    marks = [desk.newest(kinds.MARKS, pair) for pair in PAIRS]
     assert [mark.pair for mark in marks] == list(PAIRS)
     assert all(mark.mark > 0 and mark.index > 0 for mark in marks)
     assert desk.ledgers.heard == [{mark.pair: mark.mark for mark in marks}]
@@ -124,10 +130,10 @@ def test_activity_is_stored_for_every_pair(on_the_wire: Callable[[str], Desk]) -
     desk.turn_all()
 
     for pair in PAIRS:
-        ticker = desk.store.get(kinds.TICKERS, pair).value
-        book = desk.store.get(kinds.ORDER_BOOKS, pair).value
-        trades = desk.store.get(kinds.PUBLIC_TRADES, pair).value.trades
-        interest = desk.store.get(kinds.OPEN_INTEREST, pair).value
+        ticker = desk.newest(kinds.TICKERS, pair)
+        book = desk.newest(kinds.ORDER_BOOKS, pair)
+        trades = desk.newest(kinds.PUBLIC_TRADES, pair).trades
+        interest = desk.newest(kinds.OPEN_INTEREST, pair)
         assert ticker.low <= ticker.last <= ticker.high
         assert ticker.bid < ticker.ask
         assert book.bids[0][0] < book.asks[0][0]

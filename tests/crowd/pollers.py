@@ -3,6 +3,8 @@
 Writes one JSON line when they are up, and one with its memory when its input is closed.
 """
 
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+
 import asyncio
 import gc
 import json
