@@ -20,7 +20,6 @@ from desk.store import kinds
 from desk.store.port import Store
 from desk.venues import pager
 from desk.venues.bingx import CANDLES_PER_CALL
-from desk.venues.port import MarketData
 from desk.venues.turns import Urgency, urgency
 from desk.wallclock import monotonic_s
 
@@ -64,7 +63,7 @@ class Backfill:
         self,
         pair: Pair,
         store: Store,
-        venue: MarketData,
+        venue: pager.CandleSource,
         clock: Clock,
         intake: CandleIntake,
         *,

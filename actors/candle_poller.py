@@ -19,7 +19,7 @@ from actors.market_time import MarketClock, clock_fact
 from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import rebuilt, stored
 from desk import ids
-from desk.clock import SECOND_MS
+from desk.clock import SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
 from desk.ids import Pair
 from desk.market.candles import Candles
@@ -32,8 +32,8 @@ from desk.market.interval import (
 )
 from desk.store import kinds
 from desk.store.port import Sample, Store
+from desk.trading.instruments import Instrument
 from desk.venues import pager
-from desk.venues.port import MarketData
 from desk.venues.turns import Urgency, urgency
 from desk.wallclock import wall_ms
 
@@ -59,6 +59,18 @@ DOWN_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 # --- what it needs ------------------------------------------------------------------------------
+
+
+class CandleVenue(Protocol):
+    """What of `desk.venues.port.MarketData` is asked for; raises `VenueUnavailable`."""
+
+    async def server_clock(self) -> ClockAnchor: ...
+
+    async def instruments(self) -> dict[Pair, Instrument]: ...
+
+    async def candles(
+        self, pair: Pair, interval: Interval, start_ms: int, end_ms: int
+    ) -> Candles: ...
 
 
 class Listeners(Protocol):
@@ -88,7 +100,7 @@ class PollerParts:
     pair: Pair
     intervals: tuple[Interval, ...]
     store: Store
-    venue: MarketData
+    venue: CandleVenue
     clock: MarketClock
     listeners: Listeners
     index: int = 0
@@ -170,7 +182,7 @@ class CandlePoller:
         try:
             await self._refresh_clock()
             if not self._is_ready:
-                await self._get_ready()
+                await self._pulse.through(self._get_ready())
             await self._pulse.through(self._poll_due(self._intervals[:1]))
         except VenueUnavailable as down:
             return await self._wait_out("turn", down)

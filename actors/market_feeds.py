@@ -100,7 +100,7 @@ class MarketFeedPoller:
     async def heartbeat(self) -> Heartbeat:
         """Answer the supervisor; as old as the loop that stands still longest."""
         beats = [pulse.beat() for pulse in self._pulses.values()]
-        counted: dict[str, int] = {}
+        counted = dict(self._pulse.counters)
         for beat in beats:
             counted |= {name: counted.get(name, 0) + count for name, count in beat.counters.items()}
         oldest_s = max(beat.loop_age_s for beat in beats)

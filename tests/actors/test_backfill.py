@@ -91,7 +91,7 @@ class Stage:
         self.backfill = Backfill(
             PAIR,
             self.store,
-            self.market,  # pyright: ignore[reportArgumentType] - the one method that paging asks for
+            self.market,
             self.clock,
             intake,
             pause=self._pause,

@@ -10,6 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from actors import heartbeat
 from actors.backfill_job import job_of
 from actors.candle_messages import CandleClosed, FetchRange, StartBackfill
 from actors.candle_poller import CandlePoller, PollerParts
@@ -193,6 +194,25 @@ def test_a_longer_interval_that_is_not_answered_does_not_hold_up_the_smallest(fe
     asyncio.run(both())
 
     assert feed.newest() == BEGIN_MS
+
+
+def test_a_poller_that_waits_for_its_turn_does_not_count_as_hung(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SLICE_S", 0.01)
+    feed.turn()
+    feed.market.hangs_on = "1m"
+    feed.clock.advance(MINUTE_MS)
+
+    async def wait_a_while() -> float:
+        waiting = asyncio.create_task(feed.poller.turn())
+        await asyncio.sleep(0.02)
+        feed.poller._pulse._turned_s -= 50.0
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        return feed.poller._pulse.beat().loop_age_s
+
+    assert asyncio.run(wait_a_while()) < 20.0
 
 
 def test_the_offset_of_the_venues_clock_is_recorded(feed: Feed) -> None:

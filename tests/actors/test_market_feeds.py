@@ -234,6 +234,8 @@ def test_ledgers_that_are_away_do_not_stop_the_marks(on_the_wire: Callable[[str]
     desk.turn_all()
 
     assert desk.source("mark_price").status == "ok"
+    beat = asyncio.run(desk.poller.heartbeat())
+    assert beat.counters["mark_unheard"] == 1
 
 
 def test_the_heart_beats_as_old_as_the_loop_that_stands_still_longest() -> None:

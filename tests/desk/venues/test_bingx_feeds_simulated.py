@@ -277,3 +277,21 @@ def test_reads_stop_before_the_budget_of_the_headers_is_used_up(sim: Any) -> Non
     )
     assert held[1] > 0
     assert 5_000 < wait_ms <= 10_000
+
+
+def test_a_complaint_about_one_process_slows_the_others_behind_the_address(sim: Any) -> None:
+    store = MemoryStore()
+    sim.fault({"kind": "code", "code": 100410, "message": "too many"}, times=1, path="klines")
+
+    async def work(venue: BingxVenue) -> Any:
+        return await venue.candles(PAIR, "1m", NOW_MS - 600_000, NOW_MS)
+
+    found = use(sim, work, turns=store)
+
+    (address,) = store._state.hindered
+    slow_until_ms, held_until_ms = store._state.hindered[address]
+    assert len(found) > 0  # a read may be repeated
+    assert slow_until_ms > held_until_ms
+    ask = {"priority": 0, "spacing_ms": 1_000.0, "now_ms": slow_until_ms - 5_000}
+    store.ask_turn(address, f"{address}:depth", "another process", **ask)
+    assert store.ask_turn(address, f"{address}:depth", "a third", **ask) == 2_000.0
