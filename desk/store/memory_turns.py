@@ -5,7 +5,7 @@ from desk.wallclock import wall_ms
 
 GRACE_MS = 2_000.0
 HORIZON_MS = 60_000.0
-CATCH_UP = 0.1
+CATCH_UP = 0.05
 
 
 class MemoryTurns:

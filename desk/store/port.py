@@ -326,8 +326,8 @@ class TurnStore(Protocol):
     ) -> float:
         """Return 0.0 when this turn of the lane is the taker's, else the ms after which to ask again.
 
-        Turns of a lane lie `spacing_ms` apart, after a taker that came back late down to nine tenths
-        of that. Among those that wait the lowest
+        Turns of a lane lie `spacing_ms` apart, after a taker that came back late down to 0.95 of
+        that. Among those that wait the lowest
         `priority` (0 to 9) comes first, then who has waited longest; a taker stands in the queue
         once. One that does not come back within 2 s of the time it was told has lost its place.
         `now_ms` is for tests: left out, the store's own clock counts. Nothing is remembered for a

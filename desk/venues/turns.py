@@ -25,8 +25,8 @@ from desk.wallclock import monotonic_s
 
 log = structlog.stdlib.get_logger()
 
-SLOWED_MS = 10_000.0
-"""How long every process reads at half pace after the venue complained about one of them."""
+SLOWED_TURNS = 10
+"""For so many turns' time every process reads at half pace after the venue complained about one."""
 ASK_TIMEOUT_S = 2.0
 STORE_RETRY_S = 5.0
 """How long the static share is kept to before the store is asked again."""
@@ -129,8 +129,10 @@ class SharedLimiter:
         """Half the pace for a while, of this process only: `slow_everybody` tells the others."""
         self._alone.slow_down()
 
-    async def slow_everybody(self, *, slow_ms: float = SLOWED_MS, hold_ms: float = 0.0) -> None:
+    async def slow_everybody(self, *, slow_ms: float | None = None, hold_ms: float = 0.0) -> None:
         """The venue complained, or its budget runs out: every process behind the address slows down."""
+        if slow_ms is None:
+            slow_ms = SLOWED_TURNS * 1000.0 / self._rate_per_s
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 await asyncio.to_thread(

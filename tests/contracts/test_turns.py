@@ -55,7 +55,7 @@ def test_turns_of_many_takers_lie_a_spacing_apart_and_everybody_gets_as_many(any
     got = served(any_store, dict.fromkeys("abcde", URGENT), turns=50)
 
     gaps = [later - earlier for (earlier, _), (later, _) in pairwise(got)]
-    assert min(gaps) >= 0.9 * SPACING_MS
+    assert min(gaps) >= 0.95 * SPACING_MS - 0.1
     assert got[-1][0] >= 49 * SPACING_MS - SPACING_MS
     assert set(Counter(taker for _, taker in got).values()) == {10}
 

@@ -8,6 +8,7 @@ Writes one JSON line when they are up, and one with its memory when its input is
 import asyncio
 import gc
 import json
+import os
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
@@ -22,7 +23,7 @@ from desk.store.valkey import ValkeyStore
 from desk.venues.bingx import BingxVenue
 from desk.venues.bingx_wire import BingxConfig
 
-INTERVALS = ("1m",)
+INTERVALS = tuple(os.environ.get("RAYDESK_CROWD_INTERVALS", "1m").split(","))
 
 
 class Nobody:

@@ -1,8 +1,9 @@
 """Fifty pairs behind one address, at the documented rate: judged by the exchange's own journal.
 
 `RAYDESK_CROWD_MINUTES` sets how many market minutes are watched (30 is what is promised), at
-`RAYDESK_CROWD_SPEED` times the wall's speed. The pollers' own classes run in two processes without
-Ray: fifty actor processes would need more memory than a small machine has.
+`RAYDESK_CROWD_SPEED` times the wall's speed, with the intervals of `RAYDESK_CROWD_INTERVALS`. The pollers' own classes run in two processes without
+Ray: fifty actor processes would need more memory than a small machine has. In the longer tier, as a
+machine that is busy with something else cannot follow a market of this speed.
 """
 
 import json
@@ -10,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from desk.venues.bingx_reads import HEADROOM, PUBLIC_RATE_PER_S
 PROJECT = Path(__file__).parents[2]
 PAIRS = 50
 PROCESSES = 2
-MINUTES = int(os.environ.get("RAYDESK_CROWD_MINUTES", "2"))
+MINUTES = int(os.environ.get("RAYDESK_CROWD_MINUTES", "30"))
 SPEED = float(os.environ.get("RAYDESK_CROWD_SPEED", "30"))
 WARM_UP = 4
 """Market minutes in which the pollers read their first pages."""
@@ -70,7 +71,8 @@ def lateness_ms(entries: list[dict[str, Any]], first_ms: int, last_ms: int) -> d
     """Market ms from each candle's close to the first answered read that asked for it, by pair."""
     first_read: dict[tuple[str, int], int] = {}
     for entry in entries:
-        if entry["path"] == KLINES and entry["code"] == 0 and entry["answered"]:
+        is_read = entry["path"] == KLINES and entry["params"].get("interval") == "1m"
+        if is_read and entry["code"] == 0 and entry["answered"]:
             closed_ms = entry["market_ms"] // MINUTE_MS * MINUTE_MS
             key = (entry["params"]["symbol"], closed_ms)
             first_read[key] = min(first_read.get(key, entry["market_ms"]), entry["market_ms"])
@@ -82,6 +84,7 @@ def lateness_ms(entries: list[dict[str, Any]], first_ms: int, last_ms: int) -> d
     return late
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_fifty_pairs_keep_up_at_one_request_a_second(
     start_simulator: Callable[..., Any], store: ValkeyStore
@@ -99,13 +102,14 @@ def test_fifty_pairs_keep_up_at_one_request_a_second(
 
     late = lateness_ms(entries, first_ms, last_ms)
     klines = [entry for entry in entries if entry["path"] == KLINES]
+    longer = Counter(entry["params"]["interval"] for entry in klines)
     refused = [entry for entry in klines if entry["code"] != 0]
     worst_ms = max(max(values) for values in late.values())
     grown = [(each["after"] - each["before"]) / (PAIRS // PROCESSES) / 2**20 for each in said]
     print(
         f"\n{PAIRS} pairs, {MINUTES} minutes at speed {SPEED:g}: worst {worst_ms / 1000:.1f} s of"
         f" market time after the close (floor {FLOOR_MS / 1000:.1f} s), {len(klines)} reads,"
-        f" {len(refused)} refused; {max(grown):.1f} MiB per poller on top of"
+        f" {len(refused)} refused; {dict(longer)}; {max(grown):.1f} MiB per poller on top of"
         f" {max(each['before'] for each in said) / 2**20:.0f} MiB per process; {said}"
     )
     assert len(late) == PAIRS

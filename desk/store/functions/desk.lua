@@ -431,7 +431,7 @@ local TURN_GRACE_MS = 2000
 local TURN_HORIZON_MS = 60000 -- no slot lies further ahead: a clock that was put back stops nobody
 local TURNS_KEPT_MS = 600000
 local PRIORITY_STEP = 1e14
-local TURN_CATCH_UP = 0.1 -- of a spacing: what a taker that came back late loses to nobody
+local TURN_CATCH_UP = 0.05 -- of a spacing: what a taker that came back late loses to nobody
 
 local function turn_now(given)
   if given ~= '' then return tonumber(given) end

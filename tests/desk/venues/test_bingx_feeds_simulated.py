@@ -292,6 +292,6 @@ def test_a_complaint_about_one_process_slows_the_others_behind_the_address(sim: 
     slow_until_ms, held_until_ms = store._state.hindered[address]
     assert len(found) > 0  # a read may be repeated
     assert slow_until_ms > held_until_ms
-    ask = {"priority": 0, "spacing_ms": 1_000.0, "now_ms": slow_until_ms - 5_000}
-    store.ask_turn(address, f"{address}:depth", "another process", **ask)
-    assert store.ask_turn(address, f"{address}:depth", "a third", **ask) == 2_000.0
+    ask = {"priority": 0, "spacing_ms": 1_000.0, "now_ms": slow_until_ms - 1}
+    assert store.ask_turn(address, f"{address}:other", "another process", **ask) == 0.0
+    assert store.ask_turn(address, f"{address}:other", "a third", **ask) == 2_000.0
