@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[2]
 PAIRS = 50
 PROCESSES = 2
 MINUTES = int(os.environ.get("RAYDESK_CROWD_MINUTES", "30"))
-SPEED = float(os.environ.get("RAYDESK_CROWD_SPEED", "30"))
+SPEED = float(os.environ.get("RAYDESK_CROWD_SPEED", "15"))
 WARM_UP = 4
 """Market minutes in which the pollers read their first pages."""
 FLOOR_MS = OFFSET_MS + round(PAIRS / (PUBLIC_RATE_PER_S * HEADROOM) * 1000)
