@@ -6,10 +6,12 @@ from desk.runs import Job, JobStatus
 KIND = "backfill"
 
 
-def job_of(job_id: str, ask: BackfillAsk, *, now_ms: int) -> Job:
-    """The row of a new backfill."""
+def job_of(job_id: str, ask: BackfillAsk, *, now_ms: int, scheduled: bool = False) -> Job:
+    """The row of a new backfill; `scheduled`: nobody asked for it."""
     bounds = {"start_ms": ask.start_ms, "end_ms": ask.end_ms, "max_batches": ask.max_batches}
-    given = {name: value for name, value in bounds.items() if value is not None}
+    given: dict[str, object] = {name: at for name, at in bounds.items() if at is not None}
+    if scheduled:
+        given["scheduled"] = True
     return Job(
         job_id=job_id,
         kind=KIND,

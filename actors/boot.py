@@ -7,6 +7,7 @@ import ray
 import structlog
 
 from actors import tree
+from actors.market_time import clock_fact
 from actors.names import SUPERVISOR, ActorAway, Door
 from actors.parts.foundation import open_store, read_anchor
 from actors.parts.supervision import supervisor_parts
@@ -70,8 +71,7 @@ async def read_clock(wiring: Wiring) -> None:
                 await asyncio.sleep(0.5)
     finally:
         await venue.close()
-    value = {"market_ms": read.market_ms, "wall_ms": read.wall_ms, "speed": read.speed}
-    store.put(kinds.STATE, "clock", value, at_ms=read.market_ms)
+    store.put(kinds.STATE, "clock", clock_fact(read), at_ms=read.market_ms)
 
 
 async def _await_children(wiring: Wiring, within_s: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""The candle poller of one pair: every interval at its close, history on request, the venue's clock."""
+"""The candle poller of one pair: every interval at its close, history, the venue's clock."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -10,23 +10,31 @@ import ray
 import structlog
 
 from actors.backfill import Backfill
+from actors.backfill_schedule import BackfillSchedule, is_scheduled
 from actors.candle_intake import CandleIntake, Taken
 from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
 from actors.events import candle_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
-from actors.market_time import MarketClock
-from actors.source_book import CANDLES, FUNDING, MARK, SourceBook
+from actors.market_time import MarketClock, clock_fact
+from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import rebuilt, stored
 from desk import ids
-from desk.clock import DAY_MS, MINUTE_MS, SECOND_MS
+from desk.clock import SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
 from desk.ids import Pair
 from desk.market.candles import Candles
-from desk.market.interval import Interval, floor_ms, interval_ms, last_closed_open_ms
+from desk.market.interval import (
+    CALENDAR_MS,
+    Interval,
+    interval_ms,
+    last_closed_open_ms,
+    next_open_ms,
+)
 from desk.store import kinds
 from desk.store.port import Sample, Store
+from desk.trading.instruments import Instrument
 from desk.venues import pager
-from desk.venues.port import MarketData
+from desk.venues.turns import Urgency, urgency
 from desk.wallclock import wall_ms
 
 log = structlog.stdlib.get_logger()
@@ -39,19 +47,30 @@ OVERLAP = 3
 OFFSET_MS = 500
 """Market time after a candle's close at which it is asked for."""
 STAGGER_MS = SECOND_MS
-"""Between pollers, which share one address and its budget."""
+"""Between pollers: they take turns at the venue anyway, so they need not all wake at once."""
+CLOCK_STAGGER_S = 0.2
+"""Between pollers, so that normally the first one alone reads the venue's clock for all."""
 CLOCK_ERROR_S = 2.0
 """Wall seconds by which our reading of the venue's clock may be wrong at most."""
 LATE_RETRY_S = 0.3
 LATE_RETRIES = 10
-SIDES_OFFSET_MS = 20 * SECOND_MS
-"""Mark price and funding are asked for between two candles."""
-FUNDING_HISTORY_MS = 3 * DAY_MS
 CLOCK_MAX_AGE_S = 10.0
 DOWN_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 # --- what it needs ------------------------------------------------------------------------------
+
+
+class CandleVenue(Protocol):
+    """What of `desk.venues.port.MarketData` is asked for; raises `VenueUnavailable`."""
+
+    async def server_clock(self) -> ClockAnchor: ...
+
+    async def instruments(self) -> dict[Pair, Instrument]: ...
+
+    async def candles(
+        self, pair: Pair, interval: Interval, start_ms: int, end_ms: int
+    ) -> Candles: ...
 
 
 class Listeners(Protocol):
@@ -72,15 +91,21 @@ class Listeners(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollerParts:
-    """Collaborators and settings; `index` staggers the pollers of one address."""
+    """Collaborators and settings; `index` staggers the pollers of one address.
+
+    `intervals` are sorted, shortest first. With `is_backfilling` history is fetched until the venue's
+    earliest candle, `backfill_max_batches` pages at a time if given.
+    """
 
     pair: Pair
     intervals: tuple[Interval, ...]
     store: Store
-    venue: MarketData
+    venue: CandleVenue
     clock: MarketClock
     listeners: Listeners
     index: int = 0
+    is_backfilling: bool = False
+    backfill_max_batches: int | None = None
 
 
 # --- the shell ----------------------------------------------------------------------------------
@@ -106,13 +131,24 @@ class CandlePoller:
             interval: rebuilt(lambda interval=interval: self._newest_stored(interval))
             for interval in parts.intervals
         }
+        self._schedule = BackfillSchedule(
+            parts.pair,
+            parts.intervals if parts.is_backfilling else (),
+            parts.store,
+            parts.clock,
+            self._backfill,
+            max_batches=parts.backfill_max_batches,
+        )
+        self._clock_max_age_s = CLOCK_MAX_AGE_S + parts.index * CLOCK_STAGGER_S
         self._due_ms = dict.fromkeys(parts.intervals, 0)
-        self._sides_due_ms = 0
         self._late = dict.fromkeys(parts.intervals, 0)
         self._is_ready = False
-        self._failures = 0
+        self._failures = {"turn": 0, "turn_longer": 0}
         self._work: set[asyncio.Task[None]] = set()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
+        # A pulse of its own: were it the same one, neither loop's standstill would be seen.
+        longer = Pulse(f"{self._pulse.name}:longer")
+        self._longer_loop = begin(lambda: keep_turning(self.turn_longer, longer))
 
     @ray.method(max_task_retries=0)
     async def backfill(self, ask: StartBackfill) -> None:
@@ -124,10 +160,11 @@ class CandlePoller:
         """Fetch a range again, for the gap monitor."""
         end_ms, added = ask.end_ms + interval_ms(ask.interval), 0
         try:
-            async for page in pager.page(
-                self._venue, self._pair, ask.interval, ask.start_ms, end_ms
-            ):
-                added += (await self._intake.take(ask.interval, page)).added
+            with urgency(Urgency.HEAL):
+                async for page in pager.page(
+                    self._venue, self._pair, ask.interval, ask.start_ms, end_ms
+                ):
+                    added += (await self._intake.take(ask.interval, page)).added
         except VenueUnavailable as down:
             log.info("fetch_failed", pair=self._pair, error=str(down))
             return Fetched(added=added, is_answered=False)
@@ -141,30 +178,48 @@ class CandlePoller:
     # --- loop -----------------------------------------------------------------------------------
 
     async def turn(self) -> float:
-        """Poll what is due; returns the wall seconds until something is due again."""
+        """Poll the smallest interval when it is due; returns the wall seconds until it is again."""
         try:
             await self._refresh_clock()
             if not self._is_ready:
-                await self._get_ready()
-            for interval in self._intervals:
-                if self._due_ms[interval] <= self._clock.now_ms():
-                    await self._poll(interval)
+                await self._pulse.through(self._get_ready())
+            await self._pulse.through(self._poll_due(self._intervals[:1]))
         except VenueUnavailable as down:
-            return await self._wait_out(down)
-        self._failures = 0
-        if self._sides_due_ms <= self._clock.now_ms():
-            await self._poll_sides()
-        due_ms = min([self._sides_due_ms, *self._due_ms.values()])
+            return await self._wait_out("turn", down)
+        self._failures["turn"] = 0
+        return self._wait_s(self._intervals[:1])
+
+    async def turn_longer(self) -> float:
+        """The same for the longer intervals, which must never hold up the smallest one."""
+        longer = self._intervals[1:]
+        if not (self._is_ready and longer):
+            return SECOND_MS / 1000
+        try:
+            with urgency(Urgency.LONGER):
+                await self._poll_due(longer)
+        except VenueUnavailable as down:
+            return await self._wait_out("turn_longer", down)
+        self._failures["turn_longer"] = 0
+        return self._wait_s(longer)
+
+    async def _poll_due(self, intervals: tuple[Interval, ...]) -> None:
+        for interval in intervals:
+            if self._due_ms[interval] <= self._clock.now_ms():
+                await self._poll(interval)
+
+    def _wait_s(self, intervals: tuple[Interval, ...]) -> float:
+        due_ms = min(self._due_ms[interval] for interval in intervals)
         return max(self._clock.anchor.wall_seconds(due_ms - self._clock.now_ms()), 0.0)
 
-    async def _wait_out(self, down: VenueUnavailable) -> float:
+    async def _wait_out(self, loop: str, down: VenueUnavailable) -> float:
         """The venue is away: say so, come back later and a little later each time."""
         self._pulse.count("venue_failures")
         log.warning("venue_away", pair=self._pair, error=str(down))
-        for interval in self._intervals:
+        intervals = self._intervals[:1] if loop == "turn" else self._intervals[1:]
+        for interval in intervals:
             await self._sources.failed(CANDLES, interval, why=str(down))
-        self._failures += 1
-        return DOWN_RETRY_S[min(self._failures, len(DOWN_RETRY_S)) - 1]
+        self._failures[loop] += 1
+        return DOWN_RETRY_S[min(self._failures[loop], len(DOWN_RETRY_S)) - 1]
 
     async def _get_ready(self) -> None:
         instruments = await self._venue.instruments()
@@ -175,16 +230,26 @@ class CandlePoller:
             lambda: self._store.put(kinds.INSTRUMENTS, self._pair, instrument, at_ms=now_ms)
         )
         for job in await self._backfill.unfinished():
-            self._start(self._backfill.work_on(job.job_id))
+            if not is_scheduled(job):
+                self._start(self._backfill.work_on(job.job_id))
+        self._start(self._schedule.run())
         self._is_ready = True
 
     async def _refresh_clock(self) -> None:
         anchor = await stored(lambda: self._store.get(kinds.STATE, "clock"))
-        if anchor is not None and self._age_s(anchor.value) < CLOCK_MAX_AGE_S:
+        if anchor is not None and self._age_s(anchor.value) < self._clock_max_age_s:
             return
         read = await self._venue.server_clock()
-        value = {"market_ms": read.market_ms, "wall_ms": read.wall_ms, "speed": read.speed}
-        await stored(lambda: self._store.put(kinds.STATE, "clock", value, at_ms=read.market_ms))
+        at_ms, fact = read.market_ms, clock_fact(read)
+        await stored(lambda: self._store.put(kinds.STATE, "clock", fact, at_ms=at_ms))
+        sample = Sample(
+            name="venue_clock_offset_ms",
+            value=float(read.offset_ms),
+            unit="ms",
+            recorded_at_ms=at_ms,
+            tags={"round_trip_ms": str(read.round_trip_ms)},
+        )
+        await stored(lambda: self._store.record([sample]))
 
     def _age_s(self, anchor: Mapping[str, object]) -> float:
         return abs(wall_ms() - int(str(anchor["wall_ms"]))) / 1000
@@ -193,7 +258,7 @@ class CandlePoller:
 
     async def _poll(self, interval: Interval) -> None:
         step_ms, now_ms = interval_ms(interval), self._clock.now_ms()
-        self._due_ms[interval] = floor_ms(now_ms, interval) + step_ms + self._delay_ms
+        self._due_ms[interval] = next_open_ms(now_ms, interval) + self._delay_ms
         if not await self._sources.is_enabled(CANDLES, interval):
             return
         expected_ms = last_closed_open_ms(now_ms, interval)
@@ -204,7 +269,11 @@ class CandlePoller:
         batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
         taken = await self._intake.take(interval, self._proved(batch, step_ms))
         newest_ms = int(taken.candles.open_ms[-1]) if len(taken.candles) else 0
-        self._come_back(interval, is_late=newest_ms < expected_ms, now_ms=now_ms)
+        # Told by the candles themselves: a venue may anchor `3d` or `1w` elsewhere than we assume.
+        is_late = newest_ms + 2 * step_ms <= now_ms
+        if interval in CALENDAR_MS and newest_ms and not is_late:
+            self._due_ms[interval] = newest_ms + 2 * step_ms + self._delay_ms
+        self._come_back(interval, is_late=is_late, now_ms=now_ms)
         if len(taken.candles):
             # Before anybody decides: a source that just answered must not count as away.
             await self._sources.delivered(CANDLES, interval, last_event_ms=newest_ms + step_ms)
@@ -285,35 +354,6 @@ class CandlePoller:
         """The newest stored open time but one: after a restart the newest is passed on again."""
         bounds = self._store.candle_bounds(self._pair, interval)
         return bounds[1] - interval_ms(interval) if bounds else 0
-
-    # --- mark price and funding -----------------------------------------------------------------
-
-    async def _poll_sides(self) -> None:
-        now_ms = self._clock.now_ms()
-        self._sides_due_ms = floor_ms(now_ms, "1m") + MINUTE_MS + SIDES_OFFSET_MS + self._delay_ms
-        try:
-            await self._poll_funding(now_ms)
-            seen = await self._venue.mark_price(self._pair)
-        except VenueUnavailable as down:
-            log.warning("side_source_away", pair=self._pair, error=str(down))
-            return await self._sources.failed(MARK, why=str(down))
-        await stored(lambda: self._store.put(kinds.MARKS, self._pair, seen, at_ms=seen.at_ms))
-        await self._sources.delivered(MARK, last_event_ms=seen.at_ms)
-        return await self._pass_on("mark", self._listeners.mark({self._pair: seen.mark}))
-
-    async def _poll_funding(self, now_ms: int) -> None:
-        kind = kinds.funding_rates(self._pair)
-        newest = await stored(lambda: self._store.list(kind, limit=1))
-        known_ms = newest[0].value.due_ms if newest else now_ms - FUNDING_HISTORY_MS
-        if newest and now_ms - known_ms < 8 * 60 * MINUTE_MS:
-            return  # the next settlement is still to come
-        rates = await self._venue.funding_rates(self._pair, known_ms + 1, now_ms + 1)
-        for rate in rates:
-            await stored(
-                lambda rate=rate: self._store.put(kind, str(rate.due_ms), rate, at_ms=rate.due_ms)
-            )
-        if rates:
-            await self._sources.delivered(FUNDING, last_event_ms=rates[-1].due_ms)
 
     # --- background work ------------------------------------------------------------------------
 

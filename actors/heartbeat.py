@@ -61,6 +61,17 @@ class Pulse:
             await asyncio.sleep(min(left_s, SLICE_S))
         self.turn()
 
+    async def through[R](self, work: Awaitable[R]) -> R:
+        """Wait for work that has a deadline of its own, longer than a loop may stand still."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=SLICE_S))[0]:
+                self.turn()
+        finally:
+            task.cancel()
+        self.turn()
+        return task.result()
+
     def beat(self) -> Heartbeat:
         """The answer to the supervisor."""
         rss_bytes, pss_bytes = memory()

@@ -47,6 +47,10 @@ class JobBook:
         return book
 
     @property
+    def job_id(self) -> str:
+        return self._job_id
+
+    @property
     def job(self) -> Job:
         """The row as it stands."""
         return self._doc().value
@@ -56,10 +60,17 @@ class JobBook:
         """Whether somebody ended the job."""
         return self.job.status is JobStatus.CANCELLED
 
-    def advance(self, done: float, total: float, unit: str, detail: str) -> None:
+    def advance(
+        self, done: float, total: float, unit: str, detail: str, *, rate_per_s: float = 0.0
+    ) -> None:
         """Note progress. Raises `JobCancelled` when the job was ended from outside."""
         self._move(
-            status=JobStatus.RUNNING, done=float(done), total=float(total), unit=unit, detail=detail
+            status=JobStatus.RUNNING,
+            done=float(done),
+            total=float(total),
+            unit=unit,
+            detail=detail,
+            rate_per_s=rate_per_s,
         )
 
     def finish(self, result: Mapping[str, Any]) -> None:

@@ -15,6 +15,17 @@ class MarketClock(Clock, Protocol):
     def anchor(self) -> ClockAnchor: ...
 
 
+def clock_fact(read: ClockAnchor) -> dict[str, int | float]:
+    """A reading of the venue's clock as it is stored for every process."""
+    return {
+        "market_ms": read.market_ms,
+        "wall_ms": read.wall_ms,
+        "speed": read.speed,
+        "offset_ms": read.offset_ms,
+        "round_trip_ms": read.round_trip_ms,
+    }
+
+
 def acceleration_grace_ms(speed: float) -> int:
     """Market time by which an accelerated market may run ahead of us; 0 at the speed of the wall.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a poller's process must not import every other actor to lea
     from actors.candle_poller import CandlePoller
     from actors.decision_loop import DecisionLoop
     from actors.gap_monitor import GapMonitor
+    from actors.market_feeds import MarketFeedPoller
     from actors.order_executor import OrderExecutor
     from actors.reconciler import Reconciler
     from actors.risk_ledger import RiskLedger
@@ -59,6 +60,7 @@ GAP_MONITOR: "Role[GapMonitor]" = Role("gap_monitor")
 RISK_LEDGER: "Role[RiskLedger]" = Role("risk_ledger")
 ORDER_EXECUTOR: "Role[OrderExecutor]" = Role("order_executor")
 RECONCILER: "Role[Reconciler]" = Role("reconciler")
+FEED_POLLER: "Role[MarketFeedPoller]" = Role("feed_poller")
 DECISION_LOOP: "Role[DecisionLoop]" = Role("decision_loop")
 
 

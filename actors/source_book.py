@@ -12,8 +12,18 @@ from desk.runs import SourceStatus
 from desk.store import kinds
 from desk.store.port import Store
 
-CANDLES, FUNDING, MARK = "bingx_candles", "funding", "mark_price"
-THRESHOLDS_S = {CANDLES: 120, FUNDING: 28_800, MARK: 120}
+CANDLES, FUNDING, MARK, INDEX = "bingx_candles", "funding", "mark_price", "index_price"
+TICKER, OPEN_INTEREST, ORDER_BOOK, TRADES = "ticker", "open_interest", "orderbook", "trades"
+THRESHOLDS_S = {
+    CANDLES: 120,
+    FUNDING: 28_800,
+    MARK: 120,
+    INDEX: 120,
+    TICKER: 120,
+    OPEN_INTEREST: 120,
+    ORDER_BOOK: 60,
+    TRADES: 120,
+}
 
 OK, STALE, UNAVAILABLE = "ok", "stale", "unavailable"
 

@@ -11,9 +11,11 @@ from ray.actor import ActorHandle
 from actors.candle_poller import CandlePollerActor
 from actors.decision_loop import DecisionLoopActor
 from actors.gap_monitor import GapMonitorActor
+from actors.market_feeds import ACTIVITY, PRICES, MarketFeedPollerActor
 from actors.names import (
     CANDLE_POLLER,
     DECISION_LOOP,
+    FEED_POLLER,
     GAP_MONITOR,
     ORDER_EXECUTOR,
     RECONCILER,
@@ -21,6 +23,7 @@ from actors.names import (
 )
 from actors.order_executor import OrderExecutorActor
 from actors.parts.decisions import loop_parts
+from actors.parts.feeds import feed_parts
 from actors.parts.gaps import gap_parts
 from actors.parts.live_money import (
     live_executor_parts,
@@ -68,6 +71,15 @@ def children(wiring: Wiring) -> list[ChildSpec]:
             build=partial(poller_parts, wiring, pair),
         )
         for pair in wiring.pairs
+    ]
+    specs += [
+        ChildSpec(
+            name=FEED_POLLER.of(group),
+            role=FEED_POLLER.name,
+            actor=MarketFeedPollerActor,
+            build=partial(feed_parts, wiring, group),
+        )
+        for group in (PRICES, ACTIVITY)
     ]
     gaps = ChildSpec(
         name=GAP_MONITOR.of(),

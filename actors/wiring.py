@@ -54,6 +54,10 @@ class Wiring:
     policy_mode: PolicyMode = PolicyMode.SERVE
     policy_deadline_s: float = 1.0
 
+    market_data_backfill: bool = False
+    """Whether the pollers fetch history by themselves, until the venue's earliest candle."""
+    backfill_max_batches: int | None = None
+
     gap_monitor_interval_min: int = 15
     gap_lookback_days: int = 30
     gap_heal_enabled: bool = True
@@ -103,6 +107,8 @@ class Wiring:
             recv_window_ms=venue.recv_window_ms,
             collateral_asset=venue.collateral_asset,
             has_api_token=settings.api_token is not None,
+            market_data_backfill=settings.market_data_backfill,
+            backfill_max_batches=settings.backfill_max_batches,
             gap_monitor_interval_min=settings.gap_monitor_interval_min,
             gap_lookback_days=settings.gap_lookback_days,
             gap_heal_enabled=settings.gap_heal_enabled,

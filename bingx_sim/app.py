@@ -57,7 +57,8 @@ class Wire:
             return web.Response(status=500)
         if outcome.cut is not None:
             return await _cut(request, outcome)
-        return _Noted(entry, outcome)
+        speed = sim.exchange.clock.speed
+        return _Noted(entry, outcome, sim.limits.headers(request.remote or "unknown", speed))
 
     async def _outcome(
         self, request: web.Request, pairs: list[tuple[str, str]], entry: Entry
@@ -125,6 +126,7 @@ class Wire:
             raise Refusal(
                 100400, f"this api is not exist, please refer to the API docs: {request.path}"
             )
+        self._sim.limits.charge(request.remote or "unknown", self._sim.exchange.clock.speed)
         caller = key if route.signed else request.remote or "unknown"
         self._sim.limits.check(
             caller=caller,
@@ -151,9 +153,12 @@ class Wire:
 class _Noted(web.Response):
     """An answer that is noted as such only once it was written to a connection that still stands."""
 
-    def __init__(self, entry: Entry, outcome: Outcome) -> None:
+    def __init__(self, entry: Entry, outcome: Outcome, headers: dict[str, str]) -> None:
         super().__init__(
-            status=outcome.status, text=outcome.text, content_type=outcome.content_type
+            status=outcome.status,
+            text=outcome.text,
+            content_type=outcome.content_type,
+            headers=headers,
         )
         self._entry = entry
 

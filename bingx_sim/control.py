@@ -145,17 +145,22 @@ class Control:
     def _habits(self) -> Fields:
         limits = self._sim.limits
         chosen = asdict(self._sim.exchange.habits)
-        return {**chosen, "limits": limits.enabled, "limit_factor": limits.factor}
+        return {
+            **chosen,
+            "limits": limits.enabled,
+            "limit_factor": limits.factor,
+            "rate_budget": limits.budget,
+        }
 
     async def habits(self, request: web.Request) -> object:
         del request
         return self._habits()
 
     async def set_habits(self, request: web.Request) -> object:
-        """Turn a habit: those of `Habits`, `limits`, `limit_factor`, `ban` {caller, seconds}, `lift`."""
+        """Turn a habit: those of `Habits`, `limits`, `limit_factor`, `rate_budget`, `ban` {caller, seconds}, `lift`."""
         body = await _body(request)
         names = {habit.name for habit in fields(Habits)}
-        _only(body, names | {"limits", "limit_factor", "ban", "lift"})
+        _only(body, names | {"limits", "limit_factor", "rate_budget", "ban", "lift"})
         for name in names & set(body):
             if name in HABIT_VALUES and body[name] not in HABIT_VALUES[name]:
                 raise BadOption(f"{name} is {body[name]!r}; it can be {HABIT_VALUES[name]}")
@@ -163,6 +168,7 @@ class Control:
         limits = self._sim.limits
         limits.enabled = bool(body.get("limits", limits.enabled))
         limits.factor = float(body.get("limit_factor", limits.factor))
+        limits.budget = int(body.get("rate_budget", limits.budget))
         if "ban" in body:
             limits.ban(str(body["ban"]["caller"]), float(body["ban"].get("seconds", 60)))
         if body.get("lift"):

@@ -88,3 +88,26 @@ CONTRACTS: dict[str, Contract] = {
         ),
     )
 }
+
+MOST_EXTRA = 500
+
+
+def list_more(count: int) -> None:
+    """List `count` made-up perpetuals besides: X001-USDT, X002-USDT, …, each at a price of its own."""
+    for number in range(1, count + 1):
+        base = f"X{number:03}"
+        CONTRACTS.setdefault(
+            f"{base}-USDT",
+            Contract(
+                pair=f"{base}-USDT",
+                contract_id=str(5_000 + number),
+                base=base,
+                price_precision=3,
+                quantity_precision=2,
+                max_leverage=50,
+                base_price=5.0 + 3.7 * number,
+                daily_volatility=0.03 + 0.0004 * (number % 50),
+                minute_volume=400.0,
+                depth_notional=Decimal(200_000),
+            ),
+        )

@@ -8,6 +8,7 @@ from bingx_sim.errors import HttpRefusal, Refusal
 
 WINDOW_S = 1.0
 ABUSE_WINDOW_S = 10.0
+BUDGET_WINDOW_S = 10.0
 ABUSE_REFUSALS = 60
 BAN_S = 60.0
 
@@ -19,6 +20,10 @@ class Limits:
         self.enabled = enabled
         self.factor = 1.0
         """Control plane: below 1 tightens every limit."""
+        self.budget = 0
+        """Requests per address in ten seconds that the rate headers speak of; 0: no such headers."""
+        self._budgets: dict[str, tuple[float, int]] = {}
+        """Address -> when its window began, and how many requests it has made since."""
         self._now_s = now_s
         self._calls: dict[str, deque[float]] = {}
         self._refusals: dict[str, deque[float]] = {}
@@ -45,12 +50,39 @@ class Limits:
             f"period and will be unblocked after {unblocked_ms}",
         )
 
+    def charge(self, address: str, speed: float) -> None:
+        """Count one request of an address against its budget, or refuse it."""
+        if not self.budget:
+            return
+        now_s = self._now_s()
+        began_s, used = self._budgets.get(address, (now_s, 0))
+        if now_s - began_s >= BUDGET_WINDOW_S:
+            began_s, used = now_s, 0
+        self._budgets[address] = (began_s, used + 1)
+        if used >= self._allowed(speed):
+            raise Refusal(100410, "code:100410:rate limited, too many requests from this address")
+
+    def headers(self, address: str, speed: float) -> dict[str, str]:
+        """The rate headers of an answer: requests left, and the wall ms at which they are renewed."""
+        if not self.budget or address not in self._budgets:
+            return {}
+        began_s, used = self._budgets[address]
+        left_s = max(BUDGET_WINDOW_S - (self._now_s() - began_s), 0.0)
+        return {
+            "x-ratelimit-requests-remain": str(max(self._allowed(speed) - used, 0)),
+            "x-ratelimit-requests-expire": str(int((time.time() + left_s) * 1000)),
+        }
+
+    def _allowed(self, speed: float) -> int:
+        return max(1, int(self.budget * max(1.0, speed)))
+
     def ban(self, caller: str, seconds: float) -> None:
         self._banned_until_s[caller] = self._now_s() + seconds
 
     def lift(self) -> None:
         """Forget counts and bans."""
         self._calls.clear()
+        self._budgets.clear()
         self._refusals.clear()
         self._banned_until_s.clear()
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast, override
 
 from bingx_sim.errors import BadOption
 from bingx_sim.exchange import Habits
+from bingx_sim.instruments import MOST_EXTRA
 from bingx_sim.simulator import Plan
 
 EARLIEST_MS = 1_293_840_000_000  # order ids count from the end of 2010
@@ -53,6 +54,8 @@ def parse(argv: Sequence[str]) -> Options:
     add("--tape-volume", choices=("auto", "coins", "usd"), default="auto")
     add("--account", action="append", default=[], help=f"key:secret:USDT, {DEFAULT_ACCOUNT}")
     add("--limits", choices=("on", "off"), default="on", help="request limits")
+    add("--rate-budget", type=int, default=0, help="requests in 10 s the rate headers speak of")
+    add("--extra-pairs", type=int, default=0, help="list so many made-up perpetuals more")
     add("--visibility-lag-ms", type=int, default=0, help="wall ms until an order can be queried")
     add("--state", type=Path, help="file that keeps the venue over a restart")
     add("--faults", type=Path, help="JSON file of fault rules")
@@ -63,6 +66,9 @@ def parse(argv: Sequence[str]) -> Options:
     if chosen.start_ms is not None and not EARLIEST_MS <= chosen.start_ms <= LATEST_MS:
         text = f"start-ms is {chosen.start_ms}; it must be milliseconds between 2011 and 2100"
         raise BadOption(text)
+    for name, most in (("rate_budget", 1_000_000), ("extra_pairs", MOST_EXTRA)):
+        if not 0 <= getattr(chosen, name) <= most:
+            raise BadOption(f"{name} is {getattr(chosen, name)}; it must be 0 to {most}")
     for name in ("port", "control_port"):
         if not 0 <= getattr(chosen, name) <= 65_535:
             raise BadOption(f"{name} is {getattr(chosen, name)}; it must be 0 to 65535")
@@ -75,6 +81,8 @@ def parse(argv: Sequence[str]) -> Options:
         tape_volume=chosen.tape_volume,
         accounts=tuple(_account(text) for text in chosen.account or [DEFAULT_ACCOUNT]),
         limits=chosen.limits == "on",
+        rate_budget=chosen.rate_budget,
+        extra_pairs=chosen.extra_pairs,
         habits=Habits(visibility_lag_ms=chosen.visibility_lag_ms),
         state=chosen.state,
     )

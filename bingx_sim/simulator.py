@@ -10,7 +10,7 @@ from bingx_sim.errors import BadOption
 from bingx_sim.exchange import Exchange, Habits
 from bingx_sim.execution import Execution
 from bingx_sim.faults import FaultPlan
-from bingx_sim.instruments import CONTRACTS
+from bingx_sim.instruments import CONTRACTS, list_more
 from bingx_sim.journal import Journal
 from bingx_sim.limits import Limits
 from bingx_sim.market import PairMarket
@@ -36,6 +36,8 @@ class Plan:
     tape_volume: str = "auto"
     accounts: tuple[tuple[str, str, Decimal], ...] = (("sim-key", "sim-secret", Decimal(10_000)),)
     limits: bool = True
+    rate_budget: int = 0
+    extra_pairs: int = 0
     habits: Habits
     state: Path | None = None
 
@@ -45,6 +47,7 @@ class Simulator:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        list_more(plan.extra_pairs)
         saved = None if plan.state is None else load(plan.state)
         if saved is not None and saved.seed != plan.seed:
             text = f"the state file {plan.state} was made with seed {saved.seed}, not {plan.seed}"
@@ -60,6 +63,7 @@ class Simulator:
         self.faults = FaultPlan(seed=plan.seed)
         self.journal = Journal()
         self.limits = Limits(enabled=plan.limits)
+        self.limits.budget = plan.rate_budget
         if saved is not None:
             restore(self.exchange, saved)
 

@@ -40,12 +40,15 @@ class ManualClock:
 class ClockAnchor:
     """One reading of the venue's clock: market time was `market_ms` when the wall said `wall_ms`.
 
-    `speed` is market ms per wall ms (1.0 against a real exchange).
+    `speed` is market ms per wall ms (1.0 against a real exchange), `offset_ms` how far the clock that
+    the venue judges our stamps by is ahead of ours, `round_trip_ms` how long the reading took.
     """
 
     market_ms: int
     wall_ms: int
     speed: float = 1.0
+    offset_ms: int = 0
+    round_trip_ms: int = 0
 
     def market_at(self, wall_ms: int) -> int:
         """Market time at a wall time."""

@@ -190,6 +190,8 @@ class Job:
     """Units finished; `total` 0 means unknown."""
     total: float = 0.0
     unit: str = ""
+    rate_per_s: float = 0.0
+    """Units per wall second since its worker began; 0 means unknown."""
     detail: str = ""
     error: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -20,7 +20,7 @@ from pydantic_settings import (
 
 from desk.errors import BadInput, SettingsError
 from desk.ids import parse_pair
-from desk.market.interval import INTERVAL_MS, parse_interval
+from desk.market.interval import ALL_INTERVALS, interval_ms, parse_interval
 
 OUR_PREFIXES = (
     "BINGX_",
@@ -93,14 +93,14 @@ class Settings(BaseSettings):
         description="Pairs to poll, separated by commas.",
     )
     market_data_intervals: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("1m",),
+        ALL_INTERVALS,
         validation_alias="BINGX_MARKET_DATA_INTERVALS",
-        description="Intervals to poll, separated by commas.",
+        description="Intervals to poll, separated by commas; unset: all of the venue.",
     )
     market_data_backfill: bool = Field(
         default=True,
         validation_alias="BINGX_MARKET_DATA_BACKFILL",
-        description="Backfill history at start.",
+        description="Fetch history by schedule until the venue's earliest candle.",
     )
     backfill_max_batches: int | None = Field(
         None,
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
             known = tuple(parse_interval(part) for part in _parts(value))
         except BadInput as wrong:
             raise ValueError(wrong.problem) from None
-        return tuple(sorted(known, key=lambda interval: INTERVAL_MS[interval]))
+        return tuple(sorted(known, key=interval_ms))
 
     @field_validator("home", mode="after")
     @classmethod

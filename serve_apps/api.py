@@ -27,6 +27,7 @@ from serve_apps.routes import (
     login,
     market,
     ops,
+    quotes,
     risk,
     sources,
     trades,
@@ -49,6 +50,7 @@ ROUTERS = (
     ops.router,
     sources.router,
     market.router,
+    quotes.router,
     live.router,
     login.router,
 )

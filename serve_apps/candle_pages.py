@@ -7,7 +7,7 @@ import numpy as np
 
 from desk.ids import Pair
 from desk.market.candles import Candles
-from desk.market.interval import INTERVAL_MS, Interval, interval_ms
+from desk.market.interval import CALENDAR_MS, INTERVAL_MS, Interval, interval_ms
 
 MAX_SOURCE_ROWS = 600_000
 """Stored candles read for one answer; a page of long bars out of short ones is cut to it."""
@@ -35,6 +35,8 @@ EMPTY = CandlePage(candles=Candles.empty(), more=False, forming=False)
 
 def sources_of(interval: Interval) -> list[Interval]:
     """Intervals an interval can be answered from: itself, then shorter ones that divide it."""
+    if interval in CALENDAR_MS:
+        return [interval]  # anchored by the venue: none is built from shorter ones
     step = interval_ms(interval)
     fitting = [name for name, ms in INTERVAL_MS.items() if step % ms == 0]
     return sorted(fitting, key=interval_ms, reverse=True)
@@ -42,7 +44,7 @@ def sources_of(interval: Interval) -> list[Interval]:
 
 def aggregate(candles: Candles, interval: Interval) -> Candles:
     """Longer bars on the grid of `interval`; a bar with missing candles is made of those there are."""
-    if len(candles) == 0:
+    if len(candles) == 0 or interval in CALENDAR_MS:
         return candles
     step = interval_ms(interval)
     opens = candles.open_ms - candles.open_ms % step

@@ -238,6 +238,10 @@ class JobView(Answer):
     fraction: float | None
     """done / total, null while the total is unknown."""
     unit: str
+    rate_per_s: float
+    """Units per wall second; 0 means unknown."""
+    remaining_s: float | None
+    """Estimate in wall seconds; null while unknown and once it has ended."""
     detail: str
     error: str
     arguments: dict[str, JsonValue]
@@ -641,6 +645,57 @@ class StoredSeries(Answer):
     latest_ms: int
     """Open time of the newest stored candle."""
     count: int
+
+
+class FundingRateView(Answer):
+    pair: str
+    due_ms: int
+    """When it was paid, rounded to the minute."""
+    rate: Money
+    """Fraction of the position's value; longs pay a positive one."""
+
+
+class MarkIndexView(Answer):
+    pair: str
+    mark_price: Money
+    index_price: Money
+    funding_rate: Money
+    """The one that will be paid at `next_funding_ms`, as it stands."""
+    next_funding_ms: int
+    at_ms: int
+
+
+class OpenInterestView(Answer):
+    pair: str
+    open_interest: Money
+    """In quote currency."""
+    at_ms: int
+
+
+class TickerView(Answer):
+    pair: str
+    last: Money
+    bid: Money
+    bid_quantity: Money
+    ask: Money
+    ask_quantity: Money
+    open: Money
+    """24 hours ago."""
+    high: Money
+    low: Money
+    volume: Money
+    """Coins in 24 hours."""
+    quote_volume: Money
+    change_fraction: Money
+    at_ms: int
+
+
+class OrderBookView(Answer):
+    pair: str
+    bids: list[tuple[Money, Money]]
+    """Price and coins of each level, best first."""
+    asks: list[tuple[Money, Money]]
+    at_ms: int
 
 
 class MarketPairView(Answer):

@@ -19,4 +19,6 @@ def poller_parts(wiring: Wiring, pair: Pair) -> PollerParts:
         clock=market_clock(store, is_first=True),
         listeners=CandleListeners(wiring.accounts, PAPER, store, namespace=wiring.namespace),
         index=wiring.pairs.index(pair),
+        is_backfilling=wiring.market_data_backfill,
+        backfill_max_batches=wiring.backfill_max_batches,
     )

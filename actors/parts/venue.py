@@ -51,13 +51,16 @@ def config(wiring: Wiring, *, share: float) -> BingxConfig:
 
 
 def market_data(wiring: Wiring, store: Store) -> BingxVenue:
-    """For one of the pollers, which share the rest of the budget evenly."""
+    """For one of the pollers: in turns with all others, while the store is away at an even share."""
     share = (1.0 - TRADING_SHARE) / len(wiring.pairs)
-    return BingxVenue(config(wiring, share=share), bans=StoredBans(store))
+    return BingxVenue(config(wiring, share=share), bans=StoredBans(store), turns=store)
 
 
 def trading_venue(wiring: Wiring, store: Store) -> BingxVenue:
     """For the live account's actors."""
     return BingxVenue(
-        config(wiring, share=TRADING_SHARE), store.fills_of_order, bans=StoredBans(store)
+        config(wiring, share=TRADING_SHARE),
+        store.fills_of_order,
+        bans=StoredBans(store),
+        turns=store,
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -56,7 +57,7 @@ def follow_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[dict
                     tasks[job_id],
                     completed=int(job["done"]),
                     total=int(job["total"]) or None,
-                    detail=job["detail"],
+                    detail=" · ".join(filter(None, (job["detail"], _pace(job)))),
                 )
             if all(job["status"] in ENDED for job in jobs.values()):
                 break
@@ -65,6 +66,16 @@ def follow_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[dict
         if job["status"] != "done":
             raise JobFailed(f"{_title(job)} {job['status']}: {job['error'] or job['detail']}")
     return [jobs[job_id] for job_id in job_ids]
+
+
+def _pace(job: dict[str, Any]) -> str:
+    """How fast it goes and how long it will take, by the desk's own count."""
+    rate_per_s = float(job.get("rate_per_s") or 0.0)
+    if not rate_per_s or job["status"] in ENDED:
+        return ""
+    left_s = job.get("remaining_s")
+    left = "" if left_s is None else f", {timedelta(seconds=round(left_s))} left"
+    return f"{rate_per_s:,.0f} {job['unit']}/s{left}"
 
 
 def _title(job: dict[str, Any]) -> str:

@@ -25,13 +25,14 @@ def first_steps(settings: Settings, console: Console, *, start_run: bool) -> Non
 def _backfill(api: Api, settings: Settings, console: Console) -> None:
     now_ms = int(api.get("/ops/trading/summary")["market_now_ms"])
     jobs: list[str] = []
+    # Of the interval that runs decide on; the pollers fetch the rest in the background.
+    interval = settings.market_data_intervals[0]
     for pair in settings.market_data_pairs:
-        for interval in settings.market_data_intervals:
-            ask: dict[str, object] = {"pair": pair, "interval": interval}
-            ask["start_ms"] = now_ms - FIRST_HISTORY_DAYS * DAY_MS
-            if settings.backfill_max_batches is not None:
-                ask["max_batches"] = settings.backfill_max_batches
-            jobs.append(api.post("/ops/ingestion/bingx/backfill", ask)["job_id"])
+        ask: dict[str, object] = {"pair": pair, "interval": interval}
+        ask["start_ms"] = now_ms - FIRST_HISTORY_DAYS * DAY_MS
+        if settings.backfill_max_batches is not None:
+            ask["max_batches"] = settings.backfill_max_batches
+        jobs.append(api.post("/ops/ingestion/bingx/backfill", ask)["job_id"])
     for job in follow_jobs(api, jobs, console):
         console.print(f"[green]✓[/] {job['arguments']['pair']} [dim]{job['detail']}[/]")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import Interval, close_ms
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -103,7 +103,7 @@ class Candles:
 
 def closed_only(candles: Candles, interval: Interval, now_ms: int) -> Candles:
     """Drop every candle whose close time is after `now_ms`: the forming one is never stored."""
-    return candles.take(candles.open_ms + interval_ms(interval) <= now_ms)
+    return candles.take(close_ms(candles.open_ms, interval) <= now_ms)
 
 
 def sorted_unique(candles: Candles) -> Candles:

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from desk.ids import Pair
 from desk.market.candles import Ints
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import (
+    CALENDAR_MS,
+    Interval,
+    floor_ms,
+    interval_ms,
+    next_open_ms,
+)
 
 
 class GapStatus(StrEnum):
@@ -143,6 +149,8 @@ def missing_ends(
     None, one or both; holes further in are none of its business.
     """
     step = interval_ms(interval)
+    if interval in CALENDAR_MS:
+        return _calendar_gaps(open_ms, interval, start_ms, end_ms)
     first, stop = _ceil(start_ms, step), _ceil(end_ms, step)
     inside = open_ms[(open_ms >= first) & (open_ms < stop)]
     if first >= stop:
@@ -253,6 +261,18 @@ def heal_ended(
         missing_points=missing_points,
         attempts=attempts,
     )
+
+
+def _calendar_gaps(open_ms: Ints, interval: Interval, start_ms: int, end_ms: int) -> list[Run]:
+    """Holes of an interval with an anchor of its own: one run for each missing open time."""
+    present = {floor_ms(int(at_ms), interval) for at_ms in open_ms}
+    at_ms = next_open_ms(start_ms - 1, interval)
+    runs: list[Run] = []
+    while at_ms < end_ms:
+        if at_ms not in present:
+            runs.append((at_ms, at_ms))
+        at_ms = next_open_ms(at_ms, interval)
+    return runs
 
 
 def _ceil(at_ms: int, step: int) -> int:

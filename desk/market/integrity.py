@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from desk.market.candles import Candle, Candles, sorted_unique
 from desk.market.gaps import GapEvent, GapStatus, find_gaps
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import Interval, close_ms, interval_ms, is_aligned
 
 STALE_AFTER_INTERVALS = 2.5
 """Age of the newest candle, from its open time, beyond which it is stale. The open time of a candle
@@ -48,10 +48,9 @@ def inspect(batch: Candles, interval: Interval, *, now_ms: int) -> Verdict:
     still forming is left out without a word. Rejected: `timestamp_misalignment` (which also
     blocks), `from_the_future` (by more than an interval), `not_finite`, `not_positive`, `negative_volume`, `high_below_low`.
     """
-    step = interval_ms(interval)
-    reasons = _reasons(batch, step, now_ms)
+    reasons = _reasons(batch, interval, now_ms)
     is_bad = reasons != ""
-    is_forming = ~is_bad & (batch.open_ms + step > now_ms)
+    is_forming = ~is_bad & (close_ms(batch.open_ms, interval) > now_ms)
     kept = sorted_unique(batch.take(~is_bad & ~is_forming))
     rejected = tuple((batch.row(int(i)), str(reasons[i])) for i in np.flatnonzero(is_bad))
     warnings = {
@@ -93,7 +92,7 @@ def window_verdict(
     frozen = frozen_rows(window)
     blocks = {
         "missing_candles": len(window) < needed,
-        "timestamp_misalignment": bool(np.any(window.open_ms % step != 0)),
+        "timestamp_misalignment": not bool(np.all(is_aligned(window.open_ms, interval))),
         "stale_candles": _is_stale(window, now_ms, stale_after_intervals * step)
         or bool(len(frozen) and frozen[-1]),
         "candle_gaps_detected": bool(unexplained),
@@ -124,7 +123,7 @@ def window_move(window: Candles) -> float:
     return float(np.max(window.high) / np.min(window.low) - 1.0)
 
 
-def _reasons(batch: Candles, step: int, now_ms: int) -> NDArray[np.str_]:
+def _reasons(batch: Candles, interval: Interval, now_ms: int) -> NDArray[np.str_]:
     """Why each row is rejected, empty for sound ones; the first reason wins."""
     prices = np.stack((batch.open, batch.high, batch.low, batch.close))
     columns = np.vstack((prices, batch.volume))
@@ -132,8 +131,8 @@ def _reasons(batch: Candles, step: int, now_ms: int) -> NDArray[np.str_]:
         top = np.maximum(batch.open, batch.close)
         bottom = np.minimum(batch.open, batch.close)
         faults = [
-            batch.open_ms % step != 0,
-            batch.open_ms > now_ms + step,
+            ~is_aligned(batch.open_ms, interval),
+            batch.open_ms > now_ms + interval_ms(interval),
             ~np.all(np.isfinite(columns), axis=0),
             np.any(prices <= 0, axis=0),
             batch.volume < 0,

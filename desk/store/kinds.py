@@ -22,7 +22,14 @@ from desk.trading.breaker import Breaker
 from desk.trading.instruments import Instrument
 from desk.trading.risk import AccountPolicy, RiskLimitSet
 from desk.trading.venue_health import VenueHealth
-from desk.venues.port import FundingRate, MarkPrice
+from desk.venues.port import (
+    FundingRate,
+    MarkPrice,
+    OpenInterest,
+    OrderBook,
+    RecentTrades,
+    Ticker,
+)
 
 AGENTS = Kind(name="agent", type=Agent)
 RUNS = Kind(name="run", type=Run)
@@ -49,6 +56,11 @@ INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""
 MARKS = Kind(name="mark", type=MarkPrice)
 """Key: pair. The newest mark and index price."""
+TICKERS = Kind(name="ticker", type=Ticker)
+"""Key: pair, as for the next three: the newest that was read."""
+OPEN_INTEREST = Kind(name="openinterest", type=OpenInterest)
+ORDER_BOOKS = Kind(name="orderbook", type=OrderBook)
+PUBLIC_TRADES = Kind(name="publictrades", type=RecentTrades)
 FLATTENINGS: Kind[dict[str, Any]] = Kind(name="flatten", type=dict[str, Any])
 """Key: `{account}:{pair}`. What is to be flat and may not be yet: kept until it is."""
 STATE: Kind[dict[str, Any]] = Kind(name="state", type=dict[str, Any])

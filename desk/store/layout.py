@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from desk.ids import Pair
 from desk.market.candles import Candles
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import Interval, slot_ms
 
 CHUNK_CANDLES = 480
 """Candles per hash: below the 512 entries up to which the server keeps a hash as one flat list."""
@@ -33,12 +33,12 @@ def series(pair: Pair, interval: Interval) -> str:
 
 def chunk_ms(interval: Interval) -> int:
     """Length of time one chunk covers."""
-    return CHUNK_CANDLES * interval_ms(interval)
+    return CHUNK_CANDLES * slot_ms(interval)
 
 
 def pack(candles: Candles, interval: Interval) -> list[tuple[int, bytes, bytes]]:
     """Chunk number, slot and packed open, high, low, close, volume of each candle."""
-    step = interval_ms(interval)
+    step = slot_ms(interval)
     chunks, slots = np.divmod(candles.open_ms // step, CHUNK_CANDLES)
     values = np.stack(
         [candles.open, candles.high, candles.low, candles.close, candles.volume], axis=1
@@ -57,7 +57,7 @@ def unpack(chunk: int, records: bytes, interval: Interval) -> Candles:
     slots: NDArray[np.int64] = table["slot"].astype(np.int64)
     values: NDArray[np.float64] = np.ascontiguousarray(table["values"].T, dtype=np.float64)
     return Candles(
-        open_ms=(chunk * CHUNK_CANDLES + slots) * interval_ms(interval),
+        open_ms=(chunk * CHUNK_CANDLES + slots) * slot_ms(interval),
         open=values[0],
         high=values[1],
         low=values[2],

@@ -5,6 +5,7 @@ from desk.store.memory_documents import MemoryDocuments, MemoryEvents
 from desk.store.memory_money import MemoryLeases, MemoryLedgers, MemoryOrders
 from desk.store.memory_requests import MemoryRequests
 from desk.store.memory_state import MemoryState
+from desk.store.memory_turns import MemoryTurns
 from desk.store.memory_versions import MemoryVersions
 
 
@@ -15,6 +16,7 @@ class MemoryStore(
     MemoryDocuments,
     MemoryVersions,
     MemoryRequests,
+    MemoryTurns,
     MemoryEvents,
     MemoryCandles,
 ):

@@ -47,6 +47,38 @@ class RequestRow:
     answer: bytes | None = None
 
 
+@dataclass(slots=True)
+class TurnPlace:
+    """Where a taker stands in a queue, and when it said that it would be back."""
+
+    priority: int
+    arrived_ms: float
+    back_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class TurnQueue:
+    """Who waits for a lane's turns, and when the next one is free."""
+
+    free_ms: float = 0.0
+    waiting: dict[str, TurnPlace] = field(default_factory=dict[str, TurnPlace])
+
+    def join(self, taker: str, priority: int, now_ms: float) -> TurnPlace:
+        """The taker's place: its old one, with the priority it has now, or a new one."""
+        place = self.waiting.setdefault(taker, TurnPlace(priority=priority, arrived_ms=now_ms))
+        place.priority = priority
+        return place
+
+    def rank(self, taker: str) -> int:
+        """How many come before it."""
+
+        def order(name: str) -> tuple[int, float, str]:
+            place = self.waiting[name]
+            return place.priority, place.arrived_ms, name
+
+        return sorted(self.waiting, key=order).index(taker)
+
+
 def _capped() -> deque[bytes]:
     return deque(maxlen=METRIC_SAMPLES_KEPT)
 
@@ -78,6 +110,12 @@ class MemoryState:
         default_factory=lambda: defaultdict[str, dict[str, DocRow]](dict)
     )
     requests: dict[str, RequestRow] = field(default_factory=dict[str, RequestRow])
+    turns: dict[str, TurnQueue] = field(
+        default_factory=lambda: defaultdict[str, TurnQueue](TurnQueue)
+    )
+    """By lane."""
+    hindered: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    """Address → until when at half speed, until when without any turn."""
     streams: dict[Stream, list[tuple[int, Event]]] = field(
         default_factory=lambda: {stream: list[tuple[int, Event]]() for stream in Stream}
     )

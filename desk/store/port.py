@@ -311,6 +311,49 @@ class OnceStore(Protocol):
         ...
 
 
+class TurnStore(Protocol):
+    """Turns at the venue, shared by every process behind one address."""
+
+    def ask_turn(
+        self,
+        address: str,
+        lane: str,
+        taker: str,
+        *,
+        priority: int,
+        spacing_ms: float,
+        now_ms: float | None = None,
+    ) -> float:
+        """Return 0.0 when this turn of the lane is the taker's, else the ms after which to ask again.
+
+        Turns of a lane lie `spacing_ms` apart, after a taker that came back late down to 0.95 of
+        that. Among those that wait the lowest
+        `priority` (0 to 9) comes first, then who has waited longest; a taker stands in the queue
+        once. One that does not come back within 2 s of the time it was told has lost its place.
+        `now_ms` is for tests: left out, the store's own clock counts. Nothing is remembered for a
+        repeat: a turn whose answer was lost is lost.
+        """
+        ...
+
+    def leave_turns(self, lane: str, taker: str) -> None:
+        """Wait no longer; leaving where one does not stand succeeds."""
+        ...
+
+    def hinder_turns(
+        self,
+        address: str,
+        *,
+        slow_ms: float = 0.0,
+        hold_ms: float = 0.0,
+        now_ms: float | None = None,
+    ) -> None:
+        """Half the pace of every lane of an address for `slow_ms`, no turn at all for `hold_ms`.
+
+        Each at most 60 s; what was noted before and lasts longer stays.
+        """
+        ...
+
+
 class EventStore(Protocol):
     def emit(self, event: Event) -> str:
         """Append an event and return its entry id."""
@@ -380,6 +423,7 @@ class Store(
     DocStore,
     VersionStore,
     OnceStore,
+    TurnStore,
     EventStore,
     CandleStore,
     Protocol,

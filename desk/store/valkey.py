@@ -7,6 +7,7 @@ from desk.store.valkey_candles import ValkeyCandles
 from desk.store.valkey_documents import ValkeyDocuments, ValkeyEvents
 from desk.store.valkey_money import ValkeyLeases, ValkeyLedgers, ValkeyOrders
 from desk.store.valkey_requests import ValkeyRequests
+from desk.store.valkey_turns import ValkeyTurns
 from desk.store.valkey_versions import ValkeyVersions
 
 
@@ -17,6 +18,7 @@ class ValkeyStore(
     ValkeyDocuments,
     ValkeyVersions,
     ValkeyRequests,
+    ValkeyTurns,
     ValkeyEvents,
     ValkeyCandles,
 ):

@@ -4,7 +4,7 @@ from itertools import batched
 
 from desk.ids import Pair
 from desk.market.candles import Candles, sorted_unique
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import Interval, slot_ms
 from desk.store.answers import accepted, envelope
 from desk.store.connection import Argument, Connection
 from desk.store.layout import (
@@ -32,7 +32,7 @@ class ValkeyCandles:
                 *envelope(),
                 series(pair, interval),
                 chunk_ms(interval),
-                interval_ms(interval),
+                slot_ms(interval),
                 *arguments,
             )
             added += int((accepted(answer) or [b"0"])[0])
@@ -79,7 +79,7 @@ class ValkeyCandles:
             *envelope(),
             series(pair, interval),
             chunk_ms(interval),
-            interval_ms(interval),
+            slot_ms(interval),
             before_ms // chunk_ms(interval) - 1,
             *check,
         )

@@ -33,12 +33,20 @@ from desk.trading.orders import (
     VenueOrderStatus,
     VenuePosition,
 )
-from desk.venues import bingx_fills, bingx_parse
+from desk.venues import bingx_fills, bingx_parse, bingx_quotes
 from desk.venues.bingx_answers import Answer, Row, Success, is_list
 from desk.venues.bingx_errors import Meaning, Placed, Refusal, cancel_error, read_error, write_error
 from desk.venues.bingx_reads import BingxReads
 from desk.venues.bingx_wire import BanBook, BingxConfig, BingxWire, Parameters
-from desk.venues.port import FundingRate, MarkPrice
+from desk.venues.port import (
+    FundingRate,
+    MarkPrice,
+    OpenInterest,
+    OrderBook,
+    RecentTrades,
+    Ticker,
+)
+from desk.venues.turns import TurnBook
 from desk.wallclock import monotonic_s, wall_ms
 
 CANDLES_PER_CALL = 1440
@@ -61,7 +69,8 @@ class BingxVenue:
     `booked_fills` (client order id → what is booked, as `Store.fills_of_order`) lets an order whose
     trades the venue does not list be booked by its growing total; without it only at its end.
     `fill_patience_s` is how long the trades may lag behind the order before that is done.
-    `bans` is shared by every process behind one address.
+    `bans` and `turns` are shared by every process behind one address; without `turns` this one keeps
+    to its static share of the address's budget.
     """
 
     def __init__(
@@ -70,19 +79,27 @@ class BingxVenue:
         booked_fills: BookedFills | None = None,
         fill_patience_s: float = 20.0,
         bans: BanBook | None = None,
+        turns: TurnBook | None = None,
     ) -> None:
         self._config = config
         self._bans = bans
+        self._turns = turns
         self._booked_fills = booked_fills
         self._fill_patience_s = fill_patience_s
         self._wire = BingxWire(config, bans)
-        self._reads = BingxReads(self._wire)
+        self._reads = BingxReads(self._wire, turns)
         self._one_way_at_s = float("-inf")
 
     def __reduce__(self) -> tuple[type["BingxVenue"], tuple[object, ...]]:
         return (
             BingxVenue,
-            (self._config, self._booked_fills, self._fill_patience_s, self._bans),
+            (
+                self._config,
+                self._booked_fills,
+                self._fill_patience_s,
+                self._bans,
+                self._turns,
+            ),
         )
 
     async def close(self) -> None:
@@ -118,6 +135,36 @@ class BingxVenue:
             if row.text("symbol") == pair:
                 return bingx_parse.mark_price(row, now_ms)
         raise ProtocolError(answer.call, f"data had no row of {pair}")
+
+    async def mark_prices(self) -> dict[Pair, MarkPrice]:
+        answer = await self._reads.public("swapV2PublicGetQuotePremiumIndex", {})
+        now_ms = await self._market_now_ms()
+        return bingx_quotes.by_pair(answer, lambda row: bingx_parse.mark_price(row, now_ms))
+
+    async def tickers(self) -> dict[Pair, Ticker]:
+        answer = await self._reads.public("swapV2PublicGetQuoteTicker", {})
+        return bingx_quotes.by_pair(answer, bingx_quotes.ticker)
+
+    async def open_interest(self, pair: Pair) -> OpenInterest:
+        answer = await self._reads.public("swapV2PublicGetQuoteOpenInterest", {"symbol": pair})
+        found = bingx_quotes.open_interest(answer.row())
+        if found.pair != pair:
+            raise ProtocolError(answer.call, f"asked for {pair}, the answer was {found.pair}")
+        return found
+
+    async def order_book(self, pair: Pair, levels: int = 20) -> OrderBook:
+        if levels not in bingx_quotes.DEPTH_LEVELS:
+            raise BadInput("levels", f"was {levels}, expected one of {bingx_quotes.DEPTH_LEVELS}")
+        asked: Parameters = {"symbol": pair, "limit": levels}
+        answer = await self._reads.public("swapV2PublicGetQuoteDepth", asked)
+        return bingx_quotes.order_book(answer, pair)
+
+    async def recent_trades(self, pair: Pair, limit: int = 100) -> RecentTrades:
+        if not 1 <= limit <= bingx_quotes.TRADES_PER_CALL:
+            raise BadInput("limit", f"was {limit}, expected 1 to {bingx_quotes.TRADES_PER_CALL}")
+        asked: Parameters = {"symbol": pair, "limit": limit}
+        answer = await self._reads.public("swapV2PublicGetQuoteTrades", asked)
+        return bingx_quotes.recent_trades(answer, pair)
 
     async def funding_rates(self, pair: Pair, start_ms: int, end_ms: int) -> list[FundingRate]:
         found: dict[int, FundingRate] = {}

@@ -6,6 +6,7 @@ empty, cut or wrong body those return an empty list, which reads as "flat" or "n
 
 import asyncio
 import json
+import math
 import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -67,6 +68,14 @@ class BanBook(Protocol):
     def note(self, until_wall_ms: int) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateBudget:
+    """What the headers of an answer say about the address: requests left, ms until they are renewed."""
+
+    remain: int
+    renewed_in_ms: float
+
+
 class _HttpStatus(Exception):
     """An HTTP status other than 2xx, with its body."""
 
@@ -77,6 +86,7 @@ class _HttpStatus(Exception):
 
 
 _signed_wall_ms: ContextVar[int | None] = ContextVar("_signed_wall_ms", default=None)
+_budget: ContextVar[RateBudget | None] = ContextVar("_budget", default=None)
 
 
 class BingxWire:
@@ -139,7 +149,8 @@ class BingxWire:
         async with self._deadline(endpoint):
             asked_ms = wall_ms()
             answer = await self._call(endpoint, {}, private=False)
-            middle_ms = (asked_ms + wall_ms()) // 2
+            answered_ms = wall_ms()
+        middle_ms = (asked_ms + answered_ms) // 2
         if isinstance(answer, Refusal):
             raise read_error(answer)
         row = answer.row()
@@ -147,12 +158,20 @@ class BingxWire:
         speed = float(row.decimal("marketSpeed")) if row.has("marketSpeed") else 1.0
         if not 0 < speed < 1e6:
             raise row.wrong("marketSpeed", "a number above 0")
-        self._anchor = ClockAnchor(
-            market_ms=row.integer("marketTime", server_ms), wall_ms=middle_ms, speed=speed
-        )
         self._offset_ms = server_ms - middle_ms
+        self._anchor = ClockAnchor(
+            market_ms=row.integer("marketTime", server_ms),
+            wall_ms=middle_ms,
+            speed=speed,
+            offset_ms=self._offset_ms,
+            round_trip_ms=answered_ms - asked_ms,
+        )
         self._synced_at_s = monotonic_s()
         return self._anchor
+
+    def budget(self) -> RateBudget | None:
+        """What the headers of the last answer in this task said; None where they said nothing."""
+        return _budget.get()
 
     async def anchor(self) -> ClockAnchor:
         """The last clock reading, or a first one."""
@@ -186,6 +205,7 @@ class BingxWire:
             raise BadInput("BINGX_API_KEY", f"was not set: {endpoint} needs a key and its secret")
         await self._refuse_while_banned(endpoint)
         method = getattr(self._open(), endpoint)
+        _budget.set(None)
         try:
             body: object = await method(dict(parameters))
         except _HttpStatus as wrong:
@@ -257,7 +277,45 @@ class BingxWire:
         exchange.handle_errors = _leave_to_the_guard
         exchange.handle_http_status_code = _keep_http_status
         exchange.on_json_response = _exact_json
+        exchange.on_rest_response = _note_budget
         return exchange
+
+
+def _note_budget(
+    _code: int,
+    _reason: str,
+    _url: str,
+    _method: str,
+    headers: Mapping[str, str],
+    body: str,
+    *_: object,
+) -> str:
+    """ccxt's hook on every answer, in the task that asked."""
+    _budget.set(rate_budget(headers, wall_ms()))
+    return body
+
+
+def rate_budget(headers: Mapping[str, str], now_ms: int) -> RateBudget | None:
+    """Read `x-ratelimit-requests-remain` and `-expire`; None where they are absent or unreadable.
+
+    No document says what `expire` counts: an epoch in ms or s, or seconds from now, are told apart
+    by their size. The wait is 0 to 60 s whatever it says.
+    """
+    named = {name.lower(): value for name, value in headers.items()}
+    try:
+        remain = int(named["x-ratelimit-requests-remain"])
+        expire = float(named["x-ratelimit-requests-expire"])
+    except (KeyError, ValueError):
+        return None
+    if expire > 1e11:
+        wait_ms = expire - now_ms
+    elif expire > 1e8:
+        wait_ms = expire * 1000 - now_ms
+    else:
+        wait_ms = expire * 1000
+    if not math.isfinite(wait_ms):
+        return None
+    return RateBudget(remain=remain, renewed_in_ms=min(max(wait_ms, 0.0), 60_000.0))
 
 
 def _leave_to_the_guard(*_: object) -> None:

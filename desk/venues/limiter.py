@@ -1,7 +1,7 @@
 """How often the venue may be asked: spaced calls, jittered retries, and a breaker over both.
 
-BingX documents its limits per endpoint and address. Processes that share one address are given
-shares of its budget (`Limiter(documented_rate * share)`); nobody coordinates them at run time.
+BingX documents its limits per endpoint and address. Processes that share one address take turns
+(`desk.venues.turns`); what is here paces one process alone.
 """
 
 import asyncio

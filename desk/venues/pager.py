@@ -9,7 +9,7 @@ from typing import Protocol
 
 from desk.ids import Pair
 from desk.market.candles import Candles, sorted_unique
-from desk.market.interval import Interval, interval_ms, parse_interval
+from desk.market.interval import Interval, interval_ms, parse_interval, slot_ms
 from desk.venues.bingx import CANDLES_PER_CALL
 
 _OVERLAP = 3
@@ -135,7 +135,7 @@ def _backwards(count: int) -> Iterator[int]:
 
 def _windows(interval: Interval, start_ms: int, end_ms: int) -> list[Window]:
     """Half-open windows of one call each, on the grid, oldest first."""
-    step_ms = interval_ms(interval)
-    first_ms, last_ms = (-(-at_ms // step_ms) * step_ms for at_ms in (start_ms, end_ms))
-    size_ms = CANDLES_PER_CALL * step_ms
+    slot = slot_ms(interval)
+    first_ms, last_ms = (-(-at_ms // slot) * slot for at_ms in (start_ms, end_ms))
+    size_ms = CANDLES_PER_CALL * interval_ms(interval)
     return [(at_ms, min(at_ms + size_ms, last_ms)) for at_ms in range(first_ms, last_ms, size_ms)]

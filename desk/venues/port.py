@@ -33,6 +33,92 @@ class MarkPrice:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenInterest:
+    """What all open positions of a pair are worth, in quote currency."""
+
+    pair: Pair
+    quote: Decimal
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticker:
+    """The last 24 hours of a pair and its best quotes; quantities and volume in coins."""
+
+    pair: Pair
+    last: Decimal
+    bid: Decimal
+    bid_quantity: Decimal
+    ask: Decimal
+    ask_quantity: Decimal
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    change_fraction: Decimal
+    """`last` over `open` minus 1, as the venue rounds it."""
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderBook:
+    """Levels `(price, coins)` of both sides, best first; the best bid is below the best ask."""
+
+    pair: Pair
+    bids: tuple[tuple[Decimal, Decimal], ...]
+    asks: tuple[tuple[Decimal, Decimal], ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicTrade:
+    """One trade of anybody's: `is_buyer_maker` means that the seller took."""
+
+    trade_id: str
+    price: Decimal
+    quantity: Decimal
+    is_buyer_maker: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentTrades:
+    """The newest public trades of a pair, oldest first."""
+
+    pair: Pair
+    trades: tuple[PublicTrade, ...]
+
+
+class MarketFeeds(Protocol):
+    """Public reads beside candles. Every method raises `VenueUnavailable` (or `ProtocolError`)."""
+
+    async def mark_prices(self) -> dict[Pair, MarkPrice]:
+        """Mark and index price of every listed pair, in one request."""
+        ...
+
+    async def tickers(self) -> dict[Pair, Ticker]:
+        """Every listed pair, in one request."""
+        ...
+
+    async def funding_rates(self, pair: Pair, start_ms: int, end_ms: int) -> list[FundingRate]:
+        """Settled rates with `start_ms <= due_ms < end_ms`, oldest first."""
+        ...
+
+    async def open_interest(self, pair: Pair) -> OpenInterest: ...
+
+    async def order_book(self, pair: Pair, levels: int = 20) -> OrderBook:
+        """A snapshot; `levels` is one of 5, 10, 20, 50, 100, 500, 1000."""
+        ...
+
+    async def recent_trades(self, pair: Pair, limit: int = 100) -> RecentTrades:
+        """The newest at most `limit` (1 to 1000) trades."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class MarketData(Protocol):
     """Public reads. Every method raises `VenueUnavailable` (or `ProtocolError`) when it cannot answer."""
 

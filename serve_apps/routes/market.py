@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from desk.errors import BadInput, NotFound
 from desk.ids import parse_pair
 from desk.market.candles import Candles
-from desk.market.interval import INTERVAL_MS, Interval, interval_ms, parse_interval
+from desk.market.interval import ALL_INTERVALS, Interval, interval_ms, parse_interval
 from serve_apps import lookups
 from serve_apps.candle_pages import CandlePage, newer_page, older_page, sources_of
 from serve_apps.context import Context, Ctx
@@ -123,14 +123,14 @@ def _expect_known(ctx: Context, pair: str) -> None:
     """A pair that is neither configured nor stored is a 404, not an empty chart."""
     if pair in ctx.facts.pairs:
         return
-    if all(ctx.candles.bounds(pair, interval) is None for interval in INTERVAL_MS):
+    if all(ctx.candles.bounds(pair, interval) is None for interval in ALL_INTERVALS):
         raise NotFound("pair", f"{pair}; configured are {' '.join(ctx.facts.pairs)}")
 
 
 def _pair_view(ctx: Context, pair: str) -> MarketPairView:
     stored = [
         StoredSeries(interval=interval, earliest_ms=bounds[0], latest_ms=bounds[1], count=bounds[2])
-        for interval in INTERVAL_MS
+        for interval in ALL_INTERVALS
         if (bounds := ctx.candles.bounds(pair, interval)) is not None
     ]
     has = {series.interval for series in stored}
@@ -138,7 +138,7 @@ def _pair_view(ctx: Context, pair: str) -> MarketPairView:
     return MarketPairView(
         pair=pair,
         stored=stored,
-        intervals=[name for name in INTERVAL_MS if has & set(sources_of(name))],
+        intervals=[name for name in ALL_INTERVALS if has & set(sources_of(name))],
         price_precision=_decimals(instrument.tick) if instrument else 2,
         quantity_precision=_decimals(instrument.lot) if instrument else 4,
         tick=str(instrument.tick) if instrument else None,

@@ -6,7 +6,7 @@ from typing import Literal
 from desk.evaluation.promotion import PromotionVerdict
 from desk.evaluation.report import EvaluationReport
 from desk.learning.versions import AgentVersion
-from desk.runs import Agent, DecisionRecord, Job, Run, RunStatus
+from desk.runs import Agent, DecisionRecord, Job, JobStatus, Run, RunStatus
 from desk.store.port import Doc
 from serve_apps.schemas import (
     AgentDetail,
@@ -237,6 +237,12 @@ def job_view(job: Job) -> JobView:
         total=job.total,
         fraction=min(job.done / job.total, 1.0) if job.total > 0 else None,
         unit=job.unit,
+        rate_per_s=job.rate_per_s,
+        remaining_s=(
+            max(job.total - job.done, 0.0) / job.rate_per_s
+            if job.status is JobStatus.RUNNING and job.total > 0 and job.rate_per_s > 0
+            else None
+        ),
         detail=job.detail,
         error=job.error,
         arguments=json_object(job.arguments),

@@ -1,5 +1,6 @@
 """Alerts, audit, actors, gaps, sources and limit sets as the API shows them."""
 
+from actors.market_time import acceleration_grace_ms
 from actors.source_book import judged
 from desk.market.gaps import GapEvent
 from desk.market.interval import INTERVAL_MS
@@ -107,7 +108,7 @@ def source_view(source: SourceStatus, *, now_ms: int, speed: float) -> SourceVie
             "interval": source.interval,
             "enabled": source.enabled,
             "status": status,
-            "badge": _badge(source, status, age_ms),
+            "badge": _badge(source, status, age_ms, speed),
             "freshness_threshold_seconds": source.freshness_threshold_s,
             "last_event_ms": source.last_event_ms,
             "last_success_ms": source.last_success_ms,
@@ -117,7 +118,7 @@ def source_view(source: SourceStatus, *, now_ms: int, speed: float) -> SourceVie
     )
 
 
-def _badge(source: SourceStatus, status: str, age_ms: int | None) -> Freshness:
+def _badge(source: SourceStatus, status: str, age_ms: int | None, speed: float) -> Freshness:
     if not source.enabled:
         return "disabled"
     if age_ms is None:
@@ -126,7 +127,10 @@ def _badge(source: SourceStatus, status: str, age_ms: int | None) -> Freshness:
         return "stale"
     threshold_ms = source.freshness_threshold_s * 1000
     cadence_ms = INTERVAL_MS.get(source.interval, threshold_ms / 2)
-    return "late" if age_ms > min(LATE_AT_CADENCES * cadence_ms, threshold_ms) else "ok"
+    # Feeds beside candles are not asked for faster on an accelerated market.
+    grace_ms = 0 if source.interval else acceleration_grace_ms(speed)
+    is_late = age_ms > min(LATE_AT_CADENCES * cadence_ms, threshold_ms) + grace_ms
+    return "late" if is_late else "ok"
 
 
 def worst_source(sources: list[SourceView]) -> schemas.WorstFreshness:

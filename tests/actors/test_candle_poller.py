@@ -10,6 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from actors import heartbeat
 from actors.backfill_job import job_of
 from actors.candle_messages import CandleClosed, FetchRange, StartBackfill
 from actors.candle_poller import CandlePoller, PollerParts
@@ -23,7 +24,6 @@ from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.store.port import Stream
 from desk.trading.instruments import Instrument
-from desk.venues.port import FundingRate, MarkPrice
 from tests.actors.fakes import BTC, PAIR
 from tests.actors.stage import BEGIN_MS, MarketTime
 
@@ -37,6 +37,8 @@ class ScriptedMarket:
     ahead_ms: int = 0
     """How far our clock runs ahead of the venue's."""
     is_away: bool = False
+    hangs_on: str = ""
+    clock_offset_ms: int = 0
     absent: set[int] = field(default_factory=set)
     lagging: int = 0
     """Answers that still lack the newest candles."""
@@ -44,7 +46,7 @@ class ScriptedMarket:
 
     async def server_clock(self) -> ClockAnchor:
         self._answer("server_clock")
-        return self.clock.anchor
+        return replace(self.clock.anchor, offset_ms=self.clock_offset_ms)
 
     async def instruments(self) -> dict[str, Instrument]:
         return {PAIR: BTC}
@@ -52,6 +54,8 @@ class ScriptedMarket:
     async def candles(self, pair: str, interval: str, start_ms: int, end_ms: int) -> Candles:
         self._answer("candles")
         self.asked.append((start_ms, end_ms))
+        if interval == self.hangs_on:
+            await asyncio.Event().wait()
         step = interval_ms(interval)
         now_ms = self.clock.now_ms() - self.ahead_ms
         last_ms = min(end_ms, now_ms // step * step + 1)
@@ -71,21 +75,6 @@ class ScriptedMarket:
             close=price + 1.0,
             volume=np.full(len(rows), 3.0),
         )
-
-    async def mark_price(self, pair: str) -> MarkPrice:
-        self._answer("mark_price")
-        return MarkPrice(
-            pair=pair,
-            mark=Decimal("40001"),
-            index=Decimal("40001"),
-            funding_rate=Decimal("0.0001"),
-            next_funding_ms=0,
-            at_ms=self.clock.now_ms(),
-        )
-
-    async def funding_rates(self, pair: str, start_ms: int, end_ms: int) -> list[FundingRate]:
-        due_ms = end_ms // 28_800_000 * 28_800_000
-        return [FundingRate(pair=pair, due_ms=due_ms, rate=Decimal("0.0001"))]
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -142,6 +131,9 @@ class Feed:
         self.clock.advance(minutes * MINUTE_MS)
         return asyncio.run((poller or self.poller).turn())
 
+    def turn_longer(self) -> float:
+        return asyncio.run(self.poller.turn_longer())
+
     def newest(self) -> int:
         return int(self.store.last_candles(PAIR, "1m", 1).open_ms[-1])
 
@@ -166,9 +158,73 @@ def test_a_first_turn_brings_a_page_and_announces_the_newest(feed: Feed) -> None
     assert len(feed.store.last_candles(PAIR, "1m", 2_000)) > 1_400
     assert feed.newest() == BEGIN_MS - MINUTE_MS
     assert feed.audience.told.count(BEGIN_MS - MINUTE_MS) == 1
-    assert feed.source("bingx_candles", "1m") == feed.source("mark_price") == "ok"
+    assert feed.source("bingx_candles", "1m") == "ok"
     assert feed.store.get(kinds.INSTRUMENTS, PAIR) is not None
-    assert feed.store.list(kinds.funding_rates(PAIR)) != []
+
+
+def test_longer_intervals_are_read_when_their_own_candle_closed(feed: Feed) -> None:
+    feed.turn()
+    feed.turn_longer()
+    first = feed.store.last_candles(PAIR, "5m", 1)
+
+    asked = [feed.turn_longer() > 0 for _ in range(3)]
+    feed.turn(minutes=5)
+    before = len(feed.market.asked)
+    feed.turn_longer()
+
+    assert all(asked)
+    assert len(feed.market.asked) == before + 1
+    newest = feed.store.last_candles(PAIR, "5m", 1)
+    assert int(newest.open_ms[0]) == int(first.open_ms[0]) + 5 * MINUTE_MS
+    assert feed.source("bingx_candles", "5m") == "ok"
+
+
+def test_a_longer_interval_that_is_not_answered_does_not_hold_up_the_smallest(feed: Feed) -> None:
+    feed.turn()
+    feed.market.hangs_on = "5m"
+
+    async def both() -> None:
+        longer = asyncio.create_task(feed.poller.turn_longer())
+        await asyncio.sleep(0)
+        feed.clock.advance(MINUTE_MS)
+        await feed.poller.turn()
+        assert not longer.done()
+        longer.cancel()
+
+    asyncio.run(both())
+
+    assert feed.newest() == BEGIN_MS
+
+
+def test_a_poller_that_waits_for_its_turn_does_not_count_as_hung(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SLICE_S", 0.01)
+    feed.turn()
+    feed.market.hangs_on = "1m"
+    feed.clock.advance(MINUTE_MS)
+
+    async def wait_a_while() -> float:
+        waiting = asyncio.create_task(feed.poller.turn())
+        await asyncio.sleep(0.02)
+        feed.poller._pulse._turned_s -= 50.0
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        return feed.poller._pulse.beat().loop_age_s
+
+    assert asyncio.run(wait_a_while()) < 20.0
+
+
+def test_the_offset_of_the_venues_clock_is_recorded(feed: Feed) -> None:
+    feed.market.clock_offset_ms = -1_234
+
+    feed.turn()
+
+    samples = feed.store.samples("venue_clock_offset_ms", start_ms=0, end_ms=BEGIN_MS * 2)
+    stored = feed.store.get(kinds.STATE, "clock")
+    assert [sample.value for sample in samples] == [-1_234.0]
+    assert stored is not None
+    assert stored.value["offset_ms"] == -1_234
 
 
 def test_fills_are_settled_and_marked_before_anybody_decides(feed: Feed) -> None:
@@ -374,7 +430,15 @@ def test_a_backfill_that_was_killed_goes_on_from_its_cursor(feed: Feed) -> None:
     ask = BackfillAsk(pair=PAIR, interval="1m")
     job = replace(job_of("job1", ask, now_ms=BEGIN_MS), status=JobStatus.RUNNING)
     feed.store.put(kinds.JOBS, "job1", job, at_ms=BEGIN_MS)
-    feed.store.put(kinds.STATE, "backfill:job1", {"next_end_ms": cursor_ms}, at_ms=BEGIN_MS)
+    reached = {
+        "start_ms": feed.market.began_ms,
+        "next_end_ms": cursor_ms,
+        "total": 3_000,
+        "is_beginning": True,
+        "batches": 1,
+        "added": 560,
+    }
+    feed.store.put(kinds.STATE, "backfill:job1", reached, at_ms=BEGIN_MS)
     restarted, first_new = feed.new_poller(), len(feed.market.asked)
 
     async def turn_and_work() -> None:

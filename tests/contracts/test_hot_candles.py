@@ -1,5 +1,7 @@
 """Hot candles in the store."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -121,3 +123,21 @@ def test_any_batches_in_any_order_read_alike_from_both_stores(store, batches, st
         memory.read_candles("BTC-USDT", "1m", *bounds),
     )
     assert store.candle_bounds("BTC-USDT", "1m") == memory.candle_bounds("BTC-USDT", "1m")
+
+
+@pytest.mark.parametrize(("interval", "first"), [("3d", 20_001), ("1w", 19_999), ("1M", 19_997)])
+def test_candles_that_the_venue_anchors_come_back_at_their_own_times(
+    any_store: Store, interval: str, first: int
+):
+    days = first + np.array([0, 31, 60, 91, 700], dtype=np.int64)
+    candles = replace(_candles([0, 1, 2, 3, 4]), open_ms=days * 86_400_000)
+
+    any_store.write_candles("BTC-USDT", interval, candles)
+
+    assert _equal(any_store.read_candles("BTC-USDT", interval, 0, 2**53), candles)
+    assert _equal(any_store.last_candles("BTC-USDT", interval, 2), candles.take(slice(3, None)))
+    assert any_store.candle_bounds("BTC-USDT", interval) == (
+        int(candles.open_ms[0]),
+        int(candles.open_ms[-1]),
+        5,
+    )

@@ -421,6 +421,90 @@ define('idem_finish', function(args, what)
   return finish(what, args, { 'OK', '1' })
 end)
 
+-- turns at the venue -----------------------------------------------------------------------------
+
+-- Processes behind one address take turns, first by priority, then by who has waited longest. A taker
+-- stands in a queue at most once, says when it will be back, and is dropped when it is not: a killed
+-- process holds nobody up for longer than TURN_GRACE_MS. Times are ms with fractions; an empty "now"
+-- means the server's own clock, so that the clocks of the takers need not agree.
+local TURN_GRACE_MS = 2000
+local TURN_HORIZON_MS = 60000 -- no slot lies further ahead: a clock that was put back stops nobody
+local TURNS_KEPT_MS = 600000
+local PRIORITY_STEP = 1e14
+local TURN_CATCH_UP = 0.05 -- of a spacing: what a taker that came back late loses to nobody
+
+local function turn_now(given)
+  if given ~= '' then return tonumber(given) end
+  local now = redis.call('TIME')
+  return tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
+end
+
+local function as_ms(number) return string.format('%.3f', number) end
+
+local function not_beyond(found, now, most_ms)
+  local at = tonumber(found or 0)
+  if at > now + most_ms then return now end
+  return at
+end
+
+-- address, lane, taker, priority, spacing_ms, now or '' -> OK ms to wait, 0.000 when the turn is taken
+define('turn_ask', function(args, what)
+  local address, lane, taker, priority, spacing, given = unpack(args, OWN)
+  local now, spacing_ms = turn_now(given), tonumber(spacing)
+  local lane_key, queue, backs = 'turn:' .. lane, 'turnq:' .. lane, 'turnb:' .. lane
+
+  local promised = redis.call('HGETALL', backs)
+  for at = 1, #promised, 2 do
+    if tonumber(promised[at + 1]) + TURN_GRACE_MS < now then
+      redis.call('ZREM', queue, promised[at])
+      redis.call('HDEL', backs, promised[at])
+    end
+  end
+
+  local trouble = redis.call('HMGET', 'turna:' .. address, 'slow_ms', 'hold_ms')
+  if not_beyond(trouble[1], now, TURN_HORIZON_MS) > now then spacing_ms = spacing_ms * 2 end
+  local free = not_beyond(redis.call('HGET', lane_key, 'free_ms'), now, TURN_HORIZON_MS)
+  free = math.max(free, not_beyond(trouble[2], now, TURN_HORIZON_MS))
+
+  local known = redis.call('ZSCORE', queue, taker)
+  local arrived = known and math.fmod(tonumber(known), PRIORITY_STEP) or now
+  redis.call('ZADD', queue, as_ms(tonumber(priority) * PRIORITY_STEP + arrived), taker)
+  local rank = redis.call('ZRANK', queue, taker)
+  local wait = math.max(free - now, 0) + rank * spacing_ms
+  if wait <= 0 then
+    redis.call('ZREM', queue, taker)
+    redis.call('HDEL', backs, taker)
+    local late = now - free
+    local begun = late < spacing_ms and now - math.min(late, TURN_CATCH_UP * spacing_ms) or now
+    redis.call('HSET', lane_key, 'free_ms', as_ms(begun + spacing_ms))
+  else
+    redis.call('HSET', backs, taker, as_ms(now + wait))
+  end
+  for _, key in ipairs({ lane_key, queue, backs }) do redis.call('PEXPIRE', key, TURNS_KEPT_MS) end
+  return finish(what, args, { 'OK', as_ms(wait) })
+end)
+
+-- lane, taker -> OK
+define('turn_leave', function(args, what)
+  local lane, taker = unpack(args, OWN)
+  redis.call('ZREM', 'turnq:' .. lane, taker)
+  redis.call('HDEL', 'turnb:' .. lane, taker)
+  return finish(what, args, { 'OK' })
+end)
+
+-- address, ms of half speed, ms without any turn, now or '' -> OK
+define('turn_hinder', function(args, what)
+  local address, slow, hold, given = unpack(args, OWN)
+  local now, key = turn_now(given), 'turna:' .. address
+  for field, span in pairs({ slow_ms = slow, hold_ms = hold }) do
+    local until_ms = now + math.min(tonumber(span), TURN_HORIZON_MS)
+    local known = not_beyond(redis.call('HGET', key, field), now, TURN_HORIZON_MS)
+    redis.call('HSET', key, field, as_ms(math.max(known, until_ms)))
+  end
+  redis.call('PEXPIRE', key, TURNS_KEPT_MS)
+  return finish(what, args, { 'OK' })
+end)
+
 -- what older releases left ----------------------------------------------------------------------
 
 -- -> 1 while `upgrade` has work
