@@ -1,7 +1,7 @@
 """What ArcticDB takes for the same candles; runs alone, in an environment of its own.
 
 ArcticDB 6.28 needs older pandas and protobuf than the desk, so `bench.peers` starts this file with
-`uv run --with arcticdb`. Its licence (BSL) allows such measurements; nothing of it is shipped.
+`uv run --with arcticdb`; nothing of it is shipped.
 Arguments: an `.npz` of the candles, rounds. Prints one JSON object: milliseconds by name.
 """
 
@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-import arcticdb
+import arcticdb  # pyright: ignore[reportMissingImports] - in an environment of its own
 import numpy as np
 import pandas as pd
 

@@ -98,7 +98,8 @@ def test_the_hash_does_not_know_how_the_candles_came(
             place.history.append("BTC-USDT", "1m", chunk, "live")
     if data.draw(st.booleans()):
         # A price that is no decimal, in the same month: its file then holds float64 columns.
-        odd = Candle(int(truth.open_ms[-1]) + MINUTE_MS, *[0.1 + 0.2] * 4, 1 / 3)
+        price = 0.1 + 0.2
+        odd = Candle(int(truth.open_ms[-1]) + MINUTE_MS, price, price, price, price, 1 / 3)
         place.history.append("BTC-USDT", "1m", Candles.of([odd]), "live")
     if data.draw(st.booleans()):
         place.archive.flush("BTC-USDT", "1m")
