@@ -81,12 +81,18 @@ def window_verdict(
     """Judge the stored candles (oldest first) that a decision would rest on.
 
     `needed` is how many candles the decision wants, `gaps` the recorded gaps of this pair and
-    interval. A hole recorded as absent at the venue only warns: no trade happened in it.
+    interval. A hole recorded as absent at the venue only warns: no trade happened in it. A gap that
+    is recorded as open counts while candles of it are missing: once they are all in the window it
+    is healed, whatever its row says until the next scan.
     Trailing frozen candles count as stale: the feed goes on, the market does not.
     """
     step = interval_ms(interval)
     recorded = [gap for gap in gaps if _touches(gap, window)]
-    open_now = [gap for gap in recorded if gap.status in (GapStatus.OPEN, GapStatus.HEALING)]
+    open_now = [
+        gap
+        for gap in recorded
+        if gap.status in (GapStatus.OPEN, GapStatus.HEALING) and _is_lacking(gap, window, step)
+    ]
     absent = [gap for gap in recorded if gap.status is GapStatus.ABSENT_AT_VENUE]
     holes = _inner_holes(window, interval)
     unexplained = [hole for hole in holes if not _is_absent(hole, absent)]
@@ -164,6 +170,15 @@ def _is_absent(hole: tuple[int, int], absent: list[GapEvent]) -> bool:
 def _touches(gap: GapEvent, window: Candles) -> bool:
     """Whether a gap lies in the window or after it."""
     return not len(window) or gap.end_ms >= int(np.min(window.open_ms))
+
+
+def _is_lacking(gap: GapEvent, window: Candles, step: int) -> bool:
+    """Whether the part of a gap from the window's first candle on still lacks a candle."""
+    if not len(window):
+        return True
+    first_ms = max(gap.start_ms, int(np.min(window.open_ms)))
+    inside = (window.open_ms >= first_ms) & (window.open_ms <= gap.end_ms)
+    return len(np.unique(window.open_ms[inside])) < (gap.end_ms - first_ms) // step + 1
 
 
 def _is_stale(window: Candles, now_ms: int, limit_ms: float) -> bool:
