@@ -226,9 +226,7 @@ class GapMonitor:
             cooldown_ms=parts.cooldown_min * MINUTE_MS,
             max_attempts=parts.max_attempts,
         )
-        reads = gaps.plan_reads(
-            due, page_candles=PAGE_CANDLES, max_reads=parts.max_gaps_per_run
-        )
+        reads = gaps.plan_reads(due, page_candles=PAGE_CANDLES, max_reads=parts.max_gaps_per_run)
         for read in reads:
             self._pulse.turn()
             tried += await self._heal_by(read)
