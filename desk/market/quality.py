@@ -37,8 +37,6 @@ class Counts:
     rejected: int = 0
     missing_fields: int = 0
     """Rejected because a field was absent or of another type."""
-    duplicated: int = 0
-    unsorted_batches: int = 0
     revised: int = 0
     without_volume: int = 0
 
@@ -47,7 +45,6 @@ class Counts:
 class IntakeTally:
     """What came in of one series lately."""
 
-    source_type: str
     pair: Pair
     interval: Interval
     current: Counts = field(default_factory=Counts)
@@ -93,86 +90,73 @@ def parse_confidence(counts: Counts) -> float:
     return 1.0 - counts.rejected / counts.received if counts.received else 1.0
 
 
-def intake_status(tally: IntakeTally, *, now_ms: int) -> tuple[QualityStatus, str]:
-    """How well the rows of a feed can be read now, and what is wrong with it."""
-    counts = recent(tally, now_ms=now_ms)
-    if not counts.rejected:
-        return QualityStatus.OK, ""
-    confidence = parse_confidence(counts)
-    status = _graded(confidence, OK_CONFIDENCE, FAILED_CONFIDENCE)
-    if counts.received < MIN_ROWS:
-        status = QualityStatus.DEGRADED
-    return status, f"{counts.rejected} of {counts.received} rows refused"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityReport:
-    """One feed of one pair as one run of the quality check found it."""
+    """One feed of one pair at a moment; made by `judge`."""
 
-    report_id: str
-    run_id: str
-    """The scan that made it; every report of one scan has the same."""
-    source_type: str
-    pair: Pair
-    interval: Interval
-    at_ms: int
-    start_ms: int
-    end_ms: int
     expected: int
-    """Open times on the grid in `[start_ms, end_ms)`, without those the venue has no candle for."""
+    """Open times on the grid of the judged period, without those the venue has no candle for."""
     present: int
-    absent_at_venue: int
     coverage: float
     """`present` over `expected`; 1 where nothing is expected."""
-    received: int
-    rejected: int
-    missing_fields: int
+    counts: Counts
     parse_confidence: float
-    duplicated: int
-    revised: int
-    flat: int
-    """Candles without volume: accepted, and counted."""
-    outliers: int
-    cross_interval_mismatches: int
-    drift_bps: float | None
-    """Of the newest price against the second opinion that differs most; None without any."""
+    mismatches: int
+    """Longer candles that are not made of their minutes."""
     status: QualityStatus
-    reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    reasons: Mapping[str, str]
     """What keeps it from being ok: the figure's name and what it is."""
 
 
-def judged(report: QualityReport, *, source_status: str = "ok", detail: str = "") -> QualityReport:
-    """Give a report its status: that of its worst figure.
+def judge(
+    *,
+    expected: int,
+    present: int,
+    counts: Counts,
+    mismatches: int,
+    source_status: str,
+) -> QualityReport:
+    """Judge a feed: its status is that of its worst figure.
 
     `source_status` is the freshness of the feed: a stale one is degraded, an unavailable one failed.
     """
+    coverage = min(present / expected, 1.0) if expected else 1.0
+    confidence = parse_confidence(counts)
+    read = _graded(confidence, OK_CONFIDENCE, FAILED_CONFIDENCE)
+    if counts.received < MIN_ROWS and counts.rejected:
+        read = QualityStatus.DEGRADED
+    flaw = QualityStatus.DEGRADED
     figures = {
         "coverage": (
-            _graded(report.coverage, OK_COVERAGE, FAILED_COVERAGE),
-            f"{report.present} of {report.expected} candles",
+            _graded(coverage, OK_COVERAGE, FAILED_COVERAGE),
+            f"{present} of {expected} candles",
         ),
-        "parse_confidence": (
-            _graded(report.parse_confidence, OK_CONFIDENCE, FAILED_CONFIDENCE),
-            f"{report.rejected} of {report.received} rows refused",
-        ),
+        "parse_confidence": (read, f"{counts.rejected} of {counts.received} rows refused"),
         "missing_fields": (
-            QualityStatus.DEGRADED if report.missing_fields else QualityStatus.OK,
-            f"{report.missing_fields} rows lacked a field",
+            flaw if counts.missing_fields else QualityStatus.OK,
+            f"{counts.missing_fields} rows lacked a field",
         ),
         "cross_interval": (
-            QualityStatus.DEGRADED if report.cross_interval_mismatches else QualityStatus.OK,
-            f"{report.cross_interval_mismatches} candles differ from their minutes",
+            flaw if mismatches else QualityStatus.OK,
+            f"{mismatches} candles differ from their minutes",
         ),
         "freshness": (
-            {"ok": QualityStatus.OK, "stale": QualityStatus.DEGRADED}.get(
-                source_status, QualityStatus.FAILED
-            ),
-            detail or source_status,
+            {"ok": QualityStatus.OK, "stale": flaw}.get(source_status, QualityStatus.FAILED),
+            source_status,
         ),
     }
-    status = max((grade for grade, _ in figures.values()), key=_ORDER.index)
-    reasons = {name: why for name, (grade, why) in figures.items() if grade is not QualityStatus.OK}
-    return replace(report, status=status, reasons=reasons)
+    return QualityReport(
+        expected=expected,
+        present=present,
+        coverage=coverage,
+        counts=counts,
+        parse_confidence=confidence,
+        mismatches=mismatches,
+        status=max((grade for grade, _ in figures.values()), key=_ORDER.index),
+        reasons={
+            name: why for name, (grade, why) in figures.items() if grade is not QualityStatus.OK
+        },
+    )
 
 
 def _graded(share: float, ok: float, failed: float) -> QualityStatus:
@@ -187,8 +171,6 @@ def _sum(span: Counts, batch: Counts) -> Counts:
         received=span.received + batch.received,
         rejected=span.rejected + batch.rejected,
         missing_fields=span.missing_fields + batch.missing_fields,
-        duplicated=span.duplicated + batch.duplicated,
-        unsorted_batches=span.unsorted_batches + batch.unsorted_batches,
         revised=span.revised + batch.revised,
         without_volume=span.without_volume + batch.without_volume,
     )

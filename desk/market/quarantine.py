@@ -1,13 +1,21 @@
 """Rows that may never become candles, kept as they came, with the reason."""
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 
 from desk.ids import Pair
 from desk.market.interval import Interval
 
+WRONG_TYPE, MISSING_FIELD = "wrong_type", "missing_field"
 MAX_RAW = 500
 """Characters of a raw row that are kept."""
+
+
+MAX_ROWS = 200
+"""Rows kept of one pair and interval; the oldest are forgotten."""
+MAX_OF_BATCH = 20
+"""Rows of one batch that are kept; all are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +33,6 @@ class QuarantinedRow:
     """A refused row on record; the same row refused again is counted up."""
 
     row_id: str
-    source_type: str
     pair: Pair
     interval: Interval
     raw: str
@@ -36,15 +43,17 @@ class QuarantinedRow:
     count: int = 1
 
 
-def quarantined(
-    row: RefusedRow, *, source_type: str, pair: Pair, interval: Interval, now_ms: int
-) -> QuarantinedRow:
+def raw_text(item: object) -> str:
+    """A row as text, cut to `MAX_RAW` and never interpreted."""
+    return json.dumps(item, default=str)[:MAX_RAW]
+
+
+def quarantined(row: RefusedRow, *, pair: Pair, interval: Interval, now_ms: int) -> QuarantinedRow:
     """Put a refused row on record. Long, binary or hostile text stays text, cut to `MAX_RAW`."""
     raw = row.raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8")
     digest = hashlib.sha256(f"{row.reason}\n{raw}".encode()).hexdigest()[:16]
     return QuarantinedRow(
-        row_id=f"{source_type}:{pair}:{interval}:{digest}",
-        source_type=source_type,
+        row_id=digest,
         pair=pair,
         interval=interval,
         raw=raw,

@@ -1,15 +1,17 @@
 """A closed candle that the venue shows differently later: what it was, what it became."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from desk.ids import Pair
-from desk.market.candles import Candle, Candles
+from desk.market.candles import Candle, Candles, Ints
 from desk.market.interval import Interval
 
+MAX_REVISIONS = 500
+"""Kept of one pair and interval; the oldest are forgotten."""
 REVISION_ALERT_FRACTION = 0.001
 """A close that moved by more than this fraction afterwards is worth an alert."""
 
@@ -53,6 +55,11 @@ def revision(
     )
 
 
+def seen_again(before: CandleRevision, now: CandleRevision) -> CandleRevision:
+    """Count a change up that happened before."""
+    return replace(now, first_seen_ms=before.first_seen_ms, count=before.count + 1)
+
+
 def revised_rows(known: Candles, fresh: Candles) -> list[tuple[Candle, Candle]]:
     """Rows of both (each sorted and unique) with one open time and different values: before, after."""
     _, at, of = np.intersect1d(
@@ -65,30 +72,7 @@ def revised_rows(known: Candles, fresh: Candles) -> list[tuple[Candle, Candle]]:
     ]
 
 
-def news(known: Candles, fresh: Candles) -> Candles:
-    """The rows of `fresh` that `known` (both sorted and unique) lacks or has with other values."""
-    _, at, of = np.intersect1d(
-        known.open_ms, fresh.open_ms, assume_unique=True, return_indices=True
-    )
-    is_news = np.ones(len(fresh), dtype=np.bool_)
-    is_news[of[_same(known, fresh, at, of)]] = False
-    return fresh.take(is_news)
-
-
-def as_seen(stored: Candles, revisions: Sequence[CandleRevision], seen_ms: int) -> Candles:
-    """The candles as they were at a market time: the changes after it taken back, newest first.
-
-    With it a decision's candles can be rebuilt and compared with the hash it kept. A version that
-    was counted more than once is taken back once: flips between two versions are not told apart.
-    """
-    rows = {candle.open_ms: candle for candle in (stored.row(i) for i in range(len(stored)))}
-    for change in sorted(revisions, key=lambda change: change.first_seen_ms, reverse=True):
-        if change.first_seen_ms > seen_ms and change.open_ms in rows:
-            rows[change.open_ms] = Candle(change.open_ms, *change.before)
-    return Candles.of([rows[open_ms] for open_ms in sorted(rows)])
-
-
-def _same(known: Candles, fresh: Candles, at: np.ndarray, of: np.ndarray) -> np.ndarray:
+def _same(known: Candles, fresh: Candles, at: Ints, of: Ints) -> NDArray[np.bool_]:
     same = np.ones(len(at), dtype=np.bool_)
     for name in ("open", "high", "low", "close", "volume"):
         same &= getattr(known, name)[at] == getattr(fresh, name)[of]
