@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desk.market.candles import Candle, Candles, sorted_unique
+from desk.market.cross import DriftLevels
 from desk.market.gaps import GapEvent, GapStatus, find_gaps
 from desk.market.interval import Interval, interval_ms
 
 STALE_AFTER_INTERVALS = 2.5
 """Age of the newest candle, from its open time, beyond which it is stale. The open time of a candle
 that has just closed is one interval old, so a feed may be 1.5 intervals late."""
+DRIFT_LEVELS = DriftLevels()
 FROZEN_ROWS = 5
 """So many equal flat candles without volume in a row are no market but a standing feed."""
 
@@ -77,6 +79,9 @@ def window_verdict(
     needed: int,
     gaps: Iterable[GapEvent] = (),
     stale_after_intervals: float = STALE_AFTER_INTERVALS,
+    drift_bps: float | None = None,
+    levels: DriftLevels = DRIFT_LEVELS,
+    is_misaligned: bool = False,
 ) -> WindowVerdict:
     """Judge the stored candles (oldest first) that a decision would rest on.
 
@@ -84,6 +89,8 @@ def window_verdict(
     interval. A hole recorded as absent at the venue only warns: no trade happened in it. A gap that
     is recorded as open counts while candles of it are missing: once they are all in the window it
     is healed, whatever its row says until the next scan.
+    `drift_bps` is the distance of a second source (None: it has nothing to say), judged by `levels`;
+    `is_misaligned` that rows off the grid came in last.
     Trailing frozen candles count as stale: the feed goes on, the market does not.
     """
     step = interval_ms(interval)
@@ -99,16 +106,18 @@ def window_verdict(
     frozen = frozen_rows(window)
     blocks = {
         "missing_candles": len(window) < needed,
-        "timestamp_misalignment": bool(np.any(window.open_ms % step != 0)),
+        "timestamp_misalignment": is_misaligned or bool(np.any(window.open_ms % step != 0)),
         "stale_candles": _is_stale(window, now_ms, stale_after_intervals * step)
         or bool(len(frozen) and frozen[-1]),
         "candle_gaps_detected": bool(unexplained),
         "open_gap_events": bool(open_now),
+        "cross_source_divergence": drift_bps is not None and drift_bps >= levels.block_bps,
     }
     warnings = {
         "candles_unsorted": bool(np.any(np.diff(window.open_ms) < 0)),
         "candles_absent_at_venue": len(unexplained) < len(holes),
         "candles_frozen": bool(np.any(frozen)),
+        "cross_source_drift": drift_bps is not None and drift_bps >= levels.warn_bps,
     }
     return WindowVerdict(warnings=_codes(warnings), blocks=_codes(blocks))
 
