@@ -1,5 +1,7 @@
 """From a batch as the venue sent it to stored candles: inspected, closed, sound, each time the same."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +13,18 @@ from actors.heartbeat import Pulse
 from actors.store_calls import stored
 from desk.clock import Clock
 from desk.ids import Pair
-from desk.market import integrity
-from desk.market.candles import Candle, Candles
-from desk.market.integrity import Verdict
+from desk.market import integrity, quality, quarantine, revisions
+from desk.market.candles import Candles
 from desk.market.interval import Interval
-from desk.store.port import Store
+from desk.market.quality import Counts, IntakeTally
+from desk.market.quarantine import RefusedRow
+from desk.market.revisions import CandleRevision
+from desk.store import kinds
+from desk.store.port import Kind, Store
 
 log = structlog.stdlib.get_logger()
 
-REVISION_ALERT = 0.001
-"""A closed candle whose close moved by more than this fraction afterwards is worth an alert."""
+KNOWN_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class Taken:
 
     candles: Candles
     added: int
+    refused: int = 0
+    """Rows that are in the quarantine instead."""
 
 
 class CandleIntake:
@@ -36,59 +42,117 @@ class CandleIntake:
 
     def __init__(self, pair: Pair, store: Store, clock: Clock, pulse: Pulse) -> None:
         self._pair, self._store, self._clock, self._pulse = pair, store, clock, pulse
+        self._tallies: dict[Interval, IntakeTally] = {}
 
     async def take(self, interval: Interval, batch: Candles) -> Taken:
-        """Store what is sound; report what was not, and what differs from what was stored."""
+        """Store what is sound; keep what is not in the quarantine; report what differs from before."""
         verdict = integrity.inspect(batch, interval, now_ms=self._clock.now_ms())
         candles = verdict.candles
-        if verdict.rejected:
-            await self._report_rejected(interval, verdict)
-        if not len(candles):
-            return Taken(candles=candles, added=0)
-        await self._report_revised(interval, candles)
-        added = await stored(lambda: self._store.write_candles(self._pair, interval, candles))
+        refused = list(
+            dict.fromkeys(
+                [
+                    *batch.refused,
+                    *(
+                        RefusedRow(raw=json.dumps(row), reason=reason, open_ms=row.open_ms)
+                        for row, reason in verdict.rejected
+                    ),
+                ]
+            )
+        )
+        if "candles_unsorted" in verdict.warnings:
+            self._pulse.count("candles_unsorted")
+            log.warning("candles_unsorted", pair=self._pair, interval=interval)
+        if refused:
+            await self._quarantine(interval, refused)
+        revised = await self._keep_revisions(interval, candles) if len(candles) else 0
+        counts = Counts(
+            received=len(batch) + len(batch.refused),
+            rejected=len(refused),
+            missing_fields=sum(row.reason == quarantine.MISSING_FIELD for row in refused),
+            revised=revised,
+            without_volume=int(np.count_nonzero(candles.volume == 0)),
+        )
+        await self._count(interval, counts, is_misaligned=bool(verdict.blocks))
+        added = 0
+        if len(candles):
+            added = await stored(lambda: self._store.write_candles(self._pair, interval, candles))
         self._pulse.count("candles", added)
-        return Taken(candles=candles, added=added)
+        return Taken(candles=candles, added=added, refused=len(refused))
 
-    async def _report_rejected(self, interval: Interval, verdict: Verdict) -> None:
-        self._pulse.count("candles_rejected", len(verdict.rejected))
-        row, reason = verdict.rejected[0]
-        detail = f"{len(verdict.rejected)} candles of {self._pair} {interval}: {reason} at {row[0]}"
-        await self._alert("candles_rejected", interval, "warning", detail)
+    async def _quarantine(self, interval: Interval, refused: Sequence[RefusedRow]) -> None:
+        self._pulse.count("candles_rejected", len(refused))
+        kind, now_ms = kinds.quarantine(self._pair, interval), self._clock.now_ms()
+        for row in refused[: quarantine.MAX_OF_BATCH]:
+            kept = quarantine.quarantined(row, pair=self._pair, interval=interval, now_ms=now_ms)
+            before = await stored(lambda key=kept.row_id: self._store.get(kind, key))
+            if before is not None:
+                kept = quarantine.seen_again(before.value, kept)
+            await stored(lambda kept=kept: self._store.put(kind, kept.row_id, kept, at_ms=now_ms))
+        await self._forget_beyond(kind, quarantine.MAX_ROWS)
+        first = refused[0]
+        at = f" at {first.open_ms}" if first.open_ms is not None else ""
+        detail = f"{len(refused)} candles of {self._pair} {interval}: {first.reason}{at}"
+        await self._alert("candles_rejected", interval, detail)
 
-    async def _report_revised(self, interval: Interval, fresh: Candles) -> None:
+    async def _keep_revisions(self, interval: Interval, fresh: Candles) -> int:
+        """Keep what the store is about to lose; returns how many candles changed."""
         first_ms, last_ms = int(fresh.open_ms[0]), int(fresh.open_ms[-1])
         known = await stored(
             lambda: self._store.read_candles(self._pair, interval, first_ms, last_ms + 1)
         )
-        for before, after in revisions(known, fresh):
+        changed = revisions.revised_rows(known, fresh)
+        for before, after in changed:
             self._pulse.count("candles_revised")
-            event = ops_event(
-                "candle_revised",
-                f"{self._pair}:{interval}",
-                {"t": before.open_ms, "before": list(before[1:]), "after": list(after[1:])},
-                at_ms=self._clock.now_ms(),
+            change = revisions.revision(
+                self._pair, interval, before, after, now_ms=self._clock.now_ms()
             )
-            await stored(lambda event=event: self._store.emit(event))
-            if abs(after.close / before.close - 1.0) > REVISION_ALERT:
+            await self._put_revision(interval, change)
+            if change.move_fraction > revisions.REVISION_ALERT_FRACTION:
                 detail = f"{self._pair} {interval} at {before.open_ms}: close {before.close} became {after.close}"
-                await self._alert("candle_revised", interval, "warning", detail)
+                await self._alert("candle_revised", interval, detail)
+        if changed:
+            kind = kinds.revisions(self._pair, interval)
+            await self._forget_beyond(kind, revisions.MAX_REVISIONS)
+        return len(changed)
 
-    async def _alert(self, code: str, interval: Interval, severity: str, detail: str) -> None:
+    async def _put_revision(self, interval: Interval, change: CandleRevision) -> None:
+        kind, now_ms = kinds.revisions(self._pair, interval), self._clock.now_ms()
+        event = ops_event(
+            "candle_revised",
+            f"{self._pair}:{interval}",
+            {"t": change.open_ms, "before": list(change.before), "after": list(change.after)},
+            at_ms=now_ms,
+        )
+        found = await stored(lambda: self._store.get(kind, change.revision_id))
+        kept = revisions.seen_again(found.value, change) if found else change
+        await stored(
+            lambda: self._store.put(kind, kept.revision_id, kept, at_ms=now_ms, event=event)
+        )
+
+    async def _count(self, interval: Interval, counts: Counts, *, is_misaligned: bool) -> None:
+        key = f"{self._pair}:{interval}"
+        if interval not in self._tallies:
+            found = await stored(lambda: self._store.get(kinds.INTAKE, key))
+            empty = IntakeTally(pair=self._pair, interval=interval)
+            self._tallies.setdefault(interval, found.value if found else empty)
+        now_ms = self._clock.now_ms()
+        tally = quality.counted(
+            self._tallies[interval], counts, is_misaligned=is_misaligned, now_ms=now_ms
+        )
+        self._tallies[interval] = tally
+        await stored(lambda: self._store.put(kinds.INTAKE, key, tally, at_ms=now_ms))
+
+    async def _forget_beyond[T](self, kind: Kind[T], limit: int) -> None:
+        docs = await stored(lambda: self._store.list(kind, limit=KNOWN_LIMIT))
+        for doc in docs[limit:]:
+            await stored(lambda key=doc.key: self._store.delete(kind, key))
+
+    async def _alert(self, code: str, interval: Interval, detail: str) -> None:
         cause = Cause(
             code=code,
             about=f"{self._pair}:{interval}",
             category="data",
-            severity=severity,
+            severity="warning",
             detail=detail,
         )
         await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
-
-
-def revisions(known: Candles, fresh: Candles) -> list[tuple[Candle, Candle]]:
-    """Rows of both (each sorted and unique) with one open time and different values: before, after."""
-    _, at, of = np.intersect1d(
-        known.open_ms, fresh.open_ms, assume_unique=True, return_indices=True
-    )
-    pairs = [(known.row(int(i)), fresh.row(int(j))) for i, j in zip(at, of, strict=True)]
-    return [(before, after) for before, after in pairs if before != after]

@@ -41,3 +41,5 @@ class Fetched:
 
     added: int
     is_answered: bool
+    latest_ms: int = 0
+    """The newest open time in the answer: holes before it were passed over, later ones not reached."""

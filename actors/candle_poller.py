@@ -158,17 +158,22 @@ class CandlePoller:
     @ray.method(max_task_retries=0)
     async def fetch(self, ask: FetchRange) -> Fetched:
         """Fetch a range again, for the gap monitor."""
-        end_ms, added = ask.end_ms + interval_ms(ask.interval), 0
+        end_ms, added, latest_ms, refused = ask.end_ms + interval_ms(ask.interval), 0, 0, 0
         try:
             with urgency(Urgency.HEAL):
                 async for page in pager.page(
                     self._venue, self._pair, ask.interval, ask.start_ms, end_ms
                 ):
-                    added += (await self._intake.take(ask.interval, page)).added
+                    taken = await self._intake.take(ask.interval, page)
+                    added += taken.added
+                    refused += taken.refused
+                    if len(taken.candles):
+                        latest_ms = max(latest_ms, int(taken.candles.open_ms[-1]))
         except VenueUnavailable as down:
             log.info("fetch_failed", pair=self._pair, error=str(down))
-            return Fetched(added=added, is_answered=False)
-        return Fetched(added=added, is_answered=True)
+            return Fetched(added=added, is_answered=False, latest_ms=latest_ms)
+        # A row that could not be stored is no proof that the venue has none.
+        return Fetched(added=added, is_answered=not refused, latest_ms=latest_ms)
 
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:

@@ -8,6 +8,7 @@ from actors.source_book import CANDLES, judged, key_of
 from desk import runs
 from desk.errors import NotFound
 from desk.market.candles import Candles
+from desk.market.cross import drift_bps
 from desk.market.features import FEATURE_SETS, FEATURES_V1, FeatureSet
 from desk.market.integrity import (
     STALE_AFTER_INTERVALS,
@@ -23,6 +24,9 @@ from desk.trading.instruments import Instrument
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
 from desk.trading.risk import RiskLimitSet
+
+MARK_TOLERANCE_MS = 2_000
+"""How well the moment of a mark price is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,8 @@ def verdict_of(
     begin_ms = int(window.open_ms[0]) if len(window) else now_ms
     # Gaps are indexed by their last missing open time: only those that touch the window come back.
     gaps = [doc.value for doc in store.list(kinds.GAPS, start_ms=begin_ms)]
+    mark = store.get(kinds.MARKS, run.pair)
+    tally = store.get(kinds.INTAKE, f"{run.pair}:{run.interval}")
     return window_verdict(
         window,
         run.interval,
@@ -125,4 +131,14 @@ def verdict_of(
         needed=needed,
         gaps=[gap for gap in gaps if (gap.pair, gap.interval) == (run.pair, run.interval)],
         stale_after_intervals=STALE_AFTER_INTERVALS + acceleration_grace_ms(speed) / step_ms,
+        drift_bps=drift_bps(
+            window,
+            run.interval,
+            float(mark.value.mark),
+            mark.value.at_ms,
+            tolerance_ms=MARK_TOLERANCE_MS + acceleration_grace_ms(speed),
+        )
+        if mark
+        else None,
+        is_misaligned=tally is not None and tally.value.is_misaligned,
     )

@@ -1,35 +1,40 @@
 """The gap monitor: finds holes in the stored candles, has them fetched again, knows when to give up."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import ray
 import structlog
 
-from actors.alerts import Cause, raise_alert
 from actors.candle_messages import Fetched
-from actors.events import ops_event
+from actors.gap_book import GapBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, acceleration_grace_ms
+from actors.series_claim import claim_from, claimed_from
 from actors.source_book import CANDLES
 from actors.store_calls import rebuilt, stored
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.errors import DeskError
 from desk.ids import Pair
 from desk.market import gaps
-from desk.market.gaps import GapEvent, GapStatus
-from desk.market.interval import Interval, interval_ms, last_closed_open_ms
-from desk.store import kinds
+from desk.market.gaps import GapEvent, GapStatus, Refetch
+from desk.market.interval import Interval, floor_ms, interval_ms, last_closed_open_ms
+from desk.store.candles import hot_window_ms
 from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
 
 TAIL_GRACE = 3
 """Newest candles that are not judged yet: the poller is still at them."""
+LONGEST_TAIL_GRACE_MS = 5 * MINUTE_MS
+"""A day's candle is not waited for three days."""
+PAGE_CANDLES = 1_440
+"""What the venue answers to one request."""
+UNCLAIMED_CANDLES = 1_440
+"""How far an empty series of which nobody said where it begins is expected to reach back."""
 LONGEST_WAIT_S = 30.0
-KNOWN_LIMIT = 5_000
 
 
 # --- messages -----------------------------------------------------------------------------------
@@ -76,6 +81,7 @@ class GapParts:
     heal_enabled: bool = True
     cooldown_min: int = 30
     max_gaps_per_run: int = 5
+    """Reads per scan; gaps within one page of the venue share a read."""
     max_attempts: int = 5
 
 
@@ -88,6 +94,7 @@ class GapMonitor:
     def __init__(self, build: Callable[[], GapParts]) -> None:
         parts = rebuilt(build)
         self._parts, self._store, self._clock = parts, parts.store, parts.clock
+        self._book = GapBook(parts.store, parts.clock)
         self._pulse = Pulse("gap_monitor")
         self._due_ms = 0
         self._one_at_a_time = asyncio.Lock()
@@ -114,28 +121,37 @@ class GapMonitor:
 
     async def _scan(self) -> ScanReport:
         async with self._one_at_a_time:
-            standing: list[GapEvent] = []
+            known, standing = await self._book.standing(), list[GapEvent]()
             for pair in self._parts.pairs:
                 for interval in self._parts.intervals:
                     self._pulse.turn()
-                    standing += await self._scan_series(pair, interval)
-            healed = await self._heal(standing) if self._parts.heal_enabled else 0
-            counts = [gap.status for gap in standing]
+                    standing += await self._scan_series(pair, interval, known[pair, interval])
+            tried = await self._heal(standing) if self._parts.heal_enabled else []
+            after = list({gap.gap_id: gap for gap in [*standing, *tried]}.values())
+            lookback_ms = self._parts.lookback_days * DAY_MS
+            await self._book.close_scan(
+                after, self._parts.pairs, before_ms=self._clock.now_ms() - 2 * lookback_ms
+            )
+            counts = [gap.status for gap in after]
             self._pulse.count("scans")
             return ScanReport(
                 open=counts.count(GapStatus.OPEN) + counts.count(GapStatus.HEALING),
                 absent_at_venue=counts.count(GapStatus.ABSENT_AT_VENUE),
-                healed=healed,
+                healed=counts.count(GapStatus.RESOLVED),
             )
 
-    async def _scan_series(self, pair: Pair, interval: Interval) -> list[GapEvent]:
+    # --- finding --------------------------------------------------------------------------------
+
+    async def _scan_series(
+        self, pair: Pair, interval: Interval, known: Sequence[GapEvent]
+    ) -> list[GapEvent]:
         """Compare the series with the grid; returns its unresolved gaps."""
-        bounds = await stored(lambda: self._store.candle_bounds(pair, interval))
-        if bounds is None:
-            return []
-        start_ms, end_ms = self._range(interval, bounds[0])
+        start_ms, end_ms = await self._range(pair, interval)
+        known = [gap for gap in known if start_ms <= gap.end_ms < end_ms]
+        start_ms = min([start_ms, *(gap.start_ms for gap in known)])
         runs = await self._holes(pair, interval, start_ms, end_ms)
-        known = [gap for gap in await self._known(pair, interval) if gap.start_ms >= start_ms]
+        if gaps.reaches_end(runs, known, interval, end_ms=end_ms):
+            runs = await self._reread_tail(pair, interval, (start_ms, end_ms), runs[-1], known)
         changed = gaps.track(
             known,
             runs,
@@ -145,18 +161,50 @@ class GapMonitor:
             now_ms=self._clock.now_ms(),
         )
         for gap in changed:
-            await self._put(gap)
-        for gap in changed:
-            if gap.attempts == 0 and gap.status is GapStatus.OPEN:
-                await self._tell(gap)
+            await self._book.put(gap)
+        old = {gap.gap_id for gap in known}
+        await self._book.tell([gap for gap in changed if gap.gap_id not in old])
         by_id = {gap.gap_id: gap for gap in [*known, *changed]}
         return [gap for gap in by_id.values() if gap.status is not GapStatus.RESOLVED]
 
-    def _range(self, interval: Interval, earliest_ms: int) -> tuple[int, int]:
+    async def _range(self, pair: Pair, interval: Interval) -> tuple[int, int]:
+        """The open times that should be there: from the claim on, within lookback and hot window."""
         now_ms, step_ms = self._clock.now_ms(), interval_ms(interval)
-        start_ms = max(earliest_ms, now_ms - self._parts.lookback_days * DAY_MS)
-        grace_ms = TAIL_GRACE * step_ms + acceleration_grace_ms(self._clock.anchor.speed)
-        return start_ms, last_closed_open_ms(now_ms - grace_ms, interval)
+        grace_ms = min(TAIL_GRACE * step_ms, LONGEST_TAIL_GRACE_MS)
+        grace_ms += acceleration_grace_ms(self._clock.anchor.speed)
+        end_ms = last_closed_open_ms(now_ms - grace_ms, interval)
+        bounds = await stored(lambda: self._store.candle_bounds(pair, interval))
+        if bounds is not None:
+            await claim_from(self._store, pair, interval, bounds[0], at_ms=now_ms)
+        claim_ms = await stored(lambda: claimed_from(self._store, pair, interval))
+        if claim_ms is None:
+            claim_ms = floor_ms(now_ms, interval) - UNCLAIMED_CANDLES * step_ms
+        # Older candles leave the store for the history, newest minus window, in whole chunks.
+        oldest_hot_ms = (bounds[1] if bounds else now_ms) - hot_window_ms(interval)
+        lookback_ms = now_ms - self._parts.lookback_days * DAY_MS
+        return max(claim_ms, oldest_hot_ms, lookback_ms), end_ms
+
+    async def _reread_tail(
+        self,
+        pair: Pair,
+        interval: Interval,
+        within: tuple[int, int],
+        tail: gaps.Run,
+        known: Sequence[GapEvent],
+    ) -> list[gaps.Run]:
+        """The newest candles are missing: no gap before they were read again, and answered."""
+        self._pulse.count("tails_read_again")
+        step_ms = interval_ms(interval)
+        read = Refetch(
+            pair=pair,
+            interval=interval,
+            start_ms=max(tail[0], tail[1] - (PAGE_CANDLES - 2) * step_ms),
+            end_ms=tail[1] + step_ms,
+            gaps=(),
+        )
+        fetched = await self._fetch(read)
+        runs = await self._holes(pair, interval, *within)
+        return runs if fetched.is_answered else gaps.known_part(runs, known, interval)
 
     async def _holes(
         self, pair: Pair, interval: Interval, start_ms: int, end_ms: int
@@ -167,83 +215,60 @@ class GapMonitor:
 
         return await stored(find)
 
-    async def _known(self, pair: Pair, interval: Interval) -> list[GapEvent]:
-        docs = await stored(lambda: self._store.list(kinds.GAPS, limit=KNOWN_LIMIT))
-        found = [doc.value for doc in docs if doc.value.status is not GapStatus.RESOLVED]
-        return [gap for gap in found if (gap.pair, gap.interval) == (pair, interval)]
-
     # --- healing --------------------------------------------------------------------------------
 
-    async def _heal(self, standing: list[GapEvent]) -> int:
-        parts = self._parts
-        planned = gaps.plan_heal(
+    async def _heal(self, standing: Sequence[GapEvent]) -> list[GapEvent]:
+        """Read again what is due; returns the gaps that were tried, as they stand now."""
+        parts, tried = self._parts, list[GapEvent]()
+        due = gaps.plan_heal(
             standing,
             now_ms=self._clock.now_ms(),
             cooldown_ms=parts.cooldown_min * MINUTE_MS,
             max_attempts=parts.max_attempts,
-            max_gaps=parts.max_gaps_per_run,
         )
-        healed = 0
-        for gap in planned:
+        reads = gaps.plan_reads(due, page_candles=PAGE_CANDLES, max_reads=parts.max_gaps_per_run)
+        for read in reads:
             self._pulse.turn()
-            after = await self._fetch(gap)
-            healed += after.status is GapStatus.RESOLVED
-        return healed
+            tried += await self._heal_by(read)
+        return tried
 
-    async def _fetch(self, gap: GapEvent) -> GapEvent:
-        started = gaps.heal_started(gap, now_ms=self._clock.now_ms())
-        await self._put(started)
-        try:
-            fetched = await self._parts.fetcher.fetch(
-                gap.pair, gap.interval, gap.start_ms, gap.end_ms
+    async def _heal_by(self, read: Refetch) -> list[GapEvent]:
+        started = [gaps.heal_started(gap, now_ms=self._clock.now_ms()) for gap in read.gaps]
+        for gap in started:
+            await self._book.put(gap)
+        fetched = await self._fetch(read)
+        left = [await self._missing(gap) for gap in started]
+        if fetched.added and any(left):
+            # It had some of them all along: what else it has it may tell at once.
+            fetched = await self._fetch(read)
+        ended: list[GapEvent] = []
+        for gap in started:
+            after = gaps.heal_ended(
+                gap,
+                missing_points=await self._missing(gap),
+                max_attempts=self._parts.max_attempts,
+                is_answered=fetched.is_answered and fetched.latest_ms > gap.end_ms,
             )
-            is_answered = fetched.is_answered
-        except DeskError as away:
-            log.info("heal_unanswered", gap_id=gap.gap_id, error=str(away))
-            is_answered = False
-        end_ms = gap.end_ms + interval_ms(gap.interval)
-        holes = await self._holes(gap.pair, gap.interval, gap.start_ms, end_ms)
-        ended = gaps.heal_ended(
-            started,
-            missing_points=sum(gaps.missing_count(hole, gap.interval) for hole in holes),
-            max_attempts=self._parts.max_attempts,
-            is_answered=is_answered,
-        )
-        await self._put(ended)
-        self._pulse.count(f"gaps_{ended.status.value}")
+            await self._book.put(after)
+            self._pulse.count(f"gaps_{after.status.value}")
+            ended.append(after)
         return ended
 
-    async def _put(self, gap: GapEvent) -> None:
-        event = ops_event(
-            "gap",
-            gap.gap_id,
-            {
-                "gap_id": gap.gap_id,
-                "pair": gap.pair,
-                "interval": gap.interval,
-                "start_ms": gap.start_ms,
-                "end_ms": gap.end_ms,
-                "missing_points": gap.missing_points,
-                "status": gap.status.value,
-                "attempts": gap.attempts,
-            },
-            at_ms=self._clock.now_ms(),
-        )
-        # Sorted by the last missing open time: a decision reads those that touch its window.
-        await stored(
-            lambda: self._store.put(kinds.GAPS, gap.gap_id, gap, at_ms=gap.end_ms, event=event)
-        )
+    async def _fetch(self, read: Refetch) -> Fetched:
+        """Ask the pair's poller. One that is away has not answered."""
+        try:
+            return await self._parts.fetcher.fetch(
+                read.pair, read.interval, read.start_ms, read.end_ms
+            )
+        except DeskError as away:
+            log.info("heal_unanswered", pair=read.pair, start_ms=read.start_ms, error=str(away))
+            return Fetched(added=0, is_answered=False)
 
-    async def _tell(self, gap: GapEvent) -> None:
-        log.info("candle_gap_found", gap_id=gap.gap_id, missing=gap.missing_points)
-        cause = Cause(
-            code="candle_gap",
-            about=f"{gap.pair}:{gap.interval}",
-            category="data",
-            severity="warning",
-            detail=f"{gap.pair} {gap.interval}: {gap.missing_points} candles missing",
-        )
-        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
+    async def _missing(self, gap: GapEvent) -> int:
+        """Count anew what the store lacks: that an answer held candles does not prove them stored."""
+        end_ms = gap.end_ms + interval_ms(gap.interval)
+        holes = await self._holes(gap.pair, gap.interval, gap.start_ms, end_ms)
+        return sum(gaps.missing_count(hole, gap.interval) for hole in holes)
 
 
 GapMonitorActor = ray.remote(GapMonitor)

@@ -639,6 +639,47 @@ class SourceView(Answer):
     detail: str
 
 
+class RefusedRowView(Answer):
+    """A row that never became a candle."""
+
+    raw: str
+    """Text as it came, cut; never to be interpreted."""
+    reason: str
+    open_ms: int | None
+    first_seen_ms: int
+    last_seen_ms: int
+    count: int
+
+
+class FeedQuality(Answer):
+    """Coverage over the newest market day; rows over the last 15 to 30 market minutes."""
+
+    source_type: str
+    pair: str
+    interval: str
+    status: Literal["ok", "degraded", "failed"]
+    reasons: dict[str, str]
+    """What keeps it from being ok: the figure's name and what it is."""
+    start_ms: int
+    end_ms: int
+    """Exclusive."""
+    expected: int
+    """Without those the exchange is proven not to have."""
+    present: int
+    absent_at_venue: int
+    coverage: float
+    received: int
+    rejected: int
+    missing_fields: int
+    parse_confidence: float
+    without_volume: int
+    cross_interval_mismatches: int
+    total_rejected: int
+    total_revised: int
+    quarantine: list[RefusedRowView]
+    """The newest refused rows."""
+
+
 class StoredSeries(Answer):
     interval: str
     earliest_ms: int

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desk.market.interval import Interval, close_ms
+from desk.market.quarantine import RefusedRow
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -37,6 +38,8 @@ class Candles:
     low: Floats
     close: Floats
     volume: Floats
+    refused: tuple[RefusedRow, ...] = ()
+    """Only of a batch as it came: rows of it that could not be read, for the quarantine."""
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -61,6 +64,7 @@ class Candles:
             low=self.low[index],
             close=self.close[index],
             volume=self.volume[index],
+            refused=self.refused,
         )
 
     def between(self, start_ms: int, end_ms: int) -> Self:
@@ -98,6 +102,7 @@ class Candles:
             low=np.concatenate([part.low for part in parts]),
             close=np.concatenate([part.close for part in parts]),
             volume=np.concatenate([part.volume for part in parts]),
+            refused=tuple(dict.fromkeys(row for part in parts for row in part.refused)),
         )
 
 

@@ -219,23 +219,111 @@ def track(
     ]
 
 
+def reaches_end(
+    runs: Sequence[Run], known: Iterable[GapEvent], interval: Interval, *, end_ms: int
+) -> bool:
+    """Whether the newest hole goes up to `end_ms` (exclusive) and is not on record in whole."""
+    if not runs or runs[-1][1] + interval_ms(interval) < end_ms:
+        return False
+    return bool(_unknown([runs[-1]], known, interval_ms(interval)))
+
+
+def known_part(runs: Iterable[Run], known: Sequence[GapEvent], interval: Interval) -> list[Run]:
+    """The holes without what of the newest one is not on record."""
+    runs = list(runs)
+    if not runs:
+        return []
+    news = _unknown([runs[-1]], known, interval_ms(interval))
+    tail = [runs[-1]]
+    for part in news:
+        tail = [rest for run in tail for rest in _without(run, part, interval_ms(interval))]
+    return [*runs[:-1], *tail]
+
+
+def _unknown(runs: list[Run], known: Iterable[GapEvent], step: int) -> list[Run]:
+    for event in known:
+        covered = (event.start_ms, event.end_ms)
+        runs = [part for run in runs for part in _without(run, covered, step)]
+    return runs
+
+
 def plan_heal(
-    gaps: Iterable[GapEvent], *, now_ms: int, cooldown_ms: int, max_attempts: int, max_gaps: int
+    gaps: Iterable[GapEvent],
+    *,
+    now_ms: int,
+    cooldown_ms: int,
+    max_attempts: int,
+    max_gaps: int | None = None,
 ) -> list[GapEvent]:
-    """Return the gaps to fetch again now, least tried first and then newest first.
+    """Return the gaps to fetch again now: those whose last attempt is longest ago, then the newest.
 
     A gap found in HEALING was left by a crash and counts as open. Each waits `cooldown_ms` of
-    market time after its last attempt.
+    market time after an attempt that counted. Attempts that proved nothing do not count, so the
+    order is by time and not by attempts: one that is never answered must not starve the others.
     """
     due = [
         gap
         for gap in gaps
         if gap.status in _PENDING
         and gap.attempts < max_attempts
+        and gap.last_attempt_ms < now_ms
         and (not gap.attempts or now_ms - gap.last_attempt_ms >= cooldown_ms)
     ]
-    due.sort(key=lambda gap: (gap.attempts, -gap.end_ms, gap.gap_id))
+    due.sort(key=lambda gap: (gap.last_attempt_ms, -gap.end_ms, gap.gap_id))
     return due[:max_gaps]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refetch:
+    """One read of one series that covers several gaps, both ends included, and a neighbour each side.
+
+    The later neighbour is the witness: an answer that holds it and not the hole is a proof.
+    """
+
+    pair: Pair
+    interval: Interval
+    start_ms: int
+    end_ms: int
+    gaps: tuple[GapEvent, ...]
+
+
+def plan_reads(due: Iterable[GapEvent], *, page_candles: int, max_reads: int) -> list[Refetch]:
+    """Put gaps that lie in one page of the venue into one read, in the order of the first of each.
+
+    A read spans at most `page_candles` open times, neighbours included, unless one gap alone is
+    longer. Gaps for which no read is left wait for the next run.
+    """
+    reads: list[Refetch] = []
+    for gap in due:
+        step = interval_ms(gap.interval)
+        alone = Refetch(
+            pair=gap.pair,
+            interval=gap.interval,
+            start_ms=gap.start_ms - step,
+            end_ms=gap.end_ms + step,
+            gaps=(gap,),
+        )
+        fits = (
+            index
+            for index, read in enumerate(reads)
+            if (read.pair, read.interval) == (gap.pair, gap.interval)
+            and (_both(read, alone).end_ms - _both(read, alone).start_ms) // step < page_candles
+        )
+        index = next(fits, None)
+        if index is not None:
+            reads[index] = _both(reads[index], alone)
+        elif len(reads) < max_reads:
+            reads.append(alone)
+    return reads
+
+
+def _both(read: Refetch, other: Refetch) -> Refetch:
+    return replace(
+        read,
+        start_ms=min(read.start_ms, other.start_ms),
+        end_ms=max(read.end_ms, other.end_ms),
+        gaps=read.gaps + other.gaps,
+    )
 
 
 def heal_started(gap: GapEvent, *, now_ms: int) -> GapEvent:
@@ -248,12 +336,16 @@ def heal_ended(
 ) -> GapEvent:
     """What became of an attempt that left `missing_points` candles missing.
 
-    None left: resolved. The venue answered `max_attempts` times and still lacks them: absent at the
-    venue, which ends healing. An attempt that was not answered proves nothing and is not counted.
+    None left: resolved. At `max_attempts` different times the venue answered with a later candle
+    and without these: absent at the venue, which ends healing. An attempt without such an answer
+    (`is_answered` false) proves nothing and is not counted; one that brought some of them counts as
+    the first, for the venue has just shown that it does not always tell what it has.
     """
     if missing_points == 0:
         return replace(gap, status=GapStatus.RESOLVED, missing_points=0)
     attempts = gap.attempts if is_answered else max(gap.attempts - 1, 0)
+    if missing_points < gap.missing_points:
+        attempts = min(attempts, 1)
     given_up = is_answered and attempts >= max_attempts
     return replace(
         gap,

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desk.market.candles import Candle, Candles, sorted_unique
+from desk.market.cross import DriftLevels
 from desk.market.gaps import GapEvent, GapStatus, find_gaps
 from desk.market.interval import Interval, close_ms, interval_ms, is_aligned
 
 STALE_AFTER_INTERVALS = 2.5
 """Age of the newest candle, from its open time, beyond which it is stale. The open time of a candle
 that has just closed is one interval old, so a feed may be 1.5 intervals late."""
+DRIFT_LEVELS = DriftLevels()
 FROZEN_ROWS = 5
 """So many equal flat candles without volume in a row are no market but a standing feed."""
 
@@ -76,32 +78,46 @@ def window_verdict(
     needed: int,
     gaps: Iterable[GapEvent] = (),
     stale_after_intervals: float = STALE_AFTER_INTERVALS,
+    drift_bps: float | None = None,
+    levels: DriftLevels = DRIFT_LEVELS,
+    is_misaligned: bool = False,
 ) -> WindowVerdict:
     """Judge the stored candles (oldest first) that a decision would rest on.
 
     `needed` is how many candles the decision wants, `gaps` the recorded gaps of this pair and
-    interval. A hole recorded as absent at the venue only warns: no trade happened in it.
+    interval. A hole recorded as absent at the venue only warns: no trade happened in it. A gap that
+    is recorded as open counts while candles of it are missing: once they are all in the window it
+    is healed, whatever its row says until the next scan.
+    `drift_bps` is the distance of a second source (None: it has nothing to say), judged by `levels`;
+    `is_misaligned` that rows off the grid came in last.
     Trailing frozen candles count as stale: the feed goes on, the market does not.
     """
     step = interval_ms(interval)
     recorded = [gap for gap in gaps if _touches(gap, window)]
-    open_now = [gap for gap in recorded if gap.status in (GapStatus.OPEN, GapStatus.HEALING)]
+    open_now = [
+        gap
+        for gap in recorded
+        if gap.status in (GapStatus.OPEN, GapStatus.HEALING) and _is_lacking(gap, window, step)
+    ]
     absent = [gap for gap in recorded if gap.status is GapStatus.ABSENT_AT_VENUE]
     holes = _inner_holes(window, interval)
     unexplained = [hole for hole in holes if not _is_absent(hole, absent)]
     frozen = frozen_rows(window)
     blocks = {
         "missing_candles": len(window) < needed,
-        "timestamp_misalignment": not bool(np.all(is_aligned(window.open_ms, interval))),
+        "timestamp_misalignment": is_misaligned
+        or not bool(np.all(is_aligned(window.open_ms, interval))),
         "stale_candles": _is_stale(window, now_ms, stale_after_intervals * step)
         or bool(len(frozen) and frozen[-1]),
         "candle_gaps_detected": bool(unexplained),
         "open_gap_events": bool(open_now),
+        "cross_source_divergence": drift_bps is not None and drift_bps >= levels.block_bps,
     }
     warnings = {
         "candles_unsorted": bool(np.any(np.diff(window.open_ms) < 0)),
         "candles_absent_at_venue": len(unexplained) < len(holes),
         "candles_frozen": bool(np.any(frozen)),
+        "cross_source_drift": drift_bps is not None and drift_bps >= levels.warn_bps,
     }
     return WindowVerdict(warnings=_codes(warnings), blocks=_codes(blocks))
 
@@ -163,6 +179,15 @@ def _is_absent(hole: tuple[int, int], absent: list[GapEvent]) -> bool:
 def _touches(gap: GapEvent, window: Candles) -> bool:
     """Whether a gap lies in the window or after it."""
     return not len(window) or gap.end_ms >= int(np.min(window.open_ms))
+
+
+def _is_lacking(gap: GapEvent, window: Candles, step: int) -> bool:
+    """Whether the part of a gap from the window's first candle on still lacks a candle."""
+    if not len(window):
+        return True
+    first_ms = max(gap.start_ms, int(np.min(window.open_ms)))
+    inside = (window.open_ms >= first_ms) & (window.open_ms <= gap.end_ms)
+    return len(np.unique(window.open_ms[inside])) < (gap.end_ms - first_ms) // step + 1
 
 
 def _is_stale(window: Candles, now_ms: int, limit_ms: float) -> bool:

@@ -7,6 +7,10 @@ from desk.ids import Pair
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
 from desk.market.gaps import GapEvent
+from desk.market.interval import Interval
+from desk.market.quality import IntakeTally
+from desk.market.quarantine import QuarantinedRow
+from desk.market.revisions import CandleRevision
 from desk.runs import (
     ActorStatus,
     Agent,
@@ -51,6 +55,8 @@ JOBS = Kind(name="job", type=Job)
 GAPS = Kind(name="gap", type=GapEvent)
 SOURCES = Kind(name="source", type=SourceStatus)
 """Key: `{source_type}:{pair}:{interval}`."""
+INTAKE = Kind(name="intake", type=IntakeTally)
+"""Key: `{pair}:{interval}`. Written by the pair's poller: what came in lately."""
 ACTORS = Kind(name="actor", type=ActorStatus)
 INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""
@@ -75,3 +81,13 @@ def decisions_of_run(run_id: str) -> Kind[DecisionRecord]:
 def funding_rates(pair: Pair) -> Kind[FundingRate]:
     """Settled funding rates of a pair; key `str(due_ms)`, sorted by `due_ms`."""
     return Kind(name=f"funding:{pair}", type=FundingRate)
+
+
+def quarantine(pair: Pair, interval: Interval) -> Kind[QuarantinedRow]:
+    """Rows that never became candles; at most `quarantine.MAX_ROWS`, by when they were last seen."""
+    return Kind(name=f"quarantine:{pair}:{interval}", type=QuarantinedRow)
+
+
+def revisions(pair: Pair, interval: Interval) -> Kind[CandleRevision]:
+    """Changes of closed candles; at most `revisions.MAX_REVISIONS`, by when they were last seen."""
+    return Kind(name=f"revision:{pair}:{interval}", type=CandleRevision)

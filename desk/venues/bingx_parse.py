@@ -1,5 +1,6 @@
 """BingX's rows as our values: what each field means, where its name or sign misleads."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import structlog
@@ -8,6 +9,7 @@ from desk.clock import MINUTE_MS
 from desk.errors import BadInput, ProtocolError
 from desk.ids import Pair, parse_pair
 from desk.market.candles import Candle, Candles, sorted_unique
+from desk.market.quarantine import MISSING_FIELD, WRONG_TYPE, RefusedRow, raw_text
 from desk.trading.instruments import Instrument
 from desk.trading.orders import (
     ExitKind,
@@ -94,11 +96,21 @@ def candles(answer: Success, start_ms: int, end_ms: int) -> Candles:
     """Read dict or array rows with `start_ms <= open_ms < end_ms`: sorted, unique.
 
     A number that is not finite stays in its column: judging values is the integrity check's work.
+    A row that cannot be read is among `refused`. Raises `ProtocolError` when none can be: an answer
+    of another shape is no page without candles.
     """
-    rows = [_candle(answer.call, where, item) for where, item in answer.items()]
+    rows, refused, problem = list[Candle](), list[RefusedRow](), None
+    for where, item in answer.items():
+        try:
+            rows.append(_candle(answer.call, where, item))
+        except ProtocolError as unreadable:
+            problem = problem or unreadable
+            refused.append(RefusedRow(raw=raw_text(item), reason=_why_refused(item)))
+    if problem is not None and not rows:
+        raise problem
     read = Candles.of(rows)
     inside = (read.open_ms >= start_ms) & (read.open_ms < end_ms)
-    return sorted_unique(read.take(inside))
+    return replace(sorted_unique(read.take(inside)), refused=tuple(refused))
 
 
 def _candle(call: str, where: str, item: object) -> Candle:
@@ -111,6 +123,17 @@ def _candle(call: str, where: str, item: object) -> Candle:
     except ValueError:
         raise ProtocolError(call, f"{where} was {described(item)}, expected numbers") from None
     return Candle(open_ms, *numbers)
+
+
+def _why_refused(item: object) -> str:
+    """Whether a row lacks a field or holds one of another type."""
+    if is_list(item):
+        item = dict(zip(_CANDLE_FIELDS, item, strict=False))
+    try:
+        row = Row.of("", "", item)
+    except ProtocolError:
+        return WRONG_TYPE
+    return WRONG_TYPE if all(row.has(key) for key in _CANDLE_FIELDS) else MISSING_FIELD
 
 
 def mark_price(row: Row, at_ms: int) -> MarkPrice:

@@ -3,7 +3,7 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -17,8 +17,9 @@ from actors.candle_poller import CandlePoller, PollerParts
 from actors.commands import BackfillAsk
 from desk.clock import MINUTE_MS, ClockAnchor
 from desk.errors import VenueUnavailable
-from desk.market.candles import Candles
+from desk.market.candles import Candle, Candles
 from desk.market.interval import interval_ms
+from desk.market.quarantine import MAX_OF_BATCH, MAX_RAW, MAX_ROWS, RefusedRow
 from desk.runs import JobStatus
 from desk.store import kinds
 from desk.store.memory import MemoryStore
@@ -42,6 +43,8 @@ class ScriptedMarket:
     absent: set[int] = field(default_factory=set)
     lagging: int = 0
     """Answers that still lack the newest candles."""
+    spoil: Callable[[Candles], Candles] = lambda batch: batch
+    """What becomes of an answer on its way."""
     asked: list[tuple[int, int]] = field(default_factory=list)
 
     async def server_clock(self) -> ClockAnchor:
@@ -67,7 +70,7 @@ class ScriptedMarket:
         rows = [open_ms for open_ms in opens if open_ms not in self.absent]
         times = np.array(rows, dtype=np.int64)
         price = 40_000.0 + (times // step % 97).astype(np.float64)
-        return Candles(
+        batch = Candles(
             open_ms=times,
             open=price,
             high=price + 2.0,
@@ -75,6 +78,7 @@ class ScriptedMarket:
             close=price + 1.0,
             volume=np.full(len(rows), 3.0),
         )
+        return self.spoil(batch)
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -359,6 +363,84 @@ def test_a_repainted_candle_is_reported(feed: Feed) -> None:
     assert float(feed.store.read_candles(PAIR, "1m", BEGIN_MS - MINUTE_MS, BEGIN_MS).close[0]) == (
         float(last.close[0])
     )
+
+
+def test_a_revision_keeps_both_versions_and_counts_its_repeats(feed: Feed) -> None:
+    feed.turn()
+    last = feed.store.last_candles(PAIR, "1m", 1)
+    wrong = replace(last, close=last.close + 0.5)
+    for _ in range(2):
+        feed.store.write_candles(PAIR, "1m", wrong)
+        feed.turn(minutes=1)
+
+    [kept] = [doc.value for doc in feed.store.list(kinds.revisions(PAIR, "1m"))]
+    assert (kept.before, kept.after) == (wrong.row(0)[1:], last.row(0)[1:])
+    assert kept.count == 2
+    assert not feed.store.list(kinds.ALERTS), "it moved by less than 0.1 %"
+
+
+def nan_close(row: Candle) -> Candle:
+    return row._replace(close=float("nan"))
+
+
+SPOILS: dict[str, Callable[[Candle], Candle]] = {
+    "not_finite": nan_close,
+    "not_positive": lambda row: row._replace(low=-1.0),
+    "negative_volume": lambda row: row._replace(volume=-1.0),
+    "high_below_low": lambda row: row._replace(high=row.low - 1.0),
+    "timestamp_misalignment": lambda row: row._replace(open_ms=row.open_ms + 1_000),
+}
+
+
+@pytest.mark.catalogue("D04")
+@pytest.mark.catalogue("D15")
+@pytest.mark.parametrize("reason", SPOILS)
+def test_a_bad_row_is_kept_counted_and_never_a_candle(feed: Feed, reason: str) -> None:
+    feed.turn()
+    bad_ms = BEGIN_MS
+    step = MINUTE_MS
+
+    def spoil(batch: Candles) -> Candles:
+        rows = [batch.row(i) for i in range(len(batch))]
+        changed = [SPOILS[reason](row) if row.open_ms == bad_ms else row for row in rows]
+        return Candles.of(changed)
+
+    feed.market.spoil = spoil
+    feed.turn(minutes=2)
+
+    [kept] = [doc.value for doc in feed.store.list(kinds.quarantine(PAIR, "1m"))]
+    tally = feed.store.get(kinds.INTAKE, f"{PAIR}:1m")
+    assert kept.reason == reason
+    assert str(kept.open_ms) in kept.raw
+    assert not len(feed.store.read_candles(PAIR, "1m", bad_ms, bad_ms + step))
+    assert feed.newest() == bad_ms + step, "its neighbours are stored"
+    assert tally is not None
+    assert tally.value.total_rejected == kept.count
+    assert tally.value.is_misaligned == (reason == "timestamp_misalignment")
+    ask = FetchRange(interval="1m", start_ms=bad_ms, end_ms=bad_ms)
+    assert not asyncio.run(feed.poller.fetch(ask)).is_answered, "no proof of absence"
+
+
+def test_the_quarantine_is_bounded_and_everything_is_counted(feed: Feed) -> None:
+    feed.turn()
+
+    def refuse(batch: Candles) -> Candles:
+        rows = [
+            RefusedRow(raw=f"{feed.clock.now_ms()}-{i}" + "\ud800x" * 999, reason="wrong_type")
+            for i in range(MAX_OF_BATCH + 30)
+        ]
+        return replace(batch, refused=tuple(rows))
+
+    feed.market.spoil = refuse
+    for _ in range(MAX_ROWS // MAX_OF_BATCH + 2):
+        feed.turn(minutes=1)
+
+    kept = [doc.value for doc in feed.store.list(kinds.quarantine(PAIR, "1m"), limit=10_000)]
+    tally = feed.store.get(kinds.INTAKE, f"{PAIR}:1m")
+    assert len(kept) == MAX_ROWS
+    assert max(len(row.raw) for row in kept) == MAX_RAW
+    assert tally is not None
+    assert tally.value.total_rejected == (MAX_OF_BATCH + 30) * (MAX_ROWS // MAX_OF_BATCH + 2)
 
 
 def test_the_gap_monitors_range_is_fetched_and_counted(feed: Feed) -> None:

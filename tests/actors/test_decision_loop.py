@@ -13,11 +13,13 @@ from desk import runs
 from desk.clock import MINUTE_MS
 from desk.errors import ArtifactRefused
 from desk.market.gaps import GapEvent, GapStatus
+from desk.market.quality import IntakeTally
 from desk.runs import Action, RunStatus
 from desk.store import kinds
 from desk.store.port import Event, Stream
 from desk.trading import invariants, risk
 from desk.trading.orders import OrderState, Side
+from desk.venues.port import MarkPrice
 from tests.actors.fakes import PAIR
 from tests.actors.stage import Stage
 
@@ -282,7 +284,7 @@ def test_the_kill_switch_holds(stage: Stage) -> None:
 
 
 def test_an_open_gap_in_the_window_pauses_the_run(stage: Stage) -> None:
-    hole_ms = stage.next_open_ms - 30 * MINUTE_MS
+    hole_ms = stage.next_open_ms + MINUTE_MS
     gap = GapEvent(
         gap_id="g",
         pair=PAIR,
@@ -300,6 +302,38 @@ def test_an_open_gap_in_the_window_pauses_the_run(stage: Stage) -> None:
 
     assert record.hold_reason == "data_integrity_block"
     assert record.gates[-1].detail == "open_gap_events"
+    assert stage.run.status is RunStatus.PAUSED
+
+
+@pytest.mark.catalogue("D09")
+def test_a_mark_price_far_from_our_candles_pauses_the_run(stage: Stage) -> None:
+    at_ms = stage.next_open_ms + MINUTE_MS - 1
+    seen = MarkPrice(
+        pair=PAIR,
+        mark=Decimal(10_000_000),
+        index=Decimal(10_000_000),
+        funding_rate=Decimal(0),
+        next_funding_ms=0,
+        at_ms=at_ms,
+    )
+    stage.store.put(kinds.MARKS, PAIR, seen, at_ms=at_ms)
+
+    record = stage.decide(1.0)
+
+    assert record.hold_reason == "data_integrity_block"
+    assert record.gates[-1].detail == "cross_source_divergence"
+    assert stage.run.status is RunStatus.PAUSED
+    assert "cross_source_drift" in record.warnings
+
+
+@pytest.mark.catalogue("D04")
+def test_rows_off_the_grid_in_the_newest_batch_pause_the_run(stage: Stage) -> None:
+    tally = IntakeTally(pair=PAIR, interval="1m", is_misaligned=True)
+    stage.store.put(kinds.INTAKE, f"{PAIR}:1m", tally, at_ms=1)
+
+    record = stage.decide(1.0)
+
+    assert record.gates[-1].detail == "timestamp_misalignment"
     assert stage.run.status is RunStatus.PAUSED
 
 

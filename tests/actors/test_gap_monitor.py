@@ -11,6 +11,7 @@ import pytest
 from actors.candle_messages import Fetched
 from actors.gap_monitor import GapMonitor, GapParts, Scan
 from actors.names import ActorAway
+from actors.series_claim import claim_from, claimed_from
 from desk.clock import MINUTE_MS
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
@@ -30,11 +31,17 @@ def flat(opens: list[int]) -> Candles:
 
 @dataclass
 class Refetch:
-    """A poller that has these candles, or none, or is away."""
+    """A poller whose venue has these candles, or none, or is away.
+
+    The answer reaches up to the last candle asked for, the witness, unless it is `frozen_ms` old.
+    """
 
     store: MemoryStore
     has: set[int] = field(default_factory=set)
     is_away: bool = False
+    frozen_ms: int | None = None
+    forgets: int = 0
+    """So many candles it has are left out of the first answer."""
     asked: list[tuple[int, int]] = field(default_factory=list)
 
     async def fetch(self, pair: str, interval: str, start_ms: int, end_ms: int) -> Fetched:
@@ -42,9 +49,10 @@ class Refetch:
         if self.is_away:
             raise ActorAway("candle_poller", "killed")
         found = sorted(open_ms for open_ms in self.has if start_ms <= open_ms <= end_ms)
-        if found:
-            self.store.write_candles(pair, interval, flat(found))
-        return Fetched(added=len(found), is_answered=True)
+        found, self.forgets = found[self.forgets :], 0
+        added = self.store.write_candles(pair, interval, flat(found)) if found else 0
+        latest_ms = min(end_ms, self.frozen_ms or end_ms)
+        return Fetched(added=added, is_answered=True, latest_ms=latest_ms)
 
 
 class Watched:
@@ -71,6 +79,17 @@ class Watched:
         [row] = self.store.list(kinds.GAPS)
         return row.value
 
+    def let_pass(self, minutes: int, *, stored: bool = True) -> None:
+        """The market goes on; its candles are stored, or not."""
+        opens = [self.clock.now_ms() + minute * MINUTE_MS for minute in range(minutes)]
+        if stored:
+            self.store.write_candles(PAIR, "1m", flat(opens))
+        self.clock.advance(minutes * MINUTE_MS)
+
+    def gaps(self) -> list[GapEvent]:
+        asyncio.run(self.monitor.scan(Scan()))
+        return [row.value for row in self.store.list(kinds.GAPS)]
+
 
 @pytest.fixture
 def watched() -> Watched:
@@ -85,7 +104,7 @@ def test_a_hole_is_found_fetched_and_resolved(watched: Watched) -> None:
 
     assert (gap.start_ms, gap.end_ms) == (watched.hole[0], watched.hole[-1])
     assert (gap.status, gap.missing_points) == (GapStatus.RESOLVED, 0)
-    assert watched.fetcher.asked == [(watched.hole[0], watched.hole[-1])]
+    assert watched.fetcher.asked == [(watched.hole[0] - MINUTE_MS, watched.hole[-1] + MINUTE_MS)]
 
 
 def test_a_hole_that_the_venue_does_not_have_is_absent_after_its_attempts(
@@ -112,6 +131,94 @@ def test_a_poller_that_is_away_proves_nothing(watched: Watched) -> None:
     gap = watched.scan()
 
     assert (gap.status, gap.attempts) == (GapStatus.OPEN, 0)
+
+
+def test_an_answer_without_a_later_candle_proves_nothing(watched: Watched) -> None:
+    watched.fetcher.frozen_ms = watched.hole[-1]
+
+    for _ in range(6):
+        [gap] = watched.gaps()
+        watched.let_pass(31)
+
+    assert (gap.status, gap.attempts) == (GapStatus.OPEN, 0)
+    assert len(watched.fetcher.asked) == 6
+
+
+def test_a_venue_that_forgets_some_candles_is_asked_again_at_once(watched: Watched) -> None:
+    watched.fetcher.has, watched.fetcher.forgets = set(watched.hole), 4
+
+    [gap] = watched.gaps()
+
+    assert (gap.status, len(watched.fetcher.asked)) == (GapStatus.RESOLVED, 2)
+
+
+@pytest.mark.catalogue("D01")
+def test_regression_12_a_lost_head_is_a_gap_and_so_is_an_empty_series(watched: Watched) -> None:
+    watched.fetcher.has = set(watched.hole)
+    watched.gaps()
+    gone = watched.store.read_candles(PAIR, "1m", 0, BEGIN_MS)
+    watched.store.__init__()
+    first_ms = int(gone.open_ms[0])
+    asyncio.run(claim_from(watched.store, PAIR, "1m", first_ms, at_ms=0))
+    watched.store.write_candles(PAIR, "1m", gone.take(slice(100, None)))
+    head = watched.gaps()
+    watched.store.__init__()
+    watched.fetcher.has.clear()
+    empty = watched.gaps()
+
+    assert [(gap.start_ms, gap.missing_points) for gap in head] == [(first_ms, 100)]
+    assert [gap.missing_points for gap in empty] == [1_440 - 4]
+
+
+def test_a_claim_only_grows(watched: Watched) -> None:
+    for from_ms in (500, 900, 300):
+        asyncio.run(claim_from(watched.store, PAIR, "5m", from_ms, at_ms=0))
+
+    assert claimed_from(watched.store, PAIR, "5m") == 300
+
+
+def test_missing_newest_candles_are_a_gap_only_after_they_were_read_again(watched: Watched) -> None:
+    watched.fetcher.has = set(watched.hole)
+    watched.gaps()
+    watched.let_pass(20, stored=False)
+    watched.fetcher.is_away = True
+    unread = watched.gaps()
+    watched.fetcher.is_away = False
+    watched.fetcher.has |= {BEGIN_MS + minute * MINUTE_MS for minute in range(20)}
+    healed = watched.gaps()
+    watched.let_pass(20, stored=False)
+    missing = [gap for gap in watched.gaps() if gap.status is not GapStatus.RESOLVED]
+
+    assert len(unread) == len(healed) == 1
+    assert [(gap.missing_points, gap.status) for gap in missing] == [(16, GapStatus.OPEN)]
+    assert missing[0].start_ms == BEGIN_MS + 20 * MINUTE_MS
+
+
+def test_gaps_of_one_page_share_a_read_and_reads_are_capped(watched: Watched) -> None:
+    watched.store.__init__()
+    opens = [BEGIN_MS - minute * MINUTE_MS for minute in range(9_000, 0, -1)]
+    kept = [open_ms for index, open_ms in enumerate(opens) if index % 90 != 50]
+    watched.store.write_candles(PAIR, "1m", flat(kept))
+
+    found = watched.gaps()
+
+    tried = {gap.gap_id for gap in found if gap.attempts}
+    assert len(found) == 100
+    assert len(watched.fetcher.asked) == 5
+    assert len(tried) == 80
+    assert min(gap.end_ms for gap in found if gap.attempts) > max(
+        gap.end_ms for gap in found if not gap.attempts
+    )
+
+
+def test_a_scan_leaves_its_time_and_its_figures(watched: Watched) -> None:
+    watched.scan()
+
+    scan = watched.store.get(kinds.STATE, "gap_scan")
+    [sample] = watched.store.samples("gap_missing_candles", start_ms=0, end_ms=BEGIN_MS + 1)
+    assert scan is not None
+    assert (scan.value["at_ms"], scan.value["open"]) == (BEGIN_MS, 1)
+    assert (sample.value, sample.tags) == (10.0, {"pair": PAIR})
 
 
 def test_a_new_hole_is_an_alert(watched: Watched) -> None:

@@ -224,6 +224,16 @@ def test_recorded_gaps_block_from_the_window_on() -> None:
     assert judged(FIVE, gap(5, 6, GapStatus.RESOLVED)).blocks == ()
 
 
+def test_a_gap_counts_while_candles_of_it_are_missing_and_not_longer() -> None:
+    assert judged(FIVE, gap(1, 3)).blocks == ()
+    assert judged(FIVE, gap(-3, 2)).blocks == ()
+    assert judged(FIVE, gap(3, 5)).blocks == ("open_gap_events",)
+    assert judged(bars(0, 1, 3, 4, 5), gap(1, 2)).blocks == (
+        "candle_gaps_detected",
+        "open_gap_events",
+    )
+
+
 def test_minutes_without_trades_at_the_venue_warn_and_do_not_block() -> None:
     window = bars(0, 1, 3, 4, 5)
 

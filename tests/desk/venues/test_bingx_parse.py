@@ -1,5 +1,6 @@
 """BingX's rows as our values: names, signs and spellings that mislead."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -162,9 +163,20 @@ def test_candle_values_that_are_no_finite_numbers_stay_for_the_integrity_check()
 
 
 @pytest.mark.parametrize("row", [{}, [], [START_MS, "1"], {**_kline(START_MS), "open": "x"}, None])
-def test_malformed_candle_row_is_an_error_and_no_gap(row: object) -> None:
-    with pytest.raises(ProtocolError, match=r"data\[1\]"):
-        bingx_parse.candles(_answer([_kline(START_MS), row]), START_MS, START_MS + HOUR_MS)
+def test_malformed_candle_row_is_refused_alone_with_its_text(row: object) -> None:
+    read = bingx_parse.candles(_answer([_kline(START_MS), row]), START_MS, START_MS + HOUR_MS)
+
+    assert read.open_ms.tolist() == [START_MS]
+    assert [json.loads(refused.raw) for refused in read.refused] == [row]
+    is_whole = isinstance(row, dict) and "open" in row
+    assert read.refused[0].reason in (
+        ("wrong_type",) if is_whole or row is None else ("missing_field",)
+    )
+
+
+def test_an_answer_of_which_no_row_can_be_read_is_an_error_and_no_gap() -> None:
+    with pytest.raises(ProtocolError, match=r"data\[0\]"):
+        bingx_parse.candles(_answer([{}, None]), START_MS, START_MS + HOUR_MS)
 
 
 # --- orders ---------------------------------------------------------------------------------------
