@@ -28,6 +28,7 @@ from serve_apps.routes import (
     market,
     ops,
     risk,
+    signals,
     sources,
     trades,
     trading,
@@ -49,6 +50,7 @@ ROUTERS = (
     ops.router,
     sources.router,
     market.router,
+    signals.router,
     live.router,
     login.router,
 )

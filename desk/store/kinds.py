@@ -7,6 +7,7 @@ from desk.ids import Pair
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
 from desk.market.gaps import GapEvent
+from desk.market.signals import SignalReceipt
 from desk.runs import (
     ActorStatus,
     Agent,
@@ -63,3 +64,8 @@ def decisions_of_run(run_id: str) -> Kind[DecisionRecord]:
 def funding_rates(pair: Pair) -> Kind[FundingRate]:
     """Settled funding rates of a pair; key `str(due_ms)`, sorted by `due_ms`."""
     return Kind(name=f"funding:{pair}", type=FundingRate)
+
+
+def signals_of(source_id: str) -> Kind[SignalReceipt]:
+    """Messages of one signal source; key `{external_id}:{rev}`, sorted by arrival (wall)."""
+    return Kind(name=f"signal:{source_id}", type=SignalReceipt)
