@@ -4,8 +4,10 @@ A variable with one of our prefixes that names no setting is an error, never ign
 """
 
 import difflib
+import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -32,7 +34,10 @@ OUR_PREFIXES = (
     "INGESTION_",
     "RL_",
     "ACCOUNT_RISK_",
+    "TRADINGVIEW_",
 )
+_SOURCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_FEED_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
 NAMED_VENUES = {
     "vst": "https://open-api-vst.bingx.com",
     "live": "https://open-api.bingx.com",
@@ -173,6 +178,21 @@ class Settings(BaseSettings):
         validation_alias="RL_FEATURE_OOD_ZSCORE_LIMIT",
         description="Feature values beyond this are out of distribution.",
     )
+    tradingview_feed_tokens: SecretStr | None = Field(
+        None,
+        validation_alias="TRADINGVIEW_FEED_TOKENS",
+        description="`source=token` of each TradingView feed, separated by commas; at most two tokens of one source, of 32 characters or more.",
+    )
+    tradingview_secret: SecretStr | None = Field(
+        None,
+        validation_alias="TRADINGVIEW_SECRET",
+        description="Value that the field `secret` of every alert must have; unset: none is asked for.",
+    )
+    tradingview_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="TRADINGVIEW_CIDRS",
+        description="Networks that alerts may come from, separated by commas; empty: any.",
+    )
     sim_speed: float = Field(
         60.0,
         ge=1,
@@ -219,6 +239,18 @@ class Settings(BaseSettings):
             raise ValueError(wrong.problem) from None
         return tuple(sorted(known, key=interval_ms))
 
+    @field_validator("tradingview_feed_tokens", mode="after")
+    @classmethod
+    def _check_feed_tokens(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            feed_token_hashes(value)
+        return value
+
+    @field_validator("tradingview_cidrs", mode="before")
+    @classmethod
+    def _split_cidrs(cls, value: object) -> object:
+        return tuple(str(ipaddress.ip_network(part)) for part in _parts(value))
+
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
@@ -262,6 +294,25 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         name = str(first["loc"][0]) if first["loc"] else ""
         said = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {said}" if name else said) from None
+
+
+def feed_token_hashes(tokens: SecretStr) -> tuple[tuple[str, str], ...]:
+    """Source and SHA-256 of each feed token. Raises `ValueError` without showing a token."""
+    feeds: list[tuple[str, str]] = []
+    for number, part in enumerate(_parts(tokens.get_secret_value()), start=1):
+        source, _, token = part.partition("=")
+        if not _SOURCE_ID.fullmatch(source) or not _FEED_TOKEN.fullmatch(token):
+            raise ValueError(
+                f"entry {number} is not source=token: a name of a-z, 0-9, - and a token of 32 to 128"
+                " characters of A-Z, a-z, 0-9, -, _"
+            )
+        feeds.append((source, hashlib.sha256(token.encode()).hexdigest()))
+    for source in {source for source, _ in feeds}:
+        if sum(source == other for other, _ in feeds) > 2:
+            raise ValueError(f"{source} has more than two tokens: remove the oldest")
+    if len({token for _, token in feeds}) < len(feeds):
+        raise ValueError("the same token stands there twice: give each entry its own")
+    return tuple(feeds)
 
 
 def setting_names() -> dict[str, Any]:

@@ -30,6 +30,7 @@ from serve_apps.routes import (
     quality,
     quotes,
     risk,
+    signals,
     sources,
     trades,
     trading,
@@ -53,6 +54,7 @@ ROUTERS = (
     quality.router,
     market.router,
     quotes.router,
+    signals.router,
     live.router,
     login.router,
 )

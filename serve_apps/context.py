@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from pydantic import SecretStr
 
 from actors.parts.foundation import read_anchor
 from desk.clock import Clock, ClockAnchor
@@ -22,6 +23,21 @@ from serve_apps.sse import StreamTimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Feeds:
+    """Who may send alerts. Tokens only as SHA-256; the secret is kept out of every repr."""
+
+    token_hashes: tuple[tuple[str, str], ...] = ()
+    """Source and hash; two of one source while a token is being replaced."""
+    secret: SecretStr | None = None
+    cidrs: tuple[str, ...] = ()
+
+    @property
+    def secret_text(self) -> str | None:
+        """What `secret` in an alert's body must be; None: nothing is asked for."""
+        return self.secret.get_secret_value() if self.secret else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiFacts:
     """Plain settings that the routes need."""
 
@@ -34,6 +50,7 @@ class ApiFacts:
     leverage: Decimal = Decimal(1)
     """At which positions are opened."""
     server_version: str = "0.1.0"
+    feeds: Feeds = field(default_factory=Feeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

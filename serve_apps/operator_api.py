@@ -18,12 +18,12 @@ from actors.run_file import RunFile
 from actors.tree import trading_resource
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import SettingsError
-from desk.settings import Settings, load_settings
+from desk.settings import Settings, feed_token_hashes, load_settings
 from desk.store.history import History
 from desk.venues.connect import bingx_config
 from serve_apps import policy
 from serve_apps.api import ApiOptions, build_api
-from serve_apps.context import ApiFacts
+from serve_apps.context import ApiFacts, Feeds
 from serve_apps.learning import RayLearning
 from serve_apps.stored_candles import StoredCandles
 from serve_apps.ui.assets import load_assets
@@ -49,6 +49,7 @@ class OperatorWiring:
     host: str
     api_token: SecretStr | None
     ui_vendor: Path | None
+    feeds: Feeds
 
     @classmethod
     def of(cls, settings: Settings, wiring: Wiring, venue: str) -> "OperatorWiring":
@@ -59,6 +60,7 @@ class OperatorWiring:
             host=settings.host,
             api_token=settings.api_token,
             ui_vendor=settings.ui_vendor,
+            feeds=_feeds(settings),
         )
 
 
@@ -91,6 +93,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             intervals=wiring.intervals,
             accounts=(PAPER, LIVE),
             server_version=version("raydesk"),
+            feeds=given.feeds,
         ),
         assets=load_assets(given.ui_vendor),
         api_token=token.get_secret_value() if token else None,
@@ -150,6 +153,15 @@ def build(args: Mapping[str, str]) -> "Application":
     wiring = Wiring.of(settings, store_url=run_file.store_url, venue=venue)
     given = OperatorWiring.of(settings, wiring, args.get("venue", run_file.venue_name))
     return application(given, trading_resource())
+
+
+def _feeds(settings: Settings) -> Feeds:
+    tokens = settings.tradingview_feed_tokens
+    return Feeds(
+        token_hashes=feed_token_hashes(tokens) if tokens else (),
+        secret=settings.tradingview_secret,
+        cidrs=settings.tradingview_cidrs,
+    )
 
 
 def free_memory_bytes() -> int:

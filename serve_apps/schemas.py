@@ -779,6 +779,33 @@ class CandleColumns(Answer):
     """The last row is built from closed shorter candles and its own span is not over yet."""
 
 
+class SignalView(Answer):
+    """One signal as its source gave it. `text` is untrusted: show it as text only."""
+
+    source_kind: str
+    source_id: str
+    external_id: str
+    rev: int
+    ts_event_ms: int
+    ts_received_ms: int
+    symbol: str | None
+    side: Literal["buy", "sell"] | None
+    interval: str | None
+    bar_open_ms: int | None
+    price: float | None
+    text: str
+    raw_ref: str
+    parse_status: Literal["ok", "partial", "unparsed", "stale"]
+
+
+class SignalPage(Answer):
+    items: list[SignalView]
+    next_cursor: str | None
+    scanned: int
+    truncated: bool
+    """Whether older signals were not looked at: go on with `next_cursor`."""
+
+
 # --- traces, health -----------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from desk.market.interval import Interval
 from desk.market.quality import IntakeTally
 from desk.market.quarantine import QuarantinedRow
 from desk.market.revisions import CandleRevision
+from desk.market.signals import SignalReceipt
 from desk.runs import (
     ActorStatus,
     Agent,
@@ -91,3 +92,8 @@ def quarantine(pair: Pair, interval: Interval) -> Kind[QuarantinedRow]:
 def revisions(pair: Pair, interval: Interval) -> Kind[CandleRevision]:
     """Changes of closed candles; at most `revisions.MAX_REVISIONS`, by when they were last seen."""
     return Kind(name=f"revision:{pair}:{interval}", type=CandleRevision)
+
+
+def signals_of(source_id: str) -> Kind[SignalReceipt]:
+    """Messages of one signal source; key `{external_id}:{rev}`, sorted by arrival (wall)."""
+    return Kind(name=f"signal:{source_id}", type=SignalReceipt)

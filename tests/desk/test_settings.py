@@ -136,3 +136,21 @@ def test_no_setting_switches_a_gate_off() -> None:
     switches = ("SKIP", "DISABLE", "BYPASS", "FORCE", "INSECURE", "NO_AUTH")
 
     assert not [name for name in setting_names() if any(word in name for word in switches)]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        "main",
+        "main=short",
+        "Main=" + "a" * 32,
+        "main=" + "a" * 31 + "/",
+        ",".join(f"main={letter * 32}" for letter in "abc"),
+        "main=" + "a" * 32 + ",other=" + "a" * 32,
+    ],
+)
+def test_a_wrong_feed_token_is_refused_without_being_shown(tokens: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"TRADINGVIEW_FEED_TOKENS": tokens})
+    assert "TRADINGVIEW_FEED_TOKENS" in str(refused.value)
+    assert tokens not in str(refused.value)

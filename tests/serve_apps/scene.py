@@ -36,7 +36,7 @@ from desk.trading.instruments import Instrument
 from desk.trading.limits import default_limits
 from desk.trading.orders import Fill, Leg, Order, OrderState, Side
 from serve_apps.api import ApiOptions, build_api
-from serve_apps.context import ApiFacts
+from serve_apps.context import ApiFacts, Feeds
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.ui.assets import Assets
 
@@ -159,7 +159,9 @@ class Scene:
     fence: Fence
     wall_ms: int = WALL_MS
 
-    def app(self, *, token: str | None = None, **options: Any) -> FastAPI:
+    def app(
+        self, *, token: str | None = None, feeds: Feeds | None = None, **options: Any
+    ) -> FastAPI:
         """Build the API over this desk."""
         chosen = {"login_delay_s": 0.0, "wall_ms": lambda: self.wall_ms, **options}
         return build_api(
@@ -173,6 +175,7 @@ class Scene:
                 api_token_set=token is not None,
                 pairs=(PAIR, "ETH-USDT"),
                 intervals=("1m",),
+                feeds=feeds or Feeds(),
             ),
             assets=NO_PAGES,
             api_token=token,
