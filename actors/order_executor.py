@@ -463,7 +463,7 @@ class OrderExecutor:
     async def _judge_absence(self, order: Order) -> Order:
         at_ms = wall_ms()
         if orders.is_overdue(order, wall_ms=at_ms):
-            order = await self._conclude(order, orders.Quarantined(reason="unresolved"))
+            order = await self._conclude(order, orders.Quarantined())
         if not orders.final_not_found(order, wall_ms=at_ms, absent_in_second_source=True):
             return order  # the votes alone do not suffice: spare the venue the other questions
         if order.reason == DUPLICATE_ID:

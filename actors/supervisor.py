@@ -295,7 +295,7 @@ class Supervisor:
                 log.warning("archive_not_started", error=str(failed))
 
     async def _look_at_the_disk(self) -> None:
-        """A full disk ends the store at its next write: before that, nothing new is begun."""
+        """A full disk ends the store at its next write: before that, every run is paused."""
         free = await asyncio.to_thread(self._parts.free_disk_bytes)
         least = self._parts.least_free_disk_bytes
         if free >= least:

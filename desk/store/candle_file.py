@@ -68,8 +68,8 @@ def blank(rows: int) -> Candles:
     def column(kind: Any) -> Any:
         return np.frombuffer(pa.allocate_buffer(8 * rows), dtype=kind)
 
-    values: dict[str, Floats] = {name: column(np.float64) for name in COLUMNS}
-    return Candles(open_ms=column(np.int64), **values)
+    values: list[Floats] = [column(np.float64) for _ in COLUMNS]
+    return Candles(column(np.int64), *values)
 
 
 def _table(content: bytes) -> Any:

@@ -370,9 +370,11 @@ class Abandoned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
-    """Unresolved for too long; polling goes on."""
+    """Unresolved for too long; polling goes on.
 
-    reason: str
+    The order keeps its reason: what made it unknown is evidence (an id in use is never absent, a
+    likely refusal is never sent again), and the state says that it took too long.
+    """
 
 
 type OrderEvent = (
@@ -841,5 +843,5 @@ def _quarantined(order: Order, event: Quarantined) -> _Moved:
     _admit(order, event, *_UNRESOLVED)
     if order.state is OrderState.QUARANTINED:
         return order, []
-    alert = _alert(order, "unresolved_client_order", f"{order.client_order_id}: {event.reason}")
-    return replace(order, state=OrderState.QUARANTINED, reason=event.reason), [alert]
+    alert = _alert(order, "unresolved_client_order", f"{order.client_order_id}: {order.reason}")
+    return replace(order, state=OrderState.QUARANTINED), [alert]

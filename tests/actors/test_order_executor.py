@@ -189,6 +189,25 @@ def test_a_duplicate_id_answer_is_proof_of_acceptance(desk: Desk) -> None:
     assert stored_order(desk, order).state is OrderState.FILLED
 
 
+@pytest.mark.catalogue("O11")
+def test_an_order_whose_id_the_venue_says_it_has_is_never_taken_for_absent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def duplicate(order: Order) -> None:
+        wall.step_ms = 15_000
+        raise DuplicateClientId("submit", "109201")
+
+    wall = Wall(monkeypatch, step_ms=500)
+    venue = ScriptedVenue(before_placing=duplicate)
+    executor, order = executor_of(desk, venue), desk.intent()
+
+    asyncio.run(until_unclear_for_good(executor, venue, order))
+
+    assert venue.submitted == [order.client_order_id]
+    assert stored_order(desk, order).state is OrderState.QUARANTINED
+    assert order.client_order_id in desk.store.reservations("paper")
+
+
 def test_a_likely_refusal_that_is_never_found_is_not_sent_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +275,26 @@ def test_an_order_found_in_sending_after_a_crash_is_looked_up_and_adopted(desk: 
         asyncio.run(dying.execute(ask(order)))
     venue.after_placing = lambda _: None
     assert stored_order(desk, order).state is OrderState.SENDING
+
+    executor = executor_of(desk, venue)
+    run(executor.turn, executor)
+
+    assert venue.submitted == [order.client_order_id]
+    assert stored_order(desk, order).state is OrderState.FILLED
+
+
+@pytest.mark.catalogue("O04")
+def test_an_order_that_was_unknown_before_a_crash_is_followed_after_it(desk: Desk) -> None:
+    venue = ScriptedVenue(after_placing=drop_answer, is_reachable=False)
+    dying, order = executor_of(desk, venue), desk.intent()
+
+    async def until_it_dies() -> None:
+        await dying.execute(ask(order))
+        give_up(dying)
+
+    asyncio.run(until_it_dies())
+    assert stored_order(desk, order).state is OrderState.UNKNOWN
+    venue.is_reachable = True
 
     executor = executor_of(desk, venue)
     run(executor.turn, executor)
@@ -351,18 +390,26 @@ def test_an_order_unresolved_for_ten_minutes_is_quarantined_with_an_alert(
     venue = HalfBlindVenue(before_placing=drop_answer)
     executor, order = executor_of(desk, venue), desk.intent()
 
-    async def until_quarantined() -> None:
-        await executor.execute(ask(order))
-        while not desk.store.list(kinds.ALERTS):
-            await asyncio.sleep(0)
-        for task in list(executor._work.values()):
-            task.cancel()
-
-    run(until_quarantined, executor)
+    asyncio.run(until_unclear_for_good(executor, venue, order))
 
     codes = [doc.value.code for doc in desk.store.list(kinds.ALERTS)]
     assert codes == ["unresolved_client_order"]
     assert stored_order(desk, order).state is OrderState.QUARANTINED
+
+
+async def until_unclear_for_good(
+    executor: OrderExecutor, venue: ScriptedVenue, order: Order
+) -> None:
+    """Execute and follow what is unclear until that ends by itself, or after thirty look-ups."""
+    await executor.execute(ask(order))
+    while executor._work and venue.heard.count(("look_up", order.client_order_id)) < 30:
+        await asyncio.sleep(0)
+    give_up(executor)
+
+
+def give_up(executor: OrderExecutor) -> None:
+    for task in list(executor._work.values()):
+        task.cancel()
 
 
 class HalfBlindVenue(ScriptedVenue):
@@ -377,11 +424,11 @@ class Wall:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, step_ms: int) -> None:
         self.began_ms = self.now_ms = 1_800_000_000_000
-        self._step_ms = step_ms
+        self.step_ms = step_ms
         monkeypatch.setattr(order_executor, "wall_ms", self.read)
 
     def read(self) -> int:
-        self.now_ms += self._step_ms
+        self.now_ms += self.step_ms
         return self.now_ms
 
 

@@ -35,8 +35,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """A loop of one thread whose clock is `now_s`, in seconds since its start.
 
     Instead of waiting for the next timer it jumps there; timers of one moment run in the order in
-    which they were set. There are no threads and no files. The base's own handles and heap do the
-    same with more bookkeeping: a storm spends a tenth less with these.
+    which they were set. There are no threads and no files. The base does the same with a bookkeeping
+    that nobody here reads.
     """
 
     _ready: deque[Turn]

@@ -179,6 +179,13 @@ PLANTED = (
         "an order unknown for ever raises no alarm",
     ),
     Mutant(
+        "quarantine_forgets_why",
+        ORDERS,
+        "    return replace(order, state=OrderState.QUARANTINED), [alert]",
+        '    return replace(order, state=OrderState.QUARANTINED, reason="late"), [alert]',
+        "a quarantined order loses what the venue said of it",
+    ),
+    Mutant(
         "terminal_may_be_overwritten",
         ORDERS,
         "    OrderState.CANCELLED: frozenset({OrderState.UNKNOWN}),",

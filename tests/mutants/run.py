@@ -28,6 +28,7 @@ SEEDS = int(os.environ.get("RAYDESK_MUTANT_SEEDS", "600"))
 FIRST = 5_000_000
 PATIENCE_S = 420
 WANTED_SCORE = 0.95
+TIMED_OUT = "timed out"
 
 STORM = ["-m", "tests.dst.run", "--first", str(FIRST), "--count", str(SEEDS), "--stop-at-failure"]
 PYTEST = ["-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider"]
@@ -113,7 +114,7 @@ def _first_killer(root: Path) -> tuple[str, str]:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return layer, f"not done in {PATIENCE_S} s"
+            return f"{layer}: {TIMED_OUT}", f"not done in {PATIENCE_S} s"
         if done.returncode != 0:
             lines = (done.stdout + done.stderr).strip().splitlines()
             told = [line for line in lines if line.startswith(("seed ", "E  ", "FAILED"))]
@@ -156,10 +157,15 @@ def line_of(verdict: Verdict) -> str:
 
 
 def report(verdicts: list[Verdict]) -> int:
-    """Print the survivors and the score; exit status 1 below the wanted one."""
+    """Print the survivors and the score; exit status 1 below the wanted one.
+
+    A layer that never ended counts as one that noticed, but is named: it may as well be a slow machine.
+    """
     for verdict in verdicts:
         if not verdict.killed_by:
             sys.stdout.write(f"survived: {verdict.name}: {verdict.breaks}\n")
+        if verdict.killed_by.endswith(TIMED_OUT):
+            sys.stdout.write(f"timed out: {verdict.name}: {verdict.breaks}\n")
     killed = sum(bool(verdict.killed_by) for verdict in verdicts)
     score = killed / len(verdicts)
     sys.stdout.write(f"{killed} of {len(verdicts)} killed: {score:.1%}\n")

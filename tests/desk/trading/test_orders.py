@@ -79,7 +79,7 @@ EVENTS: list[OrderEvent] = [
     NotFoundProved(resend=False, reason="absent"),
     CancelRequested(reason="operator"),
     Abandoned(reason="stale"),
-    Quarantined(reason="10 min"),
+    Quarantined(),
 ]
 
 
@@ -652,7 +652,7 @@ def test_an_order_unresolved_for_ten_minutes_is_quarantined_and_can_come_back() 
     unknown = replace(sending(), state=S.UNKNOWN)
     ten_minutes = WALL + 600_000
 
-    quarantined, effects = advance(unknown, Quarantined(reason="10 min"), now_ms=NOW)
+    quarantined, effects = advance(unknown, Quarantined(), now_ms=NOW)
     found = apply(quarantined, VenueReported(order=a_report(VenueOrderStatus.OPEN)))
 
     assert not orders.is_overdue(unknown, wall_ms=ten_minutes)
@@ -660,7 +660,7 @@ def test_an_order_unresolved_for_ten_minutes_is_quarantined_and_can_come_back() 
     assert isinstance(effects[0], RaiseAlert)
     assert effects[0].code == "unresolved_client_order"
     assert found.state is S.OPEN
-    assert advance(quarantined, Quarantined(reason="still"), now_ms=NOW + 1) == (quarantined, [])
+    assert advance(quarantined, Quarantined(), now_ms=NOW + 1) == (quarantined, [])
 
 
 def test_only_an_intent_is_abandoned() -> None:
