@@ -68,8 +68,14 @@ def blank(rows: int) -> Candles:
     def column(kind: Any) -> Any:
         return np.frombuffer(pa.allocate_buffer(8 * rows), dtype=kind)
 
-    values: list[Floats] = [column(np.float64) for _ in COLUMNS]
-    return Candles(column(np.int64), *values)
+    return Candles(
+        open_ms=column(np.int64),
+        open=column(np.float64),
+        high=column(np.float64),
+        low=column(np.float64),
+        close=column(np.float64),
+        volume=column(np.float64),
+    )
 
 
 def _table(content: bytes) -> Any:

@@ -136,9 +136,10 @@ def test_a_poller_that_is_away_proves_nothing(watched: Watched) -> None:
 def test_an_answer_without_a_later_candle_proves_nothing(watched: Watched) -> None:
     watched.fetcher.frozen_ms = watched.hole[-1]
 
-    for _ in range(6):
-        [gap] = watched.gaps()
+    for _ in range(5):
+        watched.scan()
         watched.let_pass(31)
+    gap = watched.scan()
 
     assert (gap.status, gap.attempts) == (GapStatus.OPEN, 0)
     assert len(watched.fetcher.asked) == 6
