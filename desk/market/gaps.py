@@ -110,8 +110,11 @@ class Presence:
 def find_gaps(open_ms: Ints, interval: Interval, *, start_ms: int, end_ms: int) -> list[Run]:
     """Return the runs of grid times in `[start_ms, end_ms)` that are not among `open_ms`.
 
-    `open_ms` may be unsorted, repeated or off the grid; the runs are those of `Presence.gaps`.
+    `open_ms` may be unsorted, repeated or off the grid; the runs are those of `Presence.gaps`, for an
+    interval that the venue anchors one run for each missing candle.
     """
+    if interval in CALENDAR_MS:
+        return _calendar_gaps(open_ms, interval, start_ms, end_ms)
     inside = open_ms[(open_ms >= start_ms) & (open_ms < end_ms)]
     return Presence.of(inside, interval).gaps(start_ms, end_ms)
 
@@ -146,11 +149,10 @@ def missing_ends(
 ) -> list[tuple[int, int]]:
     """Return the head and the tail of `[start_ms, end_ms)` that have no candle, half-open.
 
-    None, one or both; holes further in are none of its business.
+    None, one or both; holes further in are none of its business. `interval` is one that a run may
+    decide on: its open times are multiples of its length.
     """
     step = interval_ms(interval)
-    if interval in CALENDAR_MS:
-        return _calendar_gaps(open_ms, interval, start_ms, end_ms)
     first, stop = _ceil(start_ms, step), _ceil(end_ms, step)
     inside = open_ms[(open_ms >= first) & (open_ms < stop)]
     if first >= stop:

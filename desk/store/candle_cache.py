@@ -23,8 +23,8 @@ import structlog
 
 from desk.ids import Pair, parse_pair
 from desk.market.candles import Candles
-from desk.market.gaps import Presence, Run
-from desk.market.interval import Interval, parse_interval
+from desk.market.gaps import Presence, Run, find_gaps
+from desk.market.interval import CALENDAR_MS, Interval, parse_interval
 from desk.store.candle_file import COLUMNS
 from desk.store.history import History, Stamp
 
@@ -69,8 +69,12 @@ class CandleCache:
         return self._series(pair, interval).candles.take(slice(0, max(count, 0)))
 
     def gaps(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> list[Run]:
-        """Holes of the history in `[start_ms, end_ms)`, from its bitmap."""
-        return self._series(pair, interval).present.gaps(start_ms, end_ms)
+        """Holes of the history in `[start_ms, end_ms)`, from its bitmap if the interval has a fixed grid."""
+        series = self._series(pair, interval)
+        if interval in CALENDAR_MS:
+            open_ms = series.candles.open_ms
+            return find_gaps(open_ms, interval, start_ms=start_ms, end_ms=end_ms)
+        return series.present.gaps(start_ms, end_ms)
 
     def _series(self, pair: Pair, interval: Interval) -> _Opened:
         key = (parse_pair(pair), parse_interval(interval))

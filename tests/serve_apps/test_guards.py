@@ -15,7 +15,8 @@ from tests.serve_apps.scene import HERE, NOW_MS, TOKEN, WALL_MS, Scene, make_job
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SECURE = "https://127.0.0.1:8000"
-OPEN = {"/healthz", "/login"}
+OPEN = {"/healthz", "/login", "/webhooks/tradingview/desk"}
+"""The webhook asks for its own feed token (tests/serve_apps/test_signals.py)."""
 PAGES = ["/", "/rl-agent", "/rl-evaluations", "/rl-data-sources", "/rl-ops", "/ingestion"]
 
 
