@@ -100,19 +100,19 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a policy with RLlib's PPO and register it as a draft version; Ctrl-C cancels."""
-    from actors.training import TrainAsk, describe, train_version  # noqa: PLC0415 - RLlib takes seconds
-    from desk.engines.rllib import TrainingProgress, TrainingSpec  # noqa: PLC0415
-
     pair, interval = parse_pair(pair), parse_interval(interval)
-    with opened_store() as (settings, store), private_ray(), cancelled_by_ctrl_c() as cancelled:
+    with opened_store() as (settings, store):
         study = gather(settings, store, pair, interval, tape, tick, lot, quote_volume=quote_volume)
         start_ms, end_ms = bounds(study.candles, interval, start, end, share=TRAINED_SHARE)
+        period = study.period(pair, interval, start_ms, end_ms)
+        # Seconds to import RLlib and to start Ray: only for input that was found good.
+        from actors.training import TrainAsk, describe, train_version  # noqa: PLC0415
+        from desk.engines.rllib import TrainingProgress, TrainingSpec  # noqa: PLC0415
+
         ask = TrainAsk(
-            period=study.period(pair, interval, start_ms, end_ms),
-            name=name,
-            training=TrainingSpec(steps=steps, seed=seed_number),
+            period=period, name=name, training=TrainingSpec(steps=steps, seed=seed_number)
         )
-        with bars(console) as progress:
+        with private_ray(), cancelled_by_ctrl_c() as cancelled, bars(console) as progress:
             task = progress.add_task("training", total=steps, detail="")
 
             def tell(now: TrainingProgress) -> bool:
