@@ -54,6 +54,8 @@ CLOCK_ERROR_S = 2.0
 """Wall seconds by which our reading of the venue's clock may be wrong at most."""
 LATE_RETRY_S = 0.3
 LATE_RETRIES = 10
+FAILED_RETRY_S = 15.0
+"""Until a longer interval whose read failed is asked for again."""
 CLOCK_MAX_AGE_S = 10.0
 DOWN_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -220,9 +222,8 @@ class CandlePoller:
         """The venue is away: say so, come back later and a little later each time."""
         self._pulse.count("venue_failures")
         log.warning("venue_away", pair=self._pair, error=str(down))
-        intervals = self._intervals[:1] if loop == "turn" else self._intervals[1:]
-        for interval in intervals:
-            await self._sources.failed(CANDLES, interval, why=str(down))
+        if loop == "turn":  # also when it was the clock or the pair's rules that did not come
+            await self._sources.failed(CANDLES, self._intervals[0], why=str(down))
         self._failures[loop] += 1
         return DOWN_RETRY_S[min(self._failures[loop], len(DOWN_RETRY_S)) - 1]
 
@@ -263,15 +264,24 @@ class CandlePoller:
 
     async def _poll(self, interval: Interval) -> None:
         step_ms, now_ms = interval_ms(interval), self._clock.now_ms()
-        self._due_ms[interval] = next_open_ms(now_ms, interval) + self._delay_ms
+        following_ms = next_open_ms(now_ms, interval) + self._delay_ms
         if not await self._sources.is_enabled(CANDLES, interval):
+            self._due_ms[interval] = following_ms
             return
         expected_ms = last_closed_open_ms(now_ms, interval)
         known_ms = self._announced_ms[interval] - OVERLAP * step_ms
         start_ms = max(known_ms, expected_ms - (PAGE - 2) * step_ms)
         # The range includes the forming candle: it proves that the one before it has closed.
         end_ms = expected_ms + 2 * step_ms
-        batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
+        try:
+            batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
+        except VenueUnavailable as down:
+            await self._sources.failed(CANDLES, interval, why=str(down))
+            if interval != self._intervals[0]:
+                # Not at the next close, which may be days away; the other longer ones go first.
+                self._due_ms[interval] = now_ms + self._market_ms(FAILED_RETRY_S)
+            raise
+        self._due_ms[interval] = following_ms
         taken = await self._intake.take(interval, self._proved(batch, step_ms))
         newest_ms = int(taken.candles.open_ms[-1]) if len(taken.candles) else 0
         # Told by the candles themselves: a venue may anchor `3d` or `1w` elsewhere than we assume.
@@ -305,8 +315,10 @@ class CandlePoller:
             return
         self._late[interval] += 1
         self._pulse.count("candles_late")
-        speed = self._clock.anchor.speed
-        self._due_ms[interval] = now_ms + round(LATE_RETRY_S * 1000 * speed)
+        self._due_ms[interval] = now_ms + self._market_ms(LATE_RETRY_S)
+
+    def _market_ms(self, wall_s: float) -> int:
+        return round(wall_s * SECOND_MS * self._clock.anchor.speed)
 
     async def _announce(self, interval: Interval, taken: Taken) -> None:
         """Say what is new: to the streams, to the paper venue, to the ledgers, to the loops."""

@@ -62,7 +62,7 @@ class GapBook:
         )
 
     async def tell(self, found: Sequence[GapEvent]) -> None:
-        """Alert about new gaps of one series: one alert, however many there are."""
+        """Alert about gaps of one series that stay: one alert, however many there are."""
         if not found:
             return
         first = found[0]

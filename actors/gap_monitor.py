@@ -162,8 +162,9 @@ class GapMonitor:
         )
         for gap in changed:
             await self._book.put(gap)
-        old = {gap.gap_id for gap in known}
-        await self._book.tell([gap for gap in changed if gap.gap_id not in old])
+        if not self._parts.heal_enabled:
+            old = {gap.gap_id for gap in known}
+            await self._book.tell([gap for gap in changed if gap.gap_id not in old])
         by_id = {gap.gap_id: gap for gap in [*known, *changed]}
         return [gap for gap in by_id.values() if gap.status is not GapStatus.RESOLVED]
 
@@ -229,7 +230,13 @@ class GapMonitor:
         reads = gaps.plan_reads(due, page_candles=PAGE_CANDLES, max_reads=parts.max_gaps_per_run)
         for read in reads:
             self._pulse.turn()
-            tried += await self._heal_by(read)
+            ended = await self._heal_by(read)
+            # What the first read brings back needs nobody: a new desk begins with holes.
+            first = {gap.gap_id for gap in read.gaps if not gap.last_attempt_ms}
+            await self._book.tell(
+                [gap for gap in ended if gap.gap_id in first and gap.missing_points]
+            )
+            tried += ended
         return tried
 
     async def _heal_by(self, read: Refetch) -> list[GapEvent]:

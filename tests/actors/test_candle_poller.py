@@ -39,6 +39,7 @@ class ScriptedMarket:
     """How far our clock runs ahead of the venue's."""
     is_away: bool = False
     hangs_on: str = ""
+    fails_on: str = ""
     clock_offset_ms: int = 0
     absent: set[int] = field(default_factory=set)
     lagging: int = 0
@@ -57,6 +58,8 @@ class ScriptedMarket:
     async def candles(self, pair: str, interval: str, start_ms: int, end_ms: int) -> Candles:
         self._answer("candles")
         self.asked.append((start_ms, end_ms))
+        if interval == self.fails_on:
+            raise VenueUnavailable("candles", f"no answer about {interval}")
         if interval == self.hangs_on:
             await asyncio.Event().wait()
         step = interval_ms(interval)
@@ -120,10 +123,10 @@ class Feed:
         self.market, self.audience = ScriptedMarket(self.clock), Audience()
         self.poller = self.new_poller()
 
-    def new_poller(self) -> CandlePoller:
+    def new_poller(self, *intervals: str) -> CandlePoller:
         parts = PollerParts(
             pair=PAIR,
-            intervals=("1m", "5m"),
+            intervals=intervals or ("1m", "5m"),
             store=self.store,
             venue=self.market,
             clock=self.clock,
@@ -198,6 +201,26 @@ def test_a_longer_interval_that_is_not_answered_does_not_hold_up_the_smallest(fe
     asyncio.run(both())
 
     assert feed.newest() == BEGIN_MS
+
+
+def test_a_longer_interval_that_failed_is_asked_again_soon_and_alone(feed: Feed) -> None:
+    feed.poller = feed.new_poller("1m", "5m", "4h", "1d")
+    feed.turn()
+    feed.market.fails_on = "4h"
+    waits = [feed.turn_longer() for _ in range(2)]
+    failed = {each: feed.source("bingx_candles", each) for each in ("5m", "4h", "1d")}
+
+    feed.market.fails_on = ""
+    feed.turn_longer()
+    at_once = feed.source("bingx_candles", "4h")
+    feed.clock.advance(15_000)
+    feed.turn_longer()
+
+    assert waits[0] < waits[1]
+    assert failed == {"5m": "ok", "4h": "unavailable", "1d": "ok"}
+    assert at_once == "unavailable"
+    assert feed.source("bingx_candles", "4h") == "ok"
+    assert len(feed.store.last_candles(PAIR, "4h", 1)) == 1
 
 
 def test_a_poller_that_waits_for_its_turn_does_not_count_as_hung(

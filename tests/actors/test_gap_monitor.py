@@ -3,7 +3,7 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ class Watched:
         self.hole = opens[300:310]
         self.store.write_candles(PAIR, "1m", flat([o for o in opens if o not in self.hole]))
         self.fetcher = Refetch(self.store)
-        parts = GapParts(
+        self.parts = GapParts(
             store=self.store,
             clock=self.clock,
             fetcher=self.fetcher,
@@ -72,7 +72,7 @@ class Watched:
             intervals=("1m",),
             max_attempts=2,
         )
-        self.monitor = GapMonitor(lambda: parts)
+        self.monitor = GapMonitor(lambda: self.parts)
 
     def scan(self) -> GapEvent:
         asyncio.run(self.monitor.scan(Scan()))
@@ -222,10 +222,36 @@ def test_a_scan_leaves_its_time_and_its_figures(watched: Watched) -> None:
     assert (sample.value, sample.tags) == (10.0, {"pair": PAIR})
 
 
-def test_a_new_hole_is_an_alert(watched: Watched) -> None:
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_hole_that_stays_after_its_first_read_is_one_alert(
+    watched: Watched, is_away: bool
+) -> None:
+    watched.fetcher.is_away = is_away
+
+    watched.scan()
+    watched.let_pass(31)
+    watched.scan()
+
+    [alert] = watched.store.list(kinds.ALERTS)
+    assert (alert.value.code, alert.value.count) == ("candle_gap", 1)
+
+
+def test_a_hole_that_the_first_read_fills_needs_nobody(watched: Watched) -> None:
+    watched.fetcher.has = set(watched.hole)
+
+    watched.scan()
+
+    assert watched.store.list(kinds.ALERTS) == []
+
+
+def test_without_healing_a_hole_is_an_alert_at_once(watched: Watched) -> None:
+    parts = replace(watched.parts, heal_enabled=False)
+    watched.monitor = GapMonitor(lambda: parts)
+
     watched.scan()
 
     assert [doc.value.code for doc in watched.store.list(kinds.ALERTS)] == ["candle_gap"]
+    assert watched.fetcher.asked == []
 
 
 def test_the_newest_candles_are_not_judged_yet(watched: Watched) -> None:
