@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,38 @@ import pytest
 from pydantic import SecretStr
 
 from actors.boot import start_actors, stop_actors
+from actors.parts.decisions import SERVE_APP
 from actors.seed import seed
 from actors.wiring import PolicyMode, Wiring
 from desk.store import server
 from desk.store.valkey import ValkeyStore
+from serve_apps import policy
 from tests.cluster.desk_on_ray import PAIRS, RunningDesk, register_busy_policy
 
 SPEED = 60.0
+CALM_SPEED = 10.0
+"""Six seconds for a candle: time enough for a decision while Ray starts processes on two cores."""
 
 
 @pytest.fixture(scope="module")
 def desk(ray_session: None, launch: Callable[..., Any]) -> Iterator[RunningDesk]:
     """Store, simulator and actors, with three days of history and a paper run that trades often."""
+    with running_desk(launch(speed=SPEED, seed=11), PolicyMode.LOCAL) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def desk_on_serve(ray_session: None, launch: Callable[..., Any]) -> Iterator[RunningDesk]:
+    """The same with its policy on Serve, on a slower market."""
+    with running_desk(launch(speed=CALM_SPEED, seed=11), PolicyMode.SERVE) as running:
+        yield running
+
+
+@contextmanager
+def running_desk(simulator: Any, policy_mode: PolicyMode) -> Generator[RunningDesk]:
+    """Everything but the operator API; ended with the block."""
     home = Path(tempfile.mkdtemp(prefix="rd-desk-"))
-    embedded, simulator = server.start(home), launch(speed=SPEED, seed=11)
+    embedded = server.start(home)
     store = ValkeyStore(embedded.url)
     wiring = Wiring(
         store_url=embedded.url,
@@ -35,19 +54,34 @@ def desk(ray_session: None, launch: Callable[..., Any]) -> Iterator[RunningDesk]
         namespace=f"test-{os.getpid()}",
         api_key=SecretStr("sim-key"),
         secret_key=SecretStr("sim-secret"),
-        policy_mode=PolicyMode.LOCAL,
+        policy_mode=policy_mode,
         archive_every_s=0.0,
     )
     seed(store, home, PAIRS)
     register_busy_policy(store, home)
-    start_actors(wiring)
-    running = RunningDesk(wiring=wiring, store=store, simulator=simulator, store_server=embedded)
-    for pair in PAIRS:
-        running.fetch_history(pair)
-    running.start_run()
-    yield running
-    stop_actors(wiring)
+    with serving(wiring) if policy_mode is PolicyMode.SERVE else nullcontext():
+        start_actors(wiring)
+        running = RunningDesk(
+            wiring=wiring, store=store, simulator=simulator, store_server=embedded
+        )
+        for pair in PAIRS:
+            running.fetch_history(pair)
+        running.start_run()
+        yield running
+        stop_actors(wiring)
     store.close()
     server.stop(running.store_server)
     simulator.stop()
     shutil.rmtree(home)
+
+
+@contextmanager
+def serving(wiring: Wiring) -> Generator[None]:
+    """The policy's replicas, as `desk up` deploys them."""
+    from ray import serve
+
+    serve.start(proxy_location="Disabled")
+    policies = policy.application(wiring.store_url, wiring.home, replicas=2)
+    serve.run(policies, name=SERVE_APP, route_prefix=None)
+    yield
+    serve.shutdown()

@@ -1,0 +1,58 @@
+"""The policy's replicas die: decisions hold, and go on by themselves."""
+
+import os
+import signal
+from contextlib import suppress
+
+import pytest
+
+from desk.runs import DecisionRecord, RunStatus
+from tests.cluster.desk_on_ray import RunningDesk, eventually
+from tests.processes import processes_named
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
+
+REPLICA = "ray::ServeReplica:policy"
+
+
+def asked_since(desk: RunningDesk, open_ms: int) -> list[DecisionRecord]:
+    """Decisions on later candles whose gates came as far as the policy, newest first."""
+    return [
+        each for each in desk.decisions() if each.open_ms > open_ms and "policy" in each.latency_ms
+    ]
+
+
+@pytest.mark.catalogue("I06")
+def test_I06_decisions_hold_while_every_policy_replica_is_dead_and_go_on_by_themselves(
+    desk_on_serve: RunningDesk,
+) -> None:
+    desk = desk_on_serve
+    before = eventually(lambda: asked_since(desk, 0), within_s=90, what="an answer of the policy")
+    assert before[0].hold_reason != "policy_unavailable"
+    killed = set[int]()
+
+    def held() -> list[DecisionRecord]:
+        """Every replica that comes back is killed until a decision has met none."""
+        for pid in processes_named(REPLICA):
+            killed.add(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        found = asked_since(desk, before[0].open_ms)
+        return [each for each in found if each.hold_reason == "policy_unavailable"]
+
+    refused = eventually(held, within_s=90, what="a decision without the policy")[0]
+
+    def answered() -> list[DecisionRecord]:
+        found = asked_since(desk, refused.open_ms)
+        return [each for each in found if each.hold_reason != "policy_unavailable"]
+
+    eventually(answered, within_s=90, what="an answer after the deaths")
+    assert refused.client_order_ids == ()
+    assert len(killed) >= 2
+    assert not killed & set(processes_named(REPLICA))
+    assert desk.run_row().status is RunStatus.RUNNING
