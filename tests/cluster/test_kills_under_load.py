@@ -19,7 +19,7 @@ from desk.runs import Mode, RunStatus
 from desk.store import kinds
 from desk.trading import risk
 from desk.trading.intents import OrderIntent
-from desk.trading.orders import Leg, Order, OrderState, Side
+from desk.trading.orders import TERMINAL, Leg, Order, OrderState, Side
 from desk.trading.risk import Approved
 from desk.wallclock import wall_ms
 from tests.cluster.desk_on_ray import BUSY_VERSION, RunningDesk, eventually
@@ -28,7 +28,10 @@ from tests.orders.verdict import judge, orders_of
 KILLS = int(os.environ.get("RAYDESK_KILLS", "30"))
 """Of each actor."""
 BACK_WITHIN_S = 15.0
+DECISIONS = 5
 RUN_ID = "live-under-load"
+PROBE_RUN_ID = "probe-under-load"
+"""Of the orders that show that trading is allowed again; no loop decides for it."""
 
 pytestmark = [
     pytest.mark.cluster,
@@ -45,6 +48,7 @@ def test_after_every_kill_trading_is_allowed_again_in_time_and_no_order_is_lost_
     desk: RunningDesk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_live_run(desk)
+    desk.put_live_run(PROBE_RUN_ID, RunStatus.STOPPED, "ETH-USDT")
     eventually(lambda: live_orders_filled(desk, since_ms=0), within_s=60, what="live fills")
     names = [
         CANDLE_POLLER.of("BTC-USDT"),
@@ -84,14 +88,34 @@ def killed_and_back(desk: RunningDesk, name: str, probe: str) -> float:
 
 def round_trip(desk: RunningDesk, probe: str) -> float:
     """Open a small position on the other pair; returns when its entry was taken. Then close it."""
-    entry = eventually(
-        lambda: sent(desk, f"probe-{probe}", Side.BUY), within_s=60, what="an entry that passes"
-    )
-    taken_s = time.monotonic()
-    eventually(lambda: desk.order(entry.client_order_id).state is OrderState.FILLED)
-    exit_ = eventually(lambda: sent(desk, f"probe-{probe}", Side.SELL), within_s=60)
-    eventually(lambda: desk.order(exit_.client_order_id).state is OrderState.FILLED)
+    taken_s = traded(desk, probe, Side.BUY)
+    traded(desk, probe, Side.SELL)
     return taken_s
+
+
+def traded(desk: RunningDesk, probe: str, side: Side) -> float:
+    """Decide until an order is filled; returns when that one was taken.
+
+    A decision that grew too old while an actor was away is not placed, and is made anew.
+    """
+    for attempt in range(DECISIONS):
+        decision_id = f"probe-{probe}-{attempt}"
+        order = eventually(
+            lambda: sent(desk, decision_id, side),  # noqa: B023 - asked here
+            within_s=60,
+            what=f"{side} of {probe} that passes",
+        )
+        taken_s = time.monotonic()
+        ended = eventually(lambda: ended_order(desk, order), what=f"an end of {order}")  # noqa: B023
+        if ended.state is OrderState.FILLED:
+            return taken_s
+        assert ended.reason == "decision_stale", ended
+    pytest.fail(f"{DECISIONS} decisions of {probe} grew too old")
+
+
+def ended_order(desk: RunningDesk, order: Order) -> Order | None:
+    now = desk.order(order.client_order_id)
+    return now if now.state in TERMINAL else None
 
 
 def sent(desk: RunningDesk, decision_id: str, side: Side) -> Order | None:
@@ -100,7 +124,7 @@ def sent(desk: RunningDesk, decision_id: str, side: Side) -> Order | None:
     exits = side is Side.SELL
     intent = OrderIntent(
         account=LIVE,
-        run_id="",
+        run_id=PROBE_RUN_ID,
         decision_id=decision_id,
         pair="ETH-USDT",
         leg=Leg.EXIT if exits else Leg.ENTRY,
@@ -116,12 +140,14 @@ def sent(desk: RunningDesk, decision_id: str, side: Side) -> Order | None:
     async def send() -> Order | None:
         verdict = await LedgerDoor(LIVE, namespace=namespace).approve(intent, "small")
         if not isinstance(verdict, Approved):
+            print(f"{decision_id}: {verdict}")  # shown when the test fails
             return None
         return await ExecutorDoor(LIVE, namespace=namespace).execute(verdict)
 
     try:
         return asyncio.run(send())
-    except DeskError:
+    except DeskError as away:
+        print(f"{decision_id}: {away}")
         return None
 
 
