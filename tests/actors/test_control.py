@@ -335,6 +335,21 @@ def test_the_kill_switch_stops_runs_ends_entries_and_flattens(desk: Desk) -> Non
         desk.do(lambda control: control.resume_run("desk", "", **WHO))
 
 
+def test_flattening_what_is_being_closed_already_makes_no_second_exit(desk: Desk) -> None:
+    desk.stage.decide(1.0)
+    desk.stage.next_candle()
+    trade_id = desk.stage.orders()[0].trade_id
+    desk.do(lambda control: control.close_trade(trade_id, None, "operator", **WHO))
+
+    desk.do(lambda control: control.kill(on=True, reason="storm", flatten=True, **WHO))
+    exits = [order for order in desk.stage.orders() if order.reduce_only]
+    for _ in range(3):
+        desk.stage.next_candle()
+
+    assert len(exits) == 1
+    assert desk.stage.held == 0
+
+
 def test_lifting_the_kill_switch_lets_the_operator_resume(desk: Desk) -> None:
     desk.do(lambda control: control.kill(on=True, reason="storm", flatten=False, **WHO))
 

@@ -39,6 +39,7 @@ LAYERS = {
         "tests/desk/trading",
         "tests/desk/test_ids.py",
         "tests/actors/test_order_executor.py",
+        "tests/actors/test_placement.py",
         "tests/actors/test_risk_ledger.py",
         "tests/actors/test_reconciler.py",
         "tests/actors/test_control.py",
