@@ -1,6 +1,7 @@
 """The operations page, used by a browser against the real API."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,25 @@ def test_the_page_shows_runs_sources_trades_and_actors(page: Page, served: Any) 
     expect(panel(page, "Actors")).to_contain_text("132 MB")
     expect(panel(page, "Alerts")).to_contain_text("source_stale:bingx_candles")
     expect(panel(page, "Positions and open orders")).to_contain_text("-0.02")
+
+
+def test_of_many_sources_the_telling_ones_are_shown_and_the_others_on_demand(
+    page: Page, served: Any
+) -> None:
+    known = served.store.get(kinds.SOURCES, "bingx_candles:BTC-USDT:1m").value
+    for interval, status in (("1h", "ok"), ("4h", "unavailable"), ("1d", "ok")):
+        row = replace(known, interval=interval, status=status, freshness_threshold_s=200_000)
+        served.store.put(kinds.SOURCES, f"bingx_candles:BTC-USDT:{interval}", row, at_ms=1)
+    opened(page, served.url)
+    table = page.get_by_role("table", name="Data sources")
+
+    expect(table.locator("tbody tr")).to_have_count(3)
+    expect(table).to_contain_text("4h")
+    expect(panel(page, "Ingestion")).to_contain_text("2 more sources deliver")
+    panel(page, "Ingestion").get_by_role("button", name="Show all").click()
+    expect(table.locator("tbody tr")).to_have_count(5)
+    panel(page, "Ingestion").get_by_role("button", name="Show fewer").click()
+    expect(table.locator("tbody tr")).to_have_count(3)
 
 
 def test_every_page_says_that_the_market_is_simulated_and_the_policy_a_baseline(

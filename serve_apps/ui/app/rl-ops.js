@@ -164,17 +164,36 @@ function Tiles() {
 
 const Tile = ({ name, value, note, tone: colour = '' }) => html`<div class="tile"><dt>${name}</dt><dd class=${colour}>${value}</dd><dd>${note}</dd></div>`;
 
+const showsAll = signal(false);
+
+// What an operator must see: each pair's shortest candles, and whatever is stale, silent or switched off.
+function telling(rows) {
+  const shortest = new Map();
+  for (const row of rows.filter((each) => each.interval)) {
+    const found = shortest.get(row.pair);
+    if (!found || row.freshness_threshold_seconds < found.freshness_threshold_seconds) shortest.set(row.pair, row);
+  }
+  return rows.filter((row) => !['ok', 'late'].includes(row.badge) || shortest.get(row.pair) === row);
+}
+
+function OtherSources({ count }) {
+  if (!count) return null;
+  const toggle = () => (showsAll.value = !showsAll.value);
+  return html`<p class="pad muted">${showsAll.value ? 'All sources are shown.' : `${count} more sources deliver.`} <button class="plain" aria-expanded=${showsAll.value} onClick=${toggle}>${showsAll.value ? 'Show fewer' : 'Show all'}</button></p>`;
+}
+
 function Ingestion() {
   const running = Object.values(jobs.value).filter((job) => job.kind === 'backfill').slice(-4);
   return html`<${Panel} title="Ingestion" span="5" resource=${sources.held} retry=${sources.load} isEmpty=${(rows) => !rows.length}
     empty=${html`No source has reported yet. The pollers start with the desk; their state is under Actors.`}
     actions=${html`<button onClick=${backfill}>Backfill …</button>`}>
-    ${(rows) => html`<${Table} label="Data sources" rows=${rows} rowKey=${(row) => `${row.source_type}:${row.pair}:${row.interval}`} columns=${[
+    ${(rows) => html`<${Table} label="Data sources" rows=${showsAll.value ? rows : telling(rows)} rowKey=${(row) => `${row.source_type}:${row.pair}:${row.interval}`} columns=${[
       { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', cell: (row) => row.interval },
       { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` },
       { name: 'age', num: true, title: 'market time since the last closed candle', cell: (row) => (row.last_event_ms ? age(marketNow.value - row.last_event_ms) : 'never') },
       { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
     ]} />
+    <${OtherSources} count=${rows.length - telling(rows).length} />
     ${running.length > 0 && html`<div class="pad">${running.map((job) => html`<${Job} key=${job.job_id} job=${job} />`)}</div>`}`}
   <//>`;
 }
