@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from desk.cli.application import WRONG_INPUT, app
 from desk.clock import DAY_MS, MINUTE_MS, to_iso
 from desk.market.features import FEATURES_V1
 from desk.store import kinds, server
@@ -23,6 +26,7 @@ PAIR = "BTC-USDT"
 NOW_MS = 1_750_000_000_000 // DAY_MS * DAY_MS
 """A whole day: files, pages and candles begin where one would guess."""
 START_MS, END_MS = NOW_MS - 2_000 * MINUTE_MS, NOW_MS - 300 * MINUTE_MS
+BOUNDS = ("--start", to_iso(START_MS), "--end", to_iso(END_MS))
 
 
 class Terminal:
@@ -46,21 +50,17 @@ class Terminal:
             "PORT": "1",
         }
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(self, *words: str) -> Result:
+        """The command in this process: starting one takes seconds."""
+        return CliRunner(env=self.environment).invoke(app, ["dataset", *words])
 
-    def build(self, *words: str) -> dict[str, Any]:
-        bounds = ("--start", to_iso(START_MS), "--end", to_iso(END_MS))
-        answer = self.run("dataset", "build", PAIR, *bounds, *words, "--json")
-        assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout[answer.stdout.index("{") :])
+    def build(self, *words: str) -> Any:
+        return self.told("build", PAIR, *BOUNDS, *words)
+
+    def told(self, *words: str) -> Any:
+        answer = self.run(*words, "--json")
+        assert answer.exit_code == 0, answer.output
+        return json.loads(re.split("^(?=[{[])", answer.stdout, maxsplit=1, flags=re.MULTILINE)[1])
 
     def pages(self) -> list[tuple[int, int]]:
         """Ranges that the exchange was asked for since the last look."""
@@ -96,22 +96,22 @@ def test_a_dataset_is_fetched_frozen_listed_shown_and_verified(terminal: Termina
     asked = terminal.pages()
     first_ms = START_MS - (FEATURES_V1.lookback - 1) * MINUTE_MS
     assert (made["rows"], made["missing"]) == (1_700, 0)
-    assert min(start for start, _ in asked) == first_ms
+    # The exchange leaves out the candle at the start it is given: the adapter asks 1 ms earlier.
+    assert min(start for start, _ in asked) == first_ms - 1
     assert max(end for _, end in asked) < END_MS
     assert terminal.build() == made
     assert terminal.pages() == []
-    listed = terminal.run("dataset", "list", "--json")
-    assert json.loads(listed.stdout) == [made]
+    assert terminal.told("list") == [made]
     child = terminal.build("--stride", "5", "--parent", made["dataset_id"])
-    shown = json.loads(terminal.run("dataset", "show", child["dataset_id"], "--json").stdout)
+    shown = terminal.told("show", child["dataset_id"])
     assert [one["dataset_id"] for one in shown["ancestors"]] == [made["dataset_id"]]
     assert [job["kind"] for job in shown["source_runs"]] == ["backfill"]
-    assert terminal.run("dataset", "verify").returncode == 0
+    assert [one["problem"] for one in terminal.told("verify")] == ["", ""]
     [file] = (terminal.home / "datasets").glob(f"{made['dataset_id']}*")
     file.write_bytes(b"half")
-    spoilt = terminal.run("dataset", "verify", made["dataset_id"])
-    assert spoilt.returncode == 1
-    assert "build it again" in spoilt.stdout
+    spoilt = terminal.run("verify", made["dataset_id"])
+    assert spoilt.exit_code == 1
+    assert "cannot be read" in spoilt.output
 
 
 def test_ctrl_c_keeps_what_was_fetched_and_the_same_command_goes_on(terminal: Terminal) -> None:
@@ -121,9 +121,8 @@ def test_ctrl_c_keeps_what_was_fetched_and_the_same_command_goes_on(terminal: Te
     shutil.rmtree(terminal.home / "history")
     terminal.pages()
     hold = terminal.sim.fault({"kind": "delay", "ms": 60_000}, path="klines", nth=5)
-    bounds = ("--start", to_iso(START_MS), "--end", to_iso(END_MS))
     child = subprocess.Popen(
-        terminal.command("dataset", "build", PAIR, *bounds),
+        terminal.command("dataset", "build", PAIR, *BOUNDS),
         env=terminal.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -139,39 +138,39 @@ def test_ctrl_c_keeps_what_was_fetched_and_the_same_command_goes_on(terminal: Te
 
     assert child.returncode == 1
     assert "cancelled" in said
-    assert [doc.value.status.value for doc in terminal.store.list(kinds.JOBS)] == [
-        "done",
+    assert sorted(doc.value.status.value for doc in terminal.store.list(kinds.JOBS)) == [
         "cancelled",
+        "done",
     ]
     assert again["sha256"] == whole["sha256"]
-    assert max(end for _, end in terminal.pages()) < END_MS - 1_000 * MINUTE_MS
+    assert max(end for _, end in terminal.pages()) < END_MS - 400 * MINUTE_MS
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (("--stride", "0"), "stride"),
-        (("--window", "3"), "window"),
-        (("--interval", "7m"), "interval"),
-        (("--interval", "1w"), "interval"),
-        (("--features", "none"), "--features"),
-        (("--parent", "ds-nothing"), "ds-nothing"),
-        (("--start", "yesterday"), "--start"),
-        (("--start", "2025-06-14T00:00:30"), "start"),
-        (("--end", "2025-06-01"), "start"),
-        (("--end", "2025-06-16"), "--end"),
-    ],
-)
-def test_words_that_do_not_fit_are_one_sentence_and_fetch_nothing(
-    terminal: Terminal, words: tuple[str, ...], named: str
-) -> None:
-    bounds = ("--start", to_iso(START_MS), "--end", to_iso(END_MS))
+def test_words_that_do_not_fit_are_one_sentence_and_fetch_nothing(terminal: Terminal) -> None:
+    wrong = {
+        "stride": ("--stride", "0"),
+        "window": ("--window", "3"),
+        "interval": ("--interval", "7m"),
+        "interval: was '1w'": ("--interval", "1w"),
+        "--features": ("--features", "none"),
+        "ds-nothing": ("--parent", "ds-nothing"),
+        "--start": ("--start", "yesterday"),
+        "start": ("--start", "2025-06-14T00:00:30"),
+        "--end": ("--end", "2025-06-16"),
+    }
 
-    answer = terminal.run("dataset", "build", PAIR, *bounds, *words)
+    for named, words in wrong.items():
+        refused = terminal.run("build", PAIR, *BOUNDS, *words).exception
+        assert isinstance(refused, WRONG_INPUT), (words, refused)
+        assert named in str(refused)
+        assert "\n" not in str(refused)
+    backwards = terminal.command("dataset", "build", PAIR, *BOUNDS, "--end", "2025-06-01")
+    answer = subprocess.run(
+        backwards, env=terminal.environment, capture_output=True, text=True, check=False
+    )
 
-    assert answer.returncode == 2, answer.stderr
-    assert named in answer.stderr
-    assert len(answer.stderr.strip().splitlines()) == 1
+    assert (answer.returncode, len(answer.stderr.strip().splitlines())) == (2, 1)
+    assert "start" in answer.stderr
     assert terminal.pages() == []
     assert terminal.store.list(kinds.JOBS) == []
 
