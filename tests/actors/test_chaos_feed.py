@@ -193,6 +193,9 @@ class Desk:
         if number % CYCLE == 0:
             self.wait_for(self.monitor.scan(Scan()))
         for pair in PAIRS:
+            bounds = self.store.candle_bounds(pair, "1m")
+            assert bounds is not None
+            assert bounds[1] + MINUTE_MS <= self.clock.now_ms(), "a candle that may still change"
             self.judged[pair, number] = self.is_held(pair), self.is_doubtful(pair)
 
     def turn(self, pair: str) -> None:
@@ -222,8 +225,8 @@ class Desk:
         scene = read_scene(
             self.store, run, now_ms=self.clock.now_ms(), speed=1.0, enforce_provenance=False
         )
-        gates = {gate.gate: gate.passed for gate in scene.admission.gates}
-        return not (gates["sources"] and gates.get("integrity"))
+        codes = {gate.code for gate in scene.admission.gates}
+        return bool(codes & {"data_source_unavailable", "data_integrity_block"})
 
     def is_doubtful(self, pair: str) -> bool:
         """Whether it has to be, by the stored open times alone: too few, too old, or with a hole
@@ -323,6 +326,8 @@ def reference(desk: Desk, folder: Path) -> Callable[[str], Dataset]:
 @pytest.mark.catalogue("D01")
 @pytest.mark.catalogue("D02")
 @pytest.mark.catalogue("D03")
+@pytest.mark.catalogue("D06")
+@pytest.mark.catalogue("D07")
 @pytest.mark.catalogue("D10")
 @pytest.mark.catalogue("D12")
 @pytest.mark.timeout(180)
