@@ -151,11 +151,13 @@ class Desk:
         store.put(kinds.AGENTS, "desk", agent, at_ms=BEGIN_MS)
 
     def new_poller(self, pair: str) -> CandlePoller:
+        store: Any = Store(self.store, self.fuses[pair])
+        venue: Any = Venue(self.venue, self.fuses[pair])
         parts = PollerParts(
             pair=pair,
             intervals=("1m",),
-            store=Store(self.store, self.fuses[pair]),
-            venue=Venue(self.venue, self.fuses[pair]),
+            store=store,
+            venue=venue,
             clock=self.clock,
             listeners=self.audience,
         )
