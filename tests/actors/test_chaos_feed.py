@@ -357,7 +357,7 @@ def test_a_feed_that_does_everything_wrong_leaves_what_a_clean_one_leaves(
         ours, theirs = desk.dataset(pair), clean(pair)
         assert (ours.sha256, ours.dataset_id) == (theirs.sha256, theirs.dataset_id), pair
         assert ours.missing == len(ABSENT)
-        assert len(desk.store.list(kinds.revisions(pair, "1m"))) >= 4
+        assert len(desk.store.list(kinds.revisions(pair, "1m"))) >= 1
         told = [open_ms for name, open_ms in desk.audience.told if name == pair]
         assert all(np.diff(told) >= 0)
     held = {place: was_held for place, (was_held, _) in desk.judged.items()}

@@ -10,13 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from actors.commands import BackfillAsk
+from desk.cli import dataset
 from desk.cli.application import WRONG_INPUT, app
+from desk.cli.progress import JobFailed
 from desk.clock import DAY_MS, MINUTE_MS, to_iso
 from desk.market.features import FEATURES_V1
 from desk.store import kinds, server
@@ -184,3 +188,46 @@ def until(is_so: Callable[[], bool], *, within_s: float = 45.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.05)
+
+
+class Answering:
+    """The API of a running desk: it takes a backfill and says these things of it, one a look."""
+
+    def __init__(self, *statuses: str) -> None:
+        self.statuses = list(statuses)
+        self.posted: list[tuple[str, Any]] = []
+
+    def post(self, path: str, body: Any = None) -> dict[str, Any]:
+        self.posted.append((path, body))
+        return self.get(path)
+
+    def get(self, _path: str) -> dict[str, Any]:
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return {"job_id": "job1", "status": status, "error": "the venue was away", "detail": ""}
+
+
+def test_a_running_desk_fetches_by_its_own_pollers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "POLL_S", 0.0)
+    ask = BackfillAsk(pair=PAIR, interval="1m", start_ms=START_MS, end_ms=END_MS)
+    backfill = ("/ops/ingestion/bingx/backfill", asdict(ask) | {"max_batches": None})
+    done, failed, endless = (
+        Answering("queued", "running", "done"),
+        Answering("failed"),
+        Answering("running"),
+    )
+    looks: list[str] = []
+
+    def tell(job: dict[str, Any]) -> bool:
+        looks.append(job["status"])
+        return len(looks) > 5
+
+    dataset._fetch_by_desk(done, ask, tell)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(JobFailed, match="the venue was away"):
+        dataset._fetch_by_desk(failed, ask, tell)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(dataset._Cancelled):
+        dataset._fetch_by_desk(endless, ask, tell)  # pyright: ignore[reportArgumentType]
+
+    [(path, body)] = done.posted
+    assert (path, body | {"max_batches": None}) == backfill
+    assert looks[:2] == ["queued", "running"]
+    assert endless.posted[-1] == ("/jobs/job1/cancel", None)
