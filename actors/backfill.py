@@ -10,11 +10,12 @@ from actors.backfill_job import KIND, ask_of
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.job_book import JobBook, JobCancelled
+from actors.series_claim import claim_from
 from actors.store_calls import stored
 from desk.clock import Clock, from_iso, to_iso
 from desk.errors import DeskError, VenueUnavailable
 from desk.ids import Pair
-from desk.market.interval import interval_ms, last_closed_open_ms
+from desk.market.interval import Interval, interval_ms, last_closed_open_ms
 from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.port import Store
@@ -97,6 +98,7 @@ class Backfill:
                 why = str(failed)
                 log.warning("backfill_failed", job_id=job_id, error=why)
                 await stored(lambda: book.fail(why))
+                await self._leave_to_the_monitor(job_id)
 
     async def _persist(self, book: JobBook, page_pause_s: float) -> None:
         """Go on from the cursor when the venue was away; give up only if that brings nothing new."""
@@ -146,6 +148,7 @@ class Backfill:
             await self._pause(max(len(page) / MAX_ROWS_PER_S, page_pause_s))
         if not is_cut_short:
             progress.next_end_ms = min(progress.next_end_ms, progress.start_ms)
+        await self._claim(ask.interval, progress.next_end_ms)
         result = {
             "candles": progress.done(step_ms),
             "new": progress.added,
@@ -196,6 +199,20 @@ class Backfill:
         # After the row: a killed worker reads a page again rather than leave one out.
         key, fact = cursor_key(book.job_id), progress.fact()
         await stored(lambda: self._store.put(kinds.STATE, key, fact, at_ms=self._clock.now_ms()))
+
+    async def _leave_to_the_monitor(self, job_id: str) -> None:
+        """What a backfill that gave up did not bring is a gap from now on.
+
+        Not before: while it runs, what it has not reached yet would be reported and fetched twice.
+        """
+        job = await stored(lambda: self._store.get(kinds.JOBS, job_id))
+        progress = await self._known(job_id)
+        if job is not None and progress is not None:
+            await self._claim(ask_of(job.value).interval, progress.start_ms)
+
+    async def _claim(self, interval: Interval, from_ms: int) -> None:
+        now_ms = self._clock.now_ms()
+        await claim_from(self._store, self._pair, interval, from_ms, at_ms=now_ms)
 
     async def _known(self, job_id: str) -> _Progress | None:
         found = await stored(lambda: self._store.get(kinds.STATE, cursor_key(job_id)))

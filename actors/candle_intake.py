@@ -59,9 +59,10 @@ class CandleIntake:
                 ]
             )
         )
-        if "candles_unsorted" in verdict.warnings:
-            self._pulse.count("candles_unsorted")
-            log.warning("candles_unsorted", pair=self._pair, interval=interval)
+        put_right = tuple(code for code in integrity.PUT_RIGHT if code in verdict.warnings)
+        for code in put_right:
+            self._pulse.count(code)
+            log.warning(code, pair=self._pair, interval=interval)
         if refused:
             await self._quarantine(interval, refused)
         revised = await self._keep_revisions(interval, candles) if len(candles) else 0
@@ -72,7 +73,8 @@ class CandleIntake:
             revised=revised,
             without_volume=int(np.count_nonzero(candles.volume == 0)),
         )
-        await self._count(interval, counts, is_misaligned=bool(verdict.blocks))
+        is_misaligned = bool(verdict.blocks)
+        await self._count(interval, counts, put_right, is_misaligned=is_misaligned)
         added = 0
         if len(candles):
             added = await stored(lambda: self._store.write_candles(self._pair, interval, candles))
@@ -129,7 +131,9 @@ class CandleIntake:
             lambda: self._store.put(kind, kept.revision_id, kept, at_ms=now_ms, event=event)
         )
 
-    async def _count(self, interval: Interval, counts: Counts, *, is_misaligned: bool) -> None:
+    async def _count(
+        self, interval: Interval, counts: Counts, put_right: tuple[str, ...], *, is_misaligned: bool
+    ) -> None:
         key = f"{self._pair}:{interval}"
         if interval not in self._tallies:
             found = await stored(lambda: self._store.get(kinds.INTAKE, key))
@@ -137,7 +141,11 @@ class CandleIntake:
             self._tallies.setdefault(interval, found.value if found else empty)
         now_ms = self._clock.now_ms()
         tally = quality.counted(
-            self._tallies[interval], counts, is_misaligned=is_misaligned, now_ms=now_ms
+            self._tallies[interval],
+            counts,
+            is_misaligned=is_misaligned,
+            now_ms=now_ms,
+            put_right=put_right,
         )
         self._tallies[interval] = tally
         await stored(lambda: self._store.put(kinds.INTAKE, key, tally, at_ms=now_ms))

@@ -120,11 +120,12 @@ def verdict_of(
     """Whether the stored window may be decided on; `needed` candles are wanted."""
     step_ms = interval_ms(run.interval)
     begin_ms = int(window.open_ms[0]) if len(window) else now_ms
+    newest_ms = int(window.open_ms[-1]) if len(window) else now_ms
     # Gaps are indexed by their last missing open time: only those that touch the window come back.
     gaps = [doc.value for doc in store.list(kinds.GAPS, start_ms=begin_ms)]
     mark = store.get(kinds.MARKS, run.pair)
     tally = store.get(kinds.INTAKE, f"{run.pair}:{run.interval}")
-    return window_verdict(
+    verdict = window_verdict(
         window,
         run.interval,
         now_ms=now_ms,
@@ -141,4 +142,10 @@ def verdict_of(
         if mark
         else None,
         is_misaligned=tally is not None and tally.value.is_misaligned,
+        second_price=float(mark.value.mark)
+        if mark
+        and -MARK_TOLERANCE_MS <= mark.value.at_ms - newest_ms <= step_ms + MARK_TOLERANCE_MS
+        else None,
     )
+    came_wrong = tally.value.put_right if tally else ()
+    return replace(verdict, warnings=tuple(dict.fromkeys((*verdict.warnings, *came_wrong))))

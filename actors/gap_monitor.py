@@ -264,8 +264,9 @@ class GapMonitor:
     async def _fetch(self, read: Refetch) -> Fetched:
         """Ask the pair's poller. One that is away has not answered."""
         try:
-            return await self._parts.fetcher.fetch(
-                read.pair, read.interval, read.start_ms, read.end_ms
+            # The poller's door has a deadline, longer than a loop may stand still.
+            return await self._pulse.through(
+                self._parts.fetcher.fetch(read.pair, read.interval, read.start_ms, read.end_ms)
             )
         except DeskError as away:
             log.info("heal_unanswered", pair=read.pair, start_ms=read.start_ms, error=str(away))

@@ -38,6 +38,17 @@ class Missing(Candles):
         return rows[:skip] + rows[skip + count :]
 
 
+class Holed(Candles):
+    """Leave out each candle with the chance `fraction`, anew for every answer."""
+
+    kind = "candles_holed"
+
+    @override
+    def rewrite(self, rows: Rows, call: Call) -> Rows:
+        fraction = float(self.fields.get("fraction", 0.05))
+        return [row for row in rows if self.rng.random() >= fraction]
+
+
 class Duplicated(Candles):
     """Send every candle, or the `count` newest, twice."""
 

@@ -340,7 +340,8 @@ def admit(
     one that is switched off is not required. Provenance is enforced in live mode only. Reduce-only orders of an operator do not come this way.
     """
     stale = _stale_sources(run, sources, required_sources)
-    broken = "data_integrity_block" if verdict.blocks else ""
+    broken = "data_integrity_block" if verdict.blocks else next(iter(verdict.holds), "")
+    broken_outcome = Paused if verdict.blocks else Held
     kill = _kill_reason(agent, kill_reason)
     is_strict = enforce_provenance and run.mode is Mode.LIVE
     provenance = _lacking(run, is_artifact_available=is_artifact_available) if is_strict else ""
@@ -351,7 +352,7 @@ def admit(
         ("run_running", "" if is_running else "run_not_running", Held, run.status.value),
         ("instrument_allowed", "" if is_known else "instrument_not_allowed", Paused, run.pair),
         ("sources", "data_source_unavailable" if stale else "", Paused, ", ".join(stale)),
-        ("integrity", broken, Paused, ", ".join(verdict.blocks)),
+        ("integrity", broken, broken_outcome, ", ".join(verdict.blocks or verdict.holds)),
         ("kill_switch", "" if kill is None else "kill_switch", Held, kill or ""),
         ("provenance", provenance, Held, run.version_id),
         ("maintenance", "exchange_maintenance" if is_in_maintenance else "", Paused, ""),

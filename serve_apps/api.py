@@ -22,6 +22,7 @@ from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
 from serve_apps.routes import (
     agents,
+    datasets,
     evaluations,
     live,
     login,
@@ -52,6 +53,7 @@ ROUTERS = (
     ops.router,
     sources.router,
     quality.router,
+    datasets.router,
     market.router,
     quotes.router,
     signals.router,

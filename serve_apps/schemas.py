@@ -248,6 +248,37 @@ class JobView(Answer):
     result: dict[str, JsonValue]
 
 
+class DatasetView(Answer):
+    dataset_id: str
+    pair: str
+    interval: str
+    start_ms: int
+    end_ms: int
+    """Exclusive."""
+    sha256: str
+    rows: int
+    missing: int
+    """Open times of the range without a candle."""
+    feature_set_id: str
+    window: int
+    """Candles one row looks at."""
+    stride: int
+    created_ms: int
+    source_run_ids: list[str]
+    parents: list[str]
+
+
+class DatasetLineage(Answer):
+    dataset: DatasetView
+    ancestors: list[DatasetView]
+    """Nearest first, each once."""
+    source_runs: list[JobView]
+    """Those that are still on record."""
+    version_ids: list[str]
+    """Trained on it."""
+    evaluation_ids: list[str]
+
+
 # --- risk and trades ----------------------------------------------------------------------------
 
 

@@ -254,6 +254,8 @@ def test_every_command_a_page_names_exists_with_its_options(page: Path) -> None:
             wrong.append(line)
         if words[:1] == ["desk"] and len(words) > 1 and WORD.match(words[1]):
             command = commands.get(words[1])
+            if hasattr(command, "commands") and len(words) > 2 and WORD.match(words[2]):
+                command = command.commands.get(words[2])
             options = [word for word in words[2:] if word.startswith("--")]
             known = (
                 [name for each in command.params for name in (*each.opts, *each.secondary_opts)]

@@ -132,7 +132,7 @@ def train(
         console.print("cancelled: nothing was registered")
         raise typer.Exit(1)
     show(
-        _view(version),
+        viewed(version),
         f"version {version.version_id} registered: `desk evaluate {version.version_id}`",
         as_json=as_json,
     )
@@ -186,7 +186,7 @@ def evaluate(
                 ),
                 rates=study.rates,
             )
-    row = _view(report)
+    row = viewed(report)
     show(row, tables.evaluation(row), as_json=as_json)
 
 
@@ -210,7 +210,7 @@ def promote(
     text = (
         f"{version_id} is now active" if verdict.passed else f"refused: {' '.join(verdict.reasons)}"
     )
-    show(_view(verdict), text, as_json=as_json)
+    show(viewed(verdict), text, as_json=as_json)
     if not verdict.passed:
         raise typer.Exit(1)
 
@@ -218,7 +218,7 @@ def promote(
 def versions(*, as_json: Json = False) -> None:
     """List the registered versions, newest first."""
     with opened_store() as (_, store):
-        rows = [_view(doc.value) for doc in store.list(kinds.VERSIONS)]
+        rows = [viewed(doc.value) for doc in store.list(kinds.VERSIONS)]
         agent = store.get(kinds.AGENTS, AGENT_ID)
     active = agent.value.active_version_id if agent else ""
     show(rows, tables.versions(rows, active), as_json=as_json)
@@ -347,6 +347,7 @@ def _rates(store: ValkeyStore, pair: str) -> Rates:
     return tuple(sorted((row.due_ms, row.rate) for row in rows))
 
 
-def _view(value: Any) -> Any:
+def viewed(value: Any) -> Any:
+    """A dataclass as plain JSON values."""
     adapter: TypeAdapter[Any] = TypeAdapter(cast("type[Any]", type(value)))
     return adapter.dump_python(value, mode="json")

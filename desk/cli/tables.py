@@ -168,6 +168,53 @@ def versions(rows: Sequence[Row], active: str) -> Table:
     return table
 
 
+def datasets(rows: Sequence[Row]) -> Table:
+    """Datasets, newest first."""
+    table = _table(
+        "datasets", "dataset", "pair", "interval", "from", "to", ">rows", ">missing", "features"
+    )
+    for row in rows:
+        table.add_row(
+            row["dataset_id"],
+            row["pair"],
+            row["interval"],
+            _time(row["start_ms"]),
+            _time(row["end_ms"]),
+            f"{row['rows']:,}",
+            f"{row['missing']:,}",
+            row["feature_set_id"],
+        )
+    return table
+
+
+def lineage(row: Row) -> list[Table]:
+    """One dataset, where it came from and what rests on it."""
+    story = _table("lineage", "what", "id", "detail")
+    for parent in row["ancestors"]:
+        story.add_row("ancestor", parent["dataset_id"], f"sha256 {parent['sha256']}")
+    for job in row["source_runs"]:
+        story.add_row("fetched by", job["job_id"], f"{job['status']}, {job['detail']}")
+    for kind in ("version", "evaluation"):
+        for key in row[f"{kind}_ids"]:
+            story.add_row(f"used by {kind}", key, "")
+    one = row["dataset"]
+    facts = _table(one["dataset_id"], "figure", "value")
+    for name in ("sha256", "lookback", "stride"):
+        facts.add_row(name, str(one[name]))
+    facts.add_row("created", _time(one["created_ms"]))
+    return [datasets([one]), facts, story]
+
+
+def checked(rows: Sequence[Row]) -> Table:
+    """What hashing again found."""
+    table = _table("datasets", "dataset", ">rows", "hashed", "verdict")
+    for row in rows:
+        table.add_row(
+            row["dataset_id"], f"{row['rows']:,}", row["source"], row["problem"] or "as recorded"
+        )
+    return table
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for name in columns:

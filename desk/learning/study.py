@@ -12,7 +12,7 @@ from desk.ids import Pair
 from desk.learning.observation import candles_sha256
 from desk.market.candles import Candles
 from desk.market.features import Features, FeatureSet
-from desk.market.interval import Interval, interval_ms
+from desk.market.interval import CALENDAR_MS, Interval, interval_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +117,9 @@ def snapshot(
     """
     step = interval_ms(interval)
     chosen = features.lookback if lookback is None else lookback
-    if chosen < features.lookback:
-        raise BadInput(
-            "window", f"was {chosen}, {features.feature_set_id} needs at least {features.lookback}"
-        )
-    if stride < 1:
-        raise BadInput("stride", f"was {stride}, expected at least 1")
-    if start_ms >= end_ms or start_ms % step or end_ms % step:
-        raise BadInput(
-            "start", f"[{start_ms}, {end_ms}) was not a range on the {interval} grid: move its ends"
-        )
+    check_words(
+        interval, features, start_ms=start_ms, end_ms=end_ms, lookback=chosen, stride=stride
+    )
     seen = candles.between(start_ms - (chosen - 1) * step, end_ms)
     rows = int(np.count_nonzero(seen.open_ms >= start_ms))
     if not rows:
@@ -137,6 +130,33 @@ def snapshot(
         name = "|".join([dataset.dataset_id, *own_words])
         dataset = replace(dataset, dataset_id=_id_of(name), lookback=chosen, stride=stride)
     return dataset, seen
+
+
+def check_words(
+    interval: Interval,
+    features: FeatureSet,
+    *,
+    start_ms: int,
+    end_ms: int,
+    lookback: int,
+    stride: int,
+) -> None:
+    """Raise `BadInput` naming the first word of a dataset that does not fit the others."""
+    if interval in CALENDAR_MS:
+        raise BadInput("interval", f"was {interval!r}, expected one whose candles are equally long")
+    if lookback < features.lookback:
+        raise BadInput(
+            "window",
+            f"was {lookback}, {features.feature_set_id} needs at least {features.lookback}",
+        )
+    if stride < 1:
+        raise BadInput("stride", f"was {stride}, expected at least 1")
+    step = interval_ms(interval)
+    if start_ms >= end_ms or start_ms % step or end_ms % step:
+        raise BadInput(
+            "start",
+            f"[{start_ms}, {end_ms}) was not a range on the {interval} grid: move its ends",
+        )
 
 
 def _on_every_open_time(candles: Candles, lookback: int, step_ms: int) -> NDArray[np.bool_]:

@@ -40,6 +40,8 @@ class Candles:
     volume: Floats
     refused: tuple[RefusedRow, ...] = ()
     """Only of a batch as it came: rows of it that could not be read, for the quarantine."""
+    noted: tuple[str, ...] = ()
+    """Only of a batch as it came: codes of what was put right in it while it was read."""
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -65,6 +67,7 @@ class Candles:
             close=self.close[index],
             volume=self.volume[index],
             refused=self.refused,
+            noted=self.noted,
         )
 
     def between(self, start_ms: int, end_ms: int) -> Self:
@@ -103,6 +106,7 @@ class Candles:
             close=np.concatenate([part.close for part in parts]),
             volume=np.concatenate([part.volume for part in parts]),
             refused=tuple(dict.fromkeys(row for part in parts for row in part.refused)),
+            noted=tuple(dict.fromkeys(code for part in parts for code in part.noted)),
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from desk.market.candles import Candle, Candles, sorted_unique
+from desk.market.candles import Candle, Candles, Ints, sorted_unique
 from desk.market.cross import DriftLevels
 from desk.market.gaps import GapEvent, GapStatus, find_gaps
 from desk.market.interval import Interval, close_ms, interval_ms, is_aligned
@@ -15,8 +15,18 @@ STALE_AFTER_INTERVALS = 2.5
 """Age of the newest candle, from its open time, beyond which it is stale. The open time of a candle
 that has just closed is one interval old, so a feed may be 1.5 intervals late."""
 DRIFT_LEVELS = DriftLevels()
+WICK_SIGMAS = 8.0
+"""A wick longer than so many robust standard deviations of the window's returns is an outlier."""
+LEAST_SIGMA = 5e-5
+"""Half a basis point: in a market that stands still every tick would be an outlier."""
+WICK_ROWS = 30
+"""Fewer candles say nothing about what is usual."""
 FROZEN_ROWS = 5
 """So many equal flat candles without volume in a row are no market but a standing feed."""
+
+UNSORTED, DUPLICATED = "candles_unsorted", "candles_duplicated"
+PUT_RIGHT = (UNSORTED, DUPLICATED)
+"""What is wrong with the order of a batch and not with its rows."""
 
 type Mask = NDArray[np.bool_]
 
@@ -37,16 +47,19 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowVerdict:
-    """Whether a stored window may be decided on: `blocks` empty means yes."""
+    """Whether a stored window may be decided on: `blocks` and `holds` empty mean yes."""
 
     warnings: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+    """Not on this candle; the next one decides by itself whether it was real."""
 
 
 def inspect(batch: Candles, interval: Interval, *, now_ms: int) -> Verdict:
     """Sort out a batch as the venue sent it.
 
-    Order and duplicates are put right (of rows with one open time the last given wins). The candle
+    Order and duplicates are put right (of rows with one open time the last given wins) and warned
+    of, also where the venue's adapter has done so before and noted it. The candle
     still forming is left out without a word. Rejected: `timestamp_misalignment` (which also
     blocks), `from_the_future` (by more than an interval), `not_finite`, `not_positive`, `negative_volume`, `high_below_low`.
     """
@@ -56,8 +69,8 @@ def inspect(batch: Candles, interval: Interval, *, now_ms: int) -> Verdict:
     kept = sorted_unique(batch.take(~is_bad & ~is_forming))
     rejected = tuple((batch.row(int(i)), str(reasons[i])) for i in np.flatnonzero(is_bad))
     warnings = {
-        "candles_unsorted": bool(np.any(np.diff(batch.open_ms) < 0)),
-        "candles_duplicated": len(np.unique(batch.open_ms)) < len(batch),
+        UNSORTED: UNSORTED in batch.noted or bool(np.any(np.diff(batch.open_ms) < 0)),
+        DUPLICATED: DUPLICATED in batch.noted or len(np.unique(batch.open_ms)) < len(batch),
         "candles_rejected": bool(rejected),
         "candles_without_volume": bool(np.any(kept.volume == 0)),
     }
@@ -68,6 +81,13 @@ def inspect(batch: Candles, interval: Interval, *, now_ms: int) -> Verdict:
         warnings=_codes(warnings),
         blocks=("timestamp_misalignment",) if is_misaligned else (),
     )
+
+
+def put_right(open_ms: Ints) -> tuple[str, ...]:
+    """What sorting rows as they came puts right: warning codes. Newest first is an order as well."""
+    steps = np.diff(open_ms)
+    is_in_order = bool(np.all(steps >= 0) or np.all(steps <= 0))
+    return _codes({UNSORTED: not is_in_order, DUPLICATED: len(np.unique(open_ms)) < len(open_ms)})
 
 
 def window_verdict(
@@ -81,6 +101,7 @@ def window_verdict(
     drift_bps: float | None = None,
     levels: DriftLevels = DRIFT_LEVELS,
     is_misaligned: bool = False,
+    second_price: float | None = None,
 ) -> WindowVerdict:
     """Judge the stored candles (oldest first) that a decision would rest on.
 
@@ -90,6 +111,8 @@ def window_verdict(
     is healed, whatever its row says until the next scan.
     `drift_bps` is the distance of a second source (None: it has nothing to say), judged by `levels`;
     `is_misaligned` that rows off the grid came in last.
+    An outlier wick of the newest candle holds decisions until the next candle is there, or until a
+    second source, whose price during that candle is `second_price`, has seen half of it as well.
     Trailing frozen candles count as stale: the feed goes on, the market does not.
     """
     step = interval_ms(interval)
@@ -103,6 +126,7 @@ def window_verdict(
     holes = _inner_holes(window, interval)
     unexplained = [hole for hole in holes if not _is_absent(hole, absent)]
     frozen = frozen_rows(window)
+    wicks = outlier_wicks(window)
     blocks = {
         "missing_candles": len(window) < needed,
         "timestamp_misalignment": is_misaligned
@@ -114,12 +138,18 @@ def window_verdict(
         "cross_source_divergence": drift_bps is not None and drift_bps >= levels.block_bps,
     }
     warnings = {
-        "candles_unsorted": bool(np.any(np.diff(window.open_ms) < 0)),
+        UNSORTED: bool(np.any(np.diff(window.open_ms) < 0)),
         "candles_absent_at_venue": len(unexplained) < len(holes),
         "candles_frozen": bool(np.any(frozen)),
+        "outlier_wicks": bool(np.any(wicks)),
         "cross_source_drift": drift_bps is not None and drift_bps >= levels.warn_bps,
     }
-    return WindowVerdict(warnings=_codes(warnings), blocks=_codes(blocks))
+    is_doubtful = bool(len(wicks) and wicks[-1]) and not _is_seen(window.row(-1), second_price)
+    return WindowVerdict(
+        warnings=_codes(warnings),
+        blocks=_codes(blocks),
+        holds=_codes({"outlier_wick": is_doubtful}),
+    )
 
 
 def frozen_rows(candles: Candles, *, at_least: int = FROZEN_ROWS) -> Mask:
@@ -130,6 +160,31 @@ def frozen_rows(candles: Candles, *, at_least: int = FROZEN_ROWS) -> Mask:
     starts = np.flatnonzero(~same)  # every row that does not go on with the run before it
     lengths = np.diff(np.append(starts, len(candles)))
     return np.repeat(lengths >= at_least, lengths) & flat
+
+
+def outlier_wicks(candles: Candles) -> Mask:
+    """Mark rows (bool[N]) whose longer wick is an outlier: more than `WICK_SIGMAS` robust standard
+    deviations (median absolute deviation x 1.4826) of all close to close returns, as a fraction of the
+    close. Source: catalogue row D08; real minutes have one or none a day.
+    """
+    if len(candles) < WICK_ROWS:
+        return np.zeros(len(candles), dtype=np.bool_)
+    returns = np.diff(np.log(candles.close))
+    sigma = 1.4826 * float(np.median(np.abs(returns - np.median(returns))))
+    upper = candles.high - np.maximum(candles.open, candles.close)
+    lower = np.minimum(candles.open, candles.close) - candles.low
+    longer = np.maximum(upper, lower) / candles.close
+    return longer > WICK_SIGMAS * max(sigma, LEAST_SIGMA)
+
+
+def _is_seen(candle: Candle, price: float | None) -> bool:
+    """Whether a second source was at least half way out on the longer wick."""
+    if price is None:
+        return False
+    top, bottom = max(candle.open, candle.close), min(candle.open, candle.close)
+    if candle.high - top >= bottom - candle.low:
+        return price >= (top + candle.high) / 2
+    return price <= (bottom + candle.low) / 2
 
 
 def window_move(window: Candles) -> float:

@@ -51,12 +51,21 @@ class IntakeTally:
     previous: Counts = field(default_factory=Counts)
     is_misaligned: bool = False
     """The newest batch held open times off the grid."""
+    put_right: tuple[str, ...] = ()
+    """Warning codes: what was wrong with the order of the newest batch."""
     total_rejected: int = 0
     total_revised: int = 0
     updated_ms: int = 0
 
 
-def counted(tally: IntakeTally, batch: Counts, *, is_misaligned: bool, now_ms: int) -> IntakeTally:
+def counted(
+    tally: IntakeTally,
+    batch: Counts,
+    *,
+    is_misaligned: bool,
+    now_ms: int,
+    put_right: tuple[str, ...] = (),
+) -> IntakeTally:
     """Add the counts of a batch that arrived at `now_ms`."""
     begin_ms = now_ms - now_ms % BUCKET_MS
     current, previous = tally.current, tally.previous
@@ -68,6 +77,7 @@ def counted(tally: IntakeTally, batch: Counts, *, is_misaligned: bool, now_ms: i
         current=_sum(current, batch),
         previous=previous,
         is_misaligned=is_misaligned,
+        put_right=put_right,
         total_rejected=tally.total_rejected + batch.rejected,
         total_revised=tally.total_revised + batch.revised,
         updated_ms=now_ms,

@@ -9,7 +9,7 @@ from typing import Protocol
 from desk.errors import ArtifactRefused, BadInput, NotFound, VersionConflict
 from desk.ids import Pair
 from desk.learning.observation import candles_sha256
-from desk.learning.study import Dataset, snapshot
+from desk.learning.study import Dataset, check_words, snapshot
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
 from desk.market.gaps import missing_ends
@@ -73,6 +73,19 @@ class Datasets:
     def __init__(self, root: Path, store: DocStore, candles: CandleReader) -> None:
         self._root, self._store, self._candles = root, store, candles
 
+    def check(self, ask: DatasetAsk) -> None:
+        """Raise `BadInput` for words that do not fit together, `NotFound` for an unknown parent."""
+        check_words(
+            ask.interval,
+            ask.features,
+            start_ms=ask.start_ms,
+            end_ms=ask.end_ms,
+            lookback=ask.lookback or ask.features.lookback,
+            stride=ask.stride,
+        )
+        for parent in ask.parents:
+            self.record(parent)
+
     def missing(self, ask: DatasetAsk) -> list[tuple[int, int]]:
         """Head and tail of the range that are not stored, half-open: all that must be fetched."""
         stored = self._candles.read(ask.pair, ask.interval, ask.first_ms, ask.end_ms)
@@ -84,8 +97,7 @@ class Datasets:
         Raises `BadInput` for words that do not fit together and for a range without candles,
         `NotFound` for an unknown parent.
         """
-        for parent in ask.parents:
-            self.record(parent)
+        self.check(ask)
         candles = self._candles.read(ask.pair, ask.interval, ask.first_ms, ask.end_ms)
         dataset, seen = snapshot(
             ask.pair,
@@ -122,10 +134,7 @@ class Datasets:
 
     def record(self, dataset_id: str) -> Dataset:
         """Raises `NotFound`."""
-        doc = self._store.get(kinds.DATASETS, dataset_id)
-        if doc is None:
-            raise NotFound("dataset", dataset_id)
-        return doc.value
+        return record_of(self._store, dataset_id)
 
     def newest(self, limit: int = 200) -> list[Dataset]:
         """Newest first."""
@@ -158,14 +167,7 @@ class Datasets:
 
     def ancestors(self, dataset_id: str) -> list[Dataset]:
         """Its parents, theirs, and so on, nearest first, each once."""
-        found: dict[str, Dataset] = {}
-        waiting = list(self.record(dataset_id).parents)
-        while waiting and len(found) < _MOST_ANCESTORS:
-            one = waiting.pop(0)
-            if one not in found and one != dataset_id:
-                found[one] = self.record(one)
-                waiting += found[one].parents
-        return list(found.values())
+        return ancestors_of(self._store, dataset_id)
 
     def _runs_behind(self, ask: DatasetAsk) -> Iterator[Job]:
         """Jobs that fetched candles of the range, newest first."""
@@ -204,3 +206,54 @@ class Datasets:
         if not dataset_id.startswith("ds") or not dataset_id.replace("-", "").isalnum():
             raise BadInput("dataset_id", f"was {dataset_id!r}, expected one as `ds-1f0c…`")
         return self._root / f"{dataset_id}.parquet"
+
+
+# --- records, without the files -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a dataset came from, and what rests on it."""
+
+    dataset: Dataset
+    ancestors: tuple[Dataset, ...]
+    """Nearest first."""
+    source_runs: tuple[Job, ...]
+    """Those that are still on record."""
+    version_ids: tuple[str, ...]
+    evaluation_ids: tuple[str, ...]
+
+
+def record_of(store: DocStore, dataset_id: str) -> Dataset:
+    """The record of a dataset. Raises `NotFound`."""
+    doc = store.get(kinds.DATASETS, dataset_id)
+    if doc is None:
+        raise NotFound("dataset", dataset_id)
+    return doc.value
+
+
+def ancestors_of(store: DocStore, dataset_id: str) -> list[Dataset]:
+    """A dataset's parents, theirs, and so on, nearest first, each once."""
+    found: dict[str, Dataset] = {}
+    waiting = list(record_of(store, dataset_id).parents)
+    while waiting and len(found) < _MOST_ANCESTORS:
+        one = waiting.pop(0)
+        if one not in found and one != dataset_id:
+            found[one] = record_of(store, one)
+            waiting += found[one].parents
+    return list(found.values())
+
+
+def lineage_of(store: DocStore, dataset_id: str) -> Lineage:
+    """The story of a dataset. Raises `NotFound`."""
+    dataset = record_of(store, dataset_id)
+    jobs = [store.get(kinds.JOBS, job_id) for job_id in dataset.source_run_ids]
+    versions = store.list(kinds.VERSIONS, limit=_MANY)
+    evaluations = store.list(kinds.EVALUATIONS, limit=_MANY)
+    return Lineage(
+        dataset=dataset,
+        ancestors=tuple(ancestors_of(store, dataset_id)),
+        source_runs=tuple(doc.value for doc in jobs if doc is not None),
+        version_ids=tuple(doc.key for doc in versions if doc.value.dataset_id == dataset_id),
+        evaluation_ids=tuple(doc.key for doc in evaluations if doc.value.dataset_id == dataset_id),
+    )

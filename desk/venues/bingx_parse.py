@@ -8,6 +8,7 @@ import structlog
 from desk.clock import MINUTE_MS
 from desk.errors import BadInput, ProtocolError
 from desk.ids import Pair, parse_pair
+from desk.market import integrity
 from desk.market.candles import Candle, Candles, sorted_unique
 from desk.market.quarantine import MISSING_FIELD, WRONG_TYPE, RefusedRow, raw_text
 from desk.trading.instruments import Instrument
@@ -95,6 +96,8 @@ def _is_pair(symbol: str) -> bool:
 def candles(answer: Success, start_ms: int, end_ms: int) -> Candles:
     """Read dict or array rows with `start_ms <= open_ms < end_ms`: sorted, unique.
 
+    What had to be put right for that is in `noted`; newest first, as the venue answers, is in order.
+
     A number that is not finite stays in its column: judging values is the integrity check's work.
     A row that cannot be read is among `refused`. Raises `ProtocolError` when none can be: an answer
     of another shape is no page without candles.
@@ -110,7 +113,8 @@ def candles(answer: Success, start_ms: int, end_ms: int) -> Candles:
         raise problem
     read = Candles.of(rows)
     inside = (read.open_ms >= start_ms) & (read.open_ms < end_ms)
-    return replace(sorted_unique(read.take(inside)), refused=tuple(refused))
+    noted = integrity.put_right(read.open_ms)
+    return replace(sorted_unique(read.take(inside)), refused=tuple(refused), noted=noted)
 
 
 def _candle(call: str, where: str, item: object) -> Candle:

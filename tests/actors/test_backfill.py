@@ -14,6 +14,7 @@ from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.heartbeat import Pulse
 from actors.job_book import JobBook
+from actors.series_claim import claimed_from
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.errors import VenueUnavailable
 from desk.market.candles import Candles
@@ -150,6 +151,30 @@ def test_with_a_number_of_batches_it_stops_after_them(batches: int) -> None:
     assert stage.stored()[2] == batches * CANDLES_PER_CALL
     assert stage.job().result["batches"] == batches
     assert not stage.job().result["is_earliest"]
+
+
+def test_what_was_fetched_is_claimed_and_so_is_what_a_dead_backfill_did_not_bring() -> None:
+    cut, dead, cancelled = Stage(), Stage(), Stage()
+
+    async def venue_goes(_seconds: float) -> None:
+        dead.market.away = 1_000
+
+    async def operator_cancels(_seconds: float) -> None:
+        JobBook(cancelled.store, "job1", cancelled.clock).cancel()
+
+    dead._pause, cancelled._pause = venue_goes, operator_cancels
+    for stage in (dead, cancelled):
+        stage.restart()
+    cut.work(cut.ask(max_batches=1))
+    for stage in (dead, cancelled):
+        stage.work(stage.ask())
+
+    assert claimed_from(cut.store, PAIR, "1m") == cut.stored()[0]
+    assert dead.job().status is JobStatus.FAILED
+    assert dead.stored()[0] > LISTED_MS
+    assert claimed_from(dead.store, PAIR, "1m") == LISTED_MS
+    assert cancelled.job().status is JobStatus.CANCELLED
+    assert claimed_from(cancelled.store, PAIR, "1m") is None
 
 
 def test_progress_carries_a_rate_and_never_falls() -> None:

@@ -12,6 +12,7 @@ from actors import decision_loop, source_book
 from desk import runs
 from desk.clock import MINUTE_MS
 from desk.errors import ArtifactRefused
+from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
 from desk.market.quality import IntakeTally
 from desk.runs import Action, RunStatus
@@ -335,6 +336,34 @@ def test_rows_off_the_grid_in_the_newest_batch_pause_the_run(stage: Stage) -> No
 
     assert record.gates[-1].detail == "timestamp_misalignment"
     assert stage.run.status is RunStatus.PAUSED
+
+
+@pytest.mark.catalogue("D03")
+def test_a_decision_says_that_its_candles_came_in_disorder(stage: Stage) -> None:
+    tally = IntakeTally(pair=PAIR, interval="1m", put_right=("candles_unsorted",))
+    stage.store.put(kinds.INTAKE, f"{PAIR}:1m", tally, at_ms=1)
+
+    record = stage.decide(1.0)
+
+    assert record.action is Action.TRADE
+    assert record.warnings == ("candles_unsorted",)
+
+
+@pytest.mark.catalogue("D08")
+def test_an_outlier_wick_lets_one_candle_pass_and_the_run_goes_on(stage: Stage) -> None:
+    closed = stage.next_candle()
+    [row] = [stage.store.last_candles(PAIR, "1m", 1).row(0)]
+    stage.store.write_candles(PAIR, "1m", Candles.of([row._replace(high=row.high * 1.05)]))
+    stage.policy.target = 1.0
+
+    stage.tell(closed)
+    held = stage.decisions()[0]
+    after = stage.decide(1.0)
+
+    assert (held.action, held.hold_reason) == (Action.HOLD, "outlier_wick")
+    assert stage.run.status is RunStatus.RUNNING
+    assert after.action is Action.TRADE
+    assert "outlier_wicks" in after.warnings
 
 
 def test_a_required_source_that_falls_silent_pauses_the_run_without_any_candle(

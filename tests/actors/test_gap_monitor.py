@@ -4,10 +4,12 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from actors import heartbeat
 from actors.candle_messages import Fetched
 from actors.gap_monitor import GapMonitor, GapParts, Scan
 from actors.names import ActorAway
@@ -17,6 +19,7 @@ from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
 from desk.store import kinds
 from desk.store.memory import MemoryStore
+from desk.wallclock import monotonic_s
 from tests.actors.fakes import PAIR
 from tests.actors.stage import BEGIN_MS, MarketTime
 
@@ -143,6 +146,26 @@ def test_an_answer_without_a_later_candle_proves_nothing(watched: Watched) -> No
 
     assert (gap.status, gap.attempts) == (GapStatus.OPEN, 0)
     assert len(watched.fetcher.asked) == 6
+
+
+def test_a_long_read_is_no_standstill_of_the_monitor(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SLICE_S", 0.001)
+    ages: list[float] = []
+    quick = watched.fetcher.fetch
+
+    async def long(*asked: Any) -> Fetched:
+        begun_s = monotonic_s()
+        await asyncio.sleep(0.2)
+        ages.append(watched.monitor._pulse.beat().loop_age_s / (monotonic_s() - begun_s))
+        return await quick(*asked)
+
+    monkeypatch.setattr(watched.fetcher, "fetch", long)
+    watched.scan()
+
+    assert len(ages) == 1
+    assert ages[0] < 0.9
 
 
 def test_a_venue_that_forgets_some_candles_is_asked_again_at_once(watched: Watched) -> None:

@@ -317,6 +317,17 @@ def test_candle_faults_change_the_page_as_they_say(venue: Any) -> None:
     assert edited[:2] + edited[3:] == plain[:2] + plain[3:]
 
 
+def test_a_holed_feed_loses_other_candles_in_every_answer(venue: Any) -> None:
+    plain = venue.candles(limit=1_000)
+    venue.sim.fault({"kind": "candles_holed", "fraction": 0.05}, path=KLINES)
+
+    first, second = venue.candles(limit=1_000), venue.candles(limit=1_000)
+
+    assert 900 < len(first) < 990
+    assert first != second
+    assert all(row in plain for row in first)
+
+
 def test_a_frozen_feed_stops_at_its_newest_candle(venue: Any) -> None:
     venue.sim.fault({"kind": "candles_frozen"}, path=KLINES)
     newest = venue.candles(limit=1)[0]["time"]

@@ -131,6 +131,16 @@ def test_the_first_gate_in_the_order_of_the_contract_speaks(chosen: set[int]) ->
     assert answer.code == REFUSALS[min(chosen)][0]
 
 
+def test_what_only_holds_lets_the_run_go_on_and_what_blocks_comes_first() -> None:
+    doubtful = asked(verdict=WindowVerdict(holds=("outlier_wick",)))
+    both = asked(verdict=WindowVerdict(holds=("outlier_wick",), blocks=("stale_candles",)))
+
+    assert isinstance(doubtful, Held)
+    assert (doubtful.code, doubtful.gates[-1].gate) == ("outlier_wick", "integrity")
+    assert isinstance(both, Paused)
+    assert both.gates[-1].detail == "stale_candles"
+
+
 def test_blocks_and_stale_sources_are_told_in_detail() -> None:
     broken = asked(verdict=WindowVerdict(blocks=("missing_candles", "open_gap_events")))
     stale = asked(sources=[replace(FRESH, status="unavailable")])

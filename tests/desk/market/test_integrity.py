@@ -17,6 +17,8 @@ from desk.market.integrity import (
     WindowVerdict,
     frozen_rows,
     inspect,
+    outlier_wicks,
+    put_right,
     window_move,
     window_verdict,
 )
@@ -58,6 +60,24 @@ def test_D03_an_unsorted_page_gives_the_same_candles_and_a_warning(order: list[i
     assert same(verdict.candles, bars(0, 1, 2, 3, 4, 5))
     assert verdict.warnings == (() if order == sorted(order) else ("candles_unsorted",))
     assert verdict.blocks == ()
+
+
+@pytest.mark.catalogue("D03")
+def test_D03_what_the_adapter_put_right_is_warned_of_all_the_same() -> None:
+    batch = replace(bars(0, 1, 2), noted=("candles_unsorted",))
+
+    verdict = inspect(batch, "1m", now_ms=START + 1000 * MINUTE)
+
+    assert verdict.warnings == ("candles_unsorted",)
+    assert Candles.concat([bars(3), batch.take(slice(1, None))]).noted == ("candles_unsorted",)
+
+
+@given(order=st.permutations(range(5)))
+def test_newest_first_and_oldest_first_are_in_order_and_nothing_else_is(order: list[int]) -> None:
+    is_in_order = order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0])
+
+    assert put_right(bars(*order).open_ms) == (() if is_in_order else ("candles_unsorted",))
+    assert put_right(bars(4, 4, 2).open_ms) == ("candles_duplicated",)
 
 
 @pytest.mark.catalogue("D02")
@@ -306,7 +326,8 @@ def test_clean_real_candles_raise_no_false_alarm(tape: Callable[[str], Path]) ->
     window = window_verdict(candles, "1m", now_ms=now_ms, needed=len(candles))
 
     assert (verdict.rejected, verdict.warnings, verdict.blocks) == ((), (), ())
-    assert window == WindowVerdict()
+    assert (window.blocks, window.holds) == ((), ())
+    assert set(window.warnings) <= {"outlier_wicks"}, "three months have their flash crashes"
     assert len(verdict.candles) == 130_708
 
 
@@ -323,3 +344,87 @@ def test_a_longer_interval_is_judged_on_its_own_grid() -> None:
     verdict = window_verdict(window, "1h", now_ms=3 * 3_600_000, needed=3)
 
     assert verdict == WindowVerdict()
+
+
+def noisy(count: int, *, seed: int = 1) -> Candles:
+    """Minutes of a market that moves by some 4 bps each, with wicks of 2."""
+    rng = np.random.default_rng(seed)
+    close = 100.0 * np.cumprod(1 + rng.normal(0, 0.0004, count))
+    open_ = np.concatenate([[100.0], close[:-1]])
+    return Candles(
+        open_ms=START + MINUTE * np.arange(count, dtype=np.int64),
+        open=open_,
+        high=np.maximum(open_, close) * 1.0002,
+        low=np.minimum(open_, close) * 0.9998,
+        close=close,
+        volume=np.ones(count),
+    )
+
+
+def with_wick(candles: Candles, at: int, fraction: float) -> Candles:
+    """One candle that was `fraction` above (or below, where negative) its body for a moment."""
+    high, low = candles.high.copy(), candles.low.copy()
+    if fraction > 0:
+        high[at] *= 1 + fraction
+    else:
+        low[at] *= 1 + fraction
+    return replace(candles, high=high, low=low)
+
+
+@pytest.mark.catalogue("D08")
+@pytest.mark.parametrize("fraction", [0.02, -0.02])
+def test_D08_an_outlier_wick_holds_until_the_next_candle_or_a_second_source(
+    fraction: float,
+) -> None:
+    calm = noisy(240)
+    wild = with_wick(calm, -1, fraction)
+    newest = wild.row(-1)
+    far = newest.high if fraction > 0 else newest.low
+
+    def judge(window: Candles, second_price: float | None = None) -> WindowVerdict:
+        now_ms = int(window.open_ms[-1]) + MINUTE
+        return window_verdict(window, "1m", now_ms=now_ms, needed=1, second_price=second_price)
+
+    assert judge(calm) == WindowVerdict()
+    assert judge(wild) == WindowVerdict(warnings=("outlier_wicks",), holds=("outlier_wick",))
+    assert judge(wild, second_price=newest.close).holds == ("outlier_wick",)
+    assert judge(wild, second_price=far) == WindowVerdict(warnings=("outlier_wicks",))
+    confirmed = with_wick(calm, -2, fraction)
+    assert judge(confirmed) == WindowVerdict(warnings=("outlier_wicks",))
+
+
+@pytest.mark.catalogue("D08")
+@given(at=st.integers(0, 239), sigmas=st.floats(0, 40))
+def test_D08_only_the_wick_beyond_eight_deviations_is_marked(at: int, sigmas: float) -> None:
+    calm = noisy(240)
+    returns = np.diff(np.log(calm.close))
+    sigma = 1.4826 * float(np.median(np.abs(returns - np.median(returns))))
+    row = calm.row(at)
+    length = sigmas * sigma * row.close
+    high = calm.high.copy()
+    high[at] = max(row.open, row.close) + length
+
+    marked = outlier_wicks(replace(calm, high=high))
+
+    assert marked[at] == (sigmas > 8)
+    assert not np.delete(marked, at).any()
+    assert not outlier_wicks(with_wick(calm, 5, 0.5).take(slice(0, 20))).any(), "too few to tell"
+
+
+@pytest.mark.catalogue("D08")
+def test_D08_real_minutes_have_hardly_any_outlier_wick(tape: Callable[[str], Path]) -> None:
+    table = pq.read_table(tape("btc_perp_1m_2022-01.parquet"))
+    columns = {
+        name: table[name].to_numpy().astype(np.float64)[:20_000]
+        for name in ("open", "high", "low", "close")
+    }
+    count = len(columns["close"])
+    candles = Candles(
+        open_ms=START + MINUTE * np.arange(count, dtype=np.int64), volume=np.ones(count), **columns
+    )
+
+    newest = [
+        bool(outlier_wicks(candles.take(slice(end - 240, end)))[-1]) for end in range(240, count, 7)
+    ]
+
+    assert 0 < sum(newest) / len(newest) < 1 / 500

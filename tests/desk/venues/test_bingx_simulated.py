@@ -173,6 +173,7 @@ def test_earliest_candle_of_the_venue_is_found(simulator: Simulator) -> None:
     _use(simulator, use)
 
 
+@pytest.mark.catalogue("D03")
 @pytest.mark.parametrize("kind", ["candles_unsorted", "candles_duplicated", "code_as_string"])
 def test_candles_are_the_same_however_the_page_is_written(simulator: Simulator, kind: str) -> None:
     async def use(venue: BingxVenue) -> None:
@@ -185,6 +186,8 @@ def test_candles_are_the_same_however_the_page_is_written(simulator: Simulator, 
         assert len(plain) == 60
         for column in ("open_ms", "open", "high", "low", "close", "volume"):
             assert np.array_equal(getattr(plain, column), getattr(odd, column))
+        assert plain.noted == ()
+        assert odd.noted == ((kind,) if kind.startswith("candles") else ())
 
     _use(simulator, use)
 
