@@ -156,10 +156,10 @@ def test_with_a_number_of_batches_it_stops_after_them(batches: int) -> None:
 def test_what_was_fetched_is_claimed_and_so_is_what_a_dead_backfill_did_not_bring() -> None:
     cut, dead, cancelled = Stage(), Stage(), Stage()
 
-    async def venue_goes(_seconds: float) -> None:
+    async def venue_goes(seconds: float) -> None:
         dead.market.away = 1_000
 
-    async def operator_cancels(_seconds: float) -> None:
+    async def operator_cancels(seconds: float) -> None:
         JobBook(cancelled.store, "job1", cancelled.clock).cancel()
 
     dead._pause, cancelled._pause = venue_goes, operator_cancels
