@@ -274,10 +274,10 @@ def spoil(sim: Any) -> None:
 
     for pair in PAIRS:
         for minute in (5, 12, 17, 84, 101, 110, 118):
-            # As it is told first; a minute later the exchange tells what it keeps.
+            # As it is told first; two minutes later the exchange tells what it keeps.
             edit = {"open_ms": BEGIN_MS + minute * MINUTE_MS, "set": {"volume": "7.5"}}
             action = {"kind": "candles_edited", **edit}
-            rule(f"edit {pair} {minute}", action, minute + 1, minute + 2, symbol=pair)
+            rule(f"edit {pair} {minute}", action, minute + 1, minute + 3, symbol=pair)
         lost = {"from_ms": BEGIN_MS + LOST.start * MINUTE_MS, "count": len(LOST)}
         rule(f"lost {pair}", {"kind": "candles_missing", **lost}, LOST.stop, CALM, symbol=pair)
         flip = {"kind": "candles_flip_flop", "count": 2}
@@ -332,7 +332,7 @@ def reference(desk: Desk, folder: Path) -> Callable[[str], Dataset]:
 @pytest.mark.catalogue("D07")
 @pytest.mark.catalogue("D10")
 @pytest.mark.catalogue("D12")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_feed_that_does_everything_wrong_leaves_what_a_clean_one_leaves(
     desk: Desk, sim: Any, tmp_path: Path
 ) -> None:
