@@ -58,6 +58,7 @@ def search_signals(
     if not start_ms < end_ms <= start_ms + MAX_WINDOW_MS:
         raise BadInput("end_ms", f"was {end_ms}, expected above start_ms and at most 31 days after")
     place = decode(cursor)
+    signals.trim(ctx.store, source, now_ms=ctx.wall_ms())
     found = signals.search(
         ctx.store,
         source,
