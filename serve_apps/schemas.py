@@ -796,6 +796,7 @@ class SignalView(Answer):
     text: str
     raw_ref: str
     parse_status: Literal["ok", "partial", "unparsed", "stale"]
+    author: str | None
 
 
 class SignalPage(Answer):
