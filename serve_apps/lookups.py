@@ -90,11 +90,39 @@ def open_alerts(store: DocStore) -> dict[str, int]:
 
 
 def sources(ctx: Context) -> list[SourceView]:
-    """Every data source, judged now."""
+    """Every data source, judged now: those of the venue by market time, signals by the wall."""
     anchor, now_ms = ctx.anchor(), ctx.clock.now_ms()
     speed = anchor.speed if anchor else 1.0
-    docs = ctx.store.list(kinds.SOURCES, limit=MANY)
-    return [source_view(doc.value, now_ms=now_ms, speed=speed) for doc in docs]
+    rows = [doc.value for doc in ctx.store.list(kinds.SOURCES, limit=MANY)]
+    venue = [row for row in rows if not row.source_id]
+    return [
+        *(source_view(row, now_ms=now_ms, speed=speed) for row in venue),
+        *_signal_sources(ctx, {(row.source_type, row.source_id): row for row in rows}),
+    ]
+
+
+def _signal_sources(
+    ctx: Context, rows: Mapping[tuple[str, str], SourceStatus]
+) -> Iterator[SourceView]:
+    """Every configured source of signals, also one that nothing was written of: not ok."""
+    now_ms = ctx.wall_ms()
+    polled = _is_polled(ctx, now_ms)
+    for source_type, source_id in ctx.facts.signal_sources:
+        row = rows.get((source_type, source_id)) or new_signal_status(source_type, source_id)
+        is_polled = polled and source_type == TELEGRAM
+        yield signal_source_view(
+            judged_signal(row, now_ms=now_ms, is_polled=is_polled), now_ms=now_ms
+        )
+
+
+def _is_polled(ctx: Context, now_ms: int) -> bool:
+    """Whether the poller of signals lives, as its supervisor last saw it."""
+    found = ctx.store.get(kinds.ACTORS, SIGNAL_POLLER.of())
+    return (
+        found is not None
+        and found.value.status in {UP, LATE}
+        and now_ms - found.value.last_heartbeat_wall_ms <= POLLER_PATIENCE_MS
+    )
 
 
 def instrument(store: DocStore, pair: Pair) -> Instrument | None:

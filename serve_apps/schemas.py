@@ -625,6 +625,8 @@ class GapHealth(Answer):
 
 class SourceView(Answer):
     source_type: str
+    source_id: str
+    """Feed or channel of a source of signals, whose times are wall and age is of the last sync."""
     pair: str
     interval: str
     enabled: bool

@@ -13,6 +13,7 @@ from telethon.sessions import StringSession
 from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import ChannelMessage
 from desk.market.signals import MAX_TEXT_CHARS
+from desk.sources.changes import Changed, Hear
 
 # Telethon is untyped: its objects stay inside this file.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -32,19 +33,6 @@ class TelegramAccess:
     api_id: int
     api_hash: SecretStr
     session: SecretStr
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """Something happened in a channel: read it again. Deletions are told here alone."""
-
-    channel: str
-    message: ChannelMessage | None = None
-    """An edited message as it stands now; None when new ones came."""
-    deleted_ids: tuple[int, ...] = ()
-
-
-type Hear = Callable[[Changed], None]
 
 
 class TelegramChannels:

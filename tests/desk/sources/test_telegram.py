@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from desk.errors import FeedError, FeedRefused, FeedThrottled
-from desk.sources.telegram import Changed, TelegramAccess, TelegramChannels, session_problem
+from desk.sources.changes import Changed
+from desk.sources.telegram import TelegramAccess, TelegramChannels, session_problem
 from tests.telegram_double import TelegramDouble
 
 type Act = Callable[[TelegramDouble, TelegramChannels], Awaitable[None]]
