@@ -68,7 +68,7 @@ class ChannelBook:
         One that is not new and of which nothing is stored was dropped for its age: it stays so.
         """
         last = self._last(message.message_id)
-        if last is None and not is_new or last is not None and last.rev >= MAX_REVISIONS:
+        if (last is None and not is_new) or (last is not None and last.rev >= MAX_REVISIONS):
             return False
         receipt = receive_message(
             self.source_id, message, rev=last.rev + 1 if last else 1, received_ms=now_ms

@@ -11,7 +11,7 @@ import structlog
 
 from actors.channel_book import ChannelBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
-from actors.signal_status import change_status, new_signal_status, status_key
+from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
 from desk.clock import SECOND_MS
@@ -144,7 +144,9 @@ class SignalPoller:
         log.warning("channel_not_read", source=book.source_id, error=str(why))
         await self._note(book, lambda row: replace(row, status=UNAVAILABLE, detail=str(why)[:300]))
 
-    async def _note(self, book: ChannelBook, change: Callable[[SourceStatus], SourceStatus]) -> None:
+    async def _note(
+        self, book: ChannelBook, change: Callable[[SourceStatus], SourceStatus]
+    ) -> None:
         fresh = new_signal_status(TELEGRAM, book.source_id, every_s=self._parts.every_s)
         now_ms = self._parts.now_ms()
 
@@ -182,11 +184,6 @@ class SignalPoller:
         if version != self._run_version:
             self._run_version = version
             self._due_ms = dict.fromkeys(self._due_ms, 0)
-
-
-def wish_key(source_type: str) -> str:
-    """Key of the fact whose every new version asks the pollers of a source to run now."""
-    return f"run:{source_type}"
 
 
 SignalPollerActor = ray.remote(SignalPoller)

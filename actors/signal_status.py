@@ -22,6 +22,11 @@ def status_key(source_type: str, source_id: str) -> str:
     return f"{source_type}:{source_id}:"
 
 
+def wish_key(source_type: str) -> str:
+    """Key of the fact whose every new version asks the pollers of a source to run now."""
+    return f"run:{source_type}"
+
+
 def new_signal_status(source_type: str, source_id: str, *, every_s: int = 0) -> SourceStatus:
     """A source of which nothing is known yet: not ok."""
     return SourceStatus(

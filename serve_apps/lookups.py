@@ -1,10 +1,14 @@
 """Reads of the store that several routes share."""
 
+from actors.names import SIGNAL_POLLER
 from actors.promotion import promotion_verdict
+from actors.signal_status import judged_signal, new_signal_status, status_key
+from actors.watch import LATE, UP
 from desk.errors import NotFound
 from desk.evaluation.promotion import PromotionVerdict
 from desk.ids import Pair
 from desk.learning.versions import AgentVersion
+from desk.market.channel_messages import TELEGRAM
 from desk.runs import Agent, Mode, Run
 from desk.store import kinds
 from desk.store.port import Doc, DocStore, Kind
@@ -13,9 +17,11 @@ from desk.trading.ledger import Ledger
 from serve_apps.context import Context
 from serve_apps.schemas import SourceView, VenueStrip
 from serve_apps.views.agents import ENDED
-from serve_apps.views.ops import source_view
+from serve_apps.views.ops import signal_source_view, source_view
 
 MANY = 1_000
+POLLER_PATIENCE_MS = 30_000
+"""Age of the last heartbeat at which nobody counts as polling; it is written every 5 s."""
 
 
 def need[T](store: DocStore, kind: Kind[T], key: str, name: str) -> Doc[T]:
@@ -90,29 +96,25 @@ def open_alerts(store: DocStore) -> dict[str, int]:
 
 
 def sources(ctx: Context) -> list[SourceView]:
-    """Every data source, judged now: those of the venue by market time, signals by the wall."""
+    """Every data source of the venue, judged now."""
     anchor, now_ms = ctx.anchor(), ctx.clock.now_ms()
     speed = anchor.speed if anchor else 1.0
     rows = [doc.value for doc in ctx.store.list(kinds.SOURCES, limit=MANY)]
-    venue = [row for row in rows if not row.source_id]
-    return [
-        *(source_view(row, now_ms=now_ms, speed=speed) for row in venue),
-        *_signal_sources(ctx, {(row.source_type, row.source_id): row for row in rows}),
-    ]
+    return [source_view(row, now_ms=now_ms, speed=speed) for row in rows if not row.source_id]
 
 
-def _signal_sources(
-    ctx: Context, rows: Mapping[tuple[str, str], SourceStatus]
-) -> Iterator[SourceView]:
-    """Every configured source of signals, also one that nothing was written of: not ok."""
-    now_ms = ctx.wall_ms()
+def signal_sources(ctx: Context) -> list[SourceView]:
+    """Every configured source of signals, judged now by the wall; one of which nothing was written
+    is not ok."""
+    now_ms, views = ctx.wall_ms(), list[SourceView]()
     polled = _is_polled(ctx, now_ms)
     for source_type, source_id in ctx.facts.signal_sources:
-        row = rows.get((source_type, source_id)) or new_signal_status(source_type, source_id)
+        found = ctx.store.get(kinds.SOURCES, status_key(source_type, source_id))
+        row = found.value if found else new_signal_status(source_type, source_id)
         is_polled = polled and source_type == TELEGRAM
-        yield signal_source_view(
-            judged_signal(row, now_ms=now_ms, is_polled=is_polled), now_ms=now_ms
-        )
+        judged = judged_signal(row, now_ms=now_ms, is_polled=is_polled)
+        views.append(signal_source_view(judged, now_ms=now_ms))
+    return views
 
 
 def _is_polled(ctx: Context, now_ms: int) -> bool:

@@ -641,6 +641,15 @@ class SourceView(Answer):
     detail: str
 
 
+class SourceTurnView(Answer):
+    """What was asked of a source; its poller takes it within seconds."""
+
+    source: str
+    wish: str
+    sources: int
+    """Channels it is for."""
+
+
 class RefusedRowView(Answer):
     """A row that never became a candle."""
 

@@ -80,9 +80,7 @@ class TelegramDouble:
     @property
     def session(self) -> str:
         """A session text whose key this server knows."""
-        packed = struct.pack(
-            ">B4sH256s", 2, bytes([127, 0, 0, 1]), self.port, self.key.key
-        )
+        packed = struct.pack(">B4sH256s", 2, bytes([127, 0, 0, 1]), self.port, self.key.key)
         return "1" + base64.urlsafe_b64encode(packed).decode()
 
     # --- what happens in the channel ------------------------------------------------------------
@@ -181,7 +179,7 @@ class TelegramDouble:
 
     # --- the methods ----------------------------------------------------------------------------
 
-    def _answer(self, name: str, asked: Any) -> bytes:
+    def _answer(self, name: str, asked: Any) -> bytes:  # noqa: PLR0911 - one line a method
         if not self.is_known and name != "GetConfig":
             return bytes(types.RpcError(401, "AUTH_KEY_UNREGISTERED"))
         match name:

@@ -123,8 +123,13 @@ def signal_source_view(source: SourceStatus, *, now_ms: int) -> SourceView:
     """One source of signals as it was judged: silence is normal, the age is that of the last sync."""
     age_ms = max(now_ms - source.last_success_ms, 0) if source.last_success_ms else None
     badge = (
-        "disabled" if not source.enabled else "never" if age_ms is None
-        else "fresh" if source.status == "ok" else "stale"
+        "disabled"
+        if not source.enabled
+        else "never"
+        if age_ms is None
+        else "ok"
+        if source.status == "ok"
+        else "stale"
     )
     facts = {
         name: getattr(source, name)

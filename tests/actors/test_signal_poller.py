@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from actors import channel_book
 from actors.channel_book import ChannelBook
-from actors.signal_poller import SignalParts, SignalPoller, wish_key
-from actors.signal_status import judged_signal, status_key
+from actors.signal_poller import SignalParts, SignalPoller
+from actors.signal_status import judged_signal, status_key, wish_key
 from desk.clock import DAY_MS, HOUR_MS
 from desk.errors import StoreUnavailable
 from desk.market.channel_messages import TELEGRAM, ChannelMessage, read_signal, receive_message
@@ -89,7 +89,7 @@ def play(act: Callable[[Desk], Awaitable[None]]) -> None:
 async def told(desk: Desk, count: int) -> None:
     """Wait until Telegram's word has reached the poller."""
     async with asyncio.timeout(20):
-        while len(desk.poller._events) < count:  # noqa: ASYNC110
+        while len(desk.poller._events) < count:
             await asyncio.sleep(0.01)
 
 

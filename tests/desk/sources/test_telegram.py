@@ -38,7 +38,7 @@ def play(act: Act, hear: Callable[[Changed], None] = lambda _: None) -> Telegram
 
 async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not done():  # noqa: ASYNC110
+        while not done():
             await asyncio.sleep(0.01)
 
 
