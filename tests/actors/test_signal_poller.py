@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from actors import channel_book
 from actors.channel_book import ChannelBook
 from actors.signal_poller import SignalParts, SignalPoller
 from actors.signal_status import judged_signal, status_key, wish_key
+from actors.tree import signal_children
+from actors.wiring import Wiring
 from desk.clock import DAY_MS, HOUR_MS
 from desk.errors import StoreUnavailable
 from desk.market.channel_messages import TELEGRAM, ChannelMessage, read_signal, receive_message
@@ -320,3 +323,28 @@ def test_one_pair_and_one_side_are_read(
     message = ChannelMessage(message_id=1, sent_ms=1, edited_ms=None, author="me", text=text)
     signal = read_signal(receive_message(SOURCE, message, rev=1, received_ms=2))
     assert (signal.symbol, signal.side, signal.parse_status.value) == (symbol, side, status)
+
+
+def test_the_tree_has_a_poller_of_channels_exactly_where_there_are_some(tmp_path: Path) -> None:
+    wiring = Wiring(
+        store_url="redis://127.0.0.1:1",
+        home=tmp_path,
+        venue_url="http://127.0.0.1:1",
+        pairs=("BTC-USDT",),
+        intervals=("1m",),
+    )
+    with_channels = replace(
+        wiring,
+        telegram_channels=("calls",),
+        telegram_api_id=1,
+        telegram_api_hash=SecretStr("canary-hash"),
+        telegram_session=SecretStr("canary-session"),
+    )
+
+    assert signal_children(wiring) == []
+    [spec] = signal_children(with_channels)
+    parts = spec.build()
+    assert isinstance(parts, SignalParts)
+    assert (parts.channels, parts.every_s, parts.sync_limit) == (("calls",), 3_600, 50)
+    assert isinstance(parts.open_channels(lambda _: None), TelegramChannels)
+    assert "canary" not in f"{with_channels!r} {spec!r}"
