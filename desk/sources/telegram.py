@@ -1,6 +1,7 @@
 """Channels of Telegram through Telethon: what a channel holds now, and word of what changes."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from desk.sources.changes import Changed, Hear
 NAME = "telegram"
 CALL_TIMEOUT_S = 60.0
 """Of one call with all its pages; Telethon itself would wait for ever for a silent server."""
+CLOSE_TIMEOUT_S = 3.0
 FLOOD_SLEEP_S = 5
 """Waits up to this are slept out inside the call; longer ones are the caller's to plan."""
 
@@ -69,7 +71,10 @@ class TelegramChannels:
         client, self._client = self._client, None
         self._peers.clear()
         if client is not None:
-            await client.disconnect()
+            # While Telethon connects again by itself its disconnect may wait for ever.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await client.disconnect()
 
     async def _call[R](self, work: Callable[[Any], Awaitable[R]]) -> R:
         try:
