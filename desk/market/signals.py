@@ -42,8 +42,15 @@ INTERVALS: Mapping[str, Interval] = {
     "720": "12h",
     "D": "1d",
     "1D": "1d",
+    "3D": "3d",
+    "W": "1w",
+    "1W": "1w",
+    "M": "1M",
+    "1M": "1M",
 }
-"""TradingView's names of intervals that we keep; weeks have no grid of ours yet."""
+"""TradingView's names of intervals that we keep. Upper case only: `1m` there is no month."""
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""A JSON string as it is written; one that does not end reaches to the end of the text."""
 _WORD = re.compile(r"\w+")
 
 
@@ -69,7 +76,7 @@ class SignalReceipt:
     """Wall time, ms UTC: alerts come in real time also while the simulator runs faster."""
     raw: str
     raw_ref: str
-    """SHA-256 of the body as it came, in hex."""
+    """SHA-256 of `raw`, in hex."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,29 +101,33 @@ class Signal:
     """At most 4,000 characters."""
     raw_ref: str
     parse_status: ParseStatus
+    author: str | None = None
 
 
 def receive(
     source_id: str, body: bytes, *, received_ms: int, secret: str | None = None
 ) -> SignalReceipt:
-    """Name and keep one webhook body. A body secret is replaced before anything is kept.
+    """Name and keep one webhook body. A body secret is replaced before anything is kept or hashed.
 
-    The external id is a hash of source and body; without `timenow` the minute of arrival is added,
+    The external id is a hash of source and kept text; without `timenow` the minute of arrival is added,
     so that a text alert may fire again while a repeat within its minute adds nothing.
     """
     row = read_object(body)
-    parts = [source_id.encode(), body]
+    raw = body.decode("utf-8", "replace")
+    if secret:
+        raw = without_secret(raw, secret)
+    kept = raw.encode()
+    parts = [source_id.encode(), kept]
     if not row.get("timenow"):
         parts.append(b"%d" % (received_ms // MINUTE_MS))
-    raw = body.decode("utf-8", "replace")
     return SignalReceipt(
         source_kind=TRADINGVIEW,
         source_id=source_id,
         external_id=hashlib.sha256(b"\0".join(parts)).hexdigest(),
         rev=1,
         ts_received_ms=received_ms,
-        raw=raw.replace(secret, "[secret]") if secret else raw,
-        raw_ref=hashlib.sha256(body).hexdigest(),
+        raw=raw,
+        raw_ref=hashlib.sha256(kept).hexdigest(),
     )
 
 
@@ -125,7 +136,7 @@ def parse(receipt: SignalReceipt) -> Signal:
     row = read_object(receipt.raw)
     fired_ms = _time_ms(row.get("timenow"))
     symbol = SYMBOLS.get(_text(row, "ticker").upper())
-    interval = INTERVALS.get(_text(row, "interval").upper())
+    interval = INTERVALS.get(_text(row, "interval"))
     bar_open_ms, price = _time_ms(row.get("time")), _price(row.get("close"))
     side = next(
         (_text(row, n) for n in ("strategy.order.action", "action", "side") if n in row), ""
@@ -154,6 +165,21 @@ def parse(receipt: SignalReceipt) -> Signal:
         raw_ref=receipt.raw_ref,
         parse_status=status,
     )
+
+
+def without_secret(text: str, secret: str) -> str:
+    """The text with `[secret]` in its place, also where JSON writes it with escapes."""
+
+    def cleaned(found: re.Match[str]) -> str:
+        try:
+            said: object = json.loads(found[0], strict=False)
+        except ValueError:
+            return found[0]
+        if not isinstance(said, str) or secret not in said:
+            return found[0]
+        return json.dumps(said.replace(secret, "[secret]"))
+
+    return _STRING.sub(cleaned, text).replace(secret, "[secret]")
 
 
 def matches(signal: Signal, words: frozenset[str]) -> bool:

@@ -47,6 +47,12 @@ class MemoryDocuments:
             found = self._state.docs[kind.name].get(key)
             return None if found is None else _doc(kind, key, found)
 
+    def keys_beyond[T](self, kind: Kind[T], kept: int, *, limit: int = 200) -> list[str]:
+        with self._state.lock:
+            rows = self._state.docs[kind.name].items()
+            found = sorted(((row.at_ms, key.encode()) for key, row in rows), reverse=True)
+        return [key.decode() for _, key in found[kept : kept + limit]]
+
     def list[T](
         self,
         kind: Kind[T],

@@ -254,6 +254,10 @@ class DocStore(Protocol):
 
     def get[T](self, kind: Kind[T], key: str) -> Doc[T] | None: ...
 
+    def keys_beyond[T](self, kind: Kind[T], kept: int, *, limit: int = 200) -> list[str]:
+        """Keys of documents that are not among the newest `kept`, newest first, without their rows."""
+        ...
+
     def list[T](
         self,
         kind: Kind[T],
@@ -262,7 +266,7 @@ class DocStore(Protocol):
         before_ms: int | None = None,
         limit: int = 200,
     ) -> list[Doc[T]]:
-        """Newest first by `at_ms`, `start_ms <= at_ms < before_ms`."""
+        """Newest first by `at_ms`, then by key downwards; `start_ms <= at_ms < before_ms`."""
         ...
 
     def delete[T](self, kind: Kind[T], key: str) -> None:

@@ -54,6 +54,15 @@ class ValkeyDocuments:
         )
         return None if version is None else _doc(kind, key.encode(), version, at_ms, row)
 
+    def keys_beyond[T](self, kind: Kind[T], kept: int, *, limit: int = 200) -> list[str]:
+        if limit <= 0:
+            return []
+        index = f"docx:{kind.name}"
+        found: list[bytes] = self._connection.run(
+            lambda: self._connection.money.zrevrange(index, kept, kept + limit - 1)
+        )
+        return [key.decode() for key in found]
+
     def list[T](
         self,
         kind: Kind[T],

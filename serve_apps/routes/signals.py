@@ -46,7 +46,7 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
 @router.get("/signals/search")
 def search_signals(
     ctx: Ctx,
-    source: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")],
+    source: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9_:-]{0,63}$")],
     start_ms: Annotated[int, Query(ge=0, le=MAX_MS)],
     end_ms: Annotated[int, Query(ge=0, le=MAX_MS)],
     *,
@@ -58,6 +58,7 @@ def search_signals(
     if not start_ms < end_ms <= start_ms + MAX_WINDOW_MS:
         raise BadInput("end_ms", f"was {end_ms}, expected above start_ms and at most 31 days after")
     place = decode(cursor)
+    signals.trim(ctx.store, source, now_ms=ctx.wall_ms())
     found = signals.search(
         ctx.store,
         source,

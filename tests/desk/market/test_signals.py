@@ -42,7 +42,8 @@ def test_a_full_alert_gives_pair_interval_bar_close_and_side() -> None:
     "missing",
     [
         {"ticker": "GOLD"},
-        {"interval": "W"},
+        {"interval": "1m"},
+        {"interval": "7D"},
         {"close": "NaN"},
         {"close": "-1"},
         {"close": True},
@@ -53,6 +54,51 @@ def test_a_full_alert_gives_pair_interval_bar_close_and_side() -> None:
 def test_an_unknown_field_makes_it_partial(missing: dict[str, Any]) -> None:
     signal = parse(receive("main", alert(**missing), received_ms=NOW_MS))
     assert signal.parse_status is ParseStatus.PARTIAL
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("W", "1w"), ("1W", "1w"), ("3D", "3d"), ("M", "1M"), ("1M", "1M"), ("D", "1d"), ("1", "1m")],
+)
+def test_days_weeks_and_months_have_our_names(theirs: str, ours: str) -> None:
+    signal = parse(receive("main", alert(interval=theirs), received_ms=NOW_MS))
+    assert (signal.interval, signal.parse_status) == (ours, ParseStatus.OK)
+
+
+def escaped(text: str, which: list[bool]) -> str:
+    """A text inside a JSON string, the chosen letters as escapes."""
+    return "".join(
+        f"\\u{ord(letter):04x}" if chosen else letter
+        for letter, chosen in zip(text, which, strict=True)
+    )
+
+
+SECRET = "open-sesame"
+CHOICES = st.lists(st.booleans(), min_size=len(SECRET), max_size=len(SECRET))
+
+
+@given(CHOICES, CHOICES, st.text(max_size=40))
+@example([True] * len(SECRET), [False] * len(SECRET), "")
+def test_no_way_of_writing_the_secret_leaves_it_in_what_is_kept(
+    name: list[bool], value: list[bool], beside: str
+) -> None:
+    # Twice under one name: a parser would show the second only.
+    body = f'{{"secret": "{escaped(SECRET, value)}", "x": "{escaped(SECRET, name)}", "x": {json.dumps(beside)}}}'
+
+    kept = receive("main", body.encode(), received_ms=NOW_MS, secret=SECRET)
+
+    assert SECRET not in kept.raw
+    pairs = json.loads(kept.raw, object_pairs_hook=list)
+    assert pairs == [("secret", "[secret]"), ("x", "[secret]"), ("x", beside)]
+
+
+def test_what_is_hashed_says_nothing_of_the_secret() -> None:
+    def sent(secret: str) -> tuple[str, str]:
+        body = json.dumps({"secret": secret, "timenow": iso(NOW_MS)}).encode()
+        kept = receive("main", body, received_ms=NOW_MS, secret=secret)
+        return kept.external_id, kept.raw_ref
+
+    assert sent("one") == sent("another")
 
 
 @given(st.integers(-20 * MINUTE_MS, 20 * MINUTE_MS))
