@@ -51,7 +51,11 @@ class Desk:
             every_s=3_600,
             sync_limit=50,
         )
-        return SignalPoller(lambda: replace(parts, **changes))
+        poller = SignalPoller(lambda: replace(parts, **changes))
+        # Turned by the test alone: a loop beside it would take a connection from the other's hands.
+        assert isinstance(poller._loop, asyncio.Task)
+        poller._loop.cancel()
+        return poller
 
     async def restart(self, **changes: Any) -> None:
         await self.poller.close()
