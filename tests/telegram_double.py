@@ -70,7 +70,8 @@ class TelegramDouble:
         assert self._server is not None
         self._server.close()
         self.drop()
-        await asyncio.sleep(0)  # not wait_closed: a client that connects again would hold it for ever
+        # Not wait_closed: a client that connects again would hold it for ever.
+        await asyncio.sleep(0)
 
     def drop(self) -> None:
         for writer in list(self._writers):
