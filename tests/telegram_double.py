@@ -39,7 +39,8 @@ class TelegramDouble:
     """One account that follows one channel, `calls`. Used inside a running event loop."""
 
     def __init__(self) -> None:
-        self.key = AuthKey(os.urandom(256))
+        self.secret = os.urandom(256)
+        self.key = AuthKey(self.secret)
         self.rows: dict[int, Any] = {}
         self.pts = 1
         self.heard: list[str] = []
@@ -81,7 +82,7 @@ class TelegramDouble:
     @property
     def session(self) -> str:
         """A session text whose key this server knows."""
-        packed = struct.pack(">B4sH256s", 2, bytes([127, 0, 0, 1]), self.port, self.key.key)
+        packed = struct.pack(">B4sH256s", 2, bytes([127, 0, 0, 1]), self.port, self.secret)
         return "1" + base64.urlsafe_b64encode(packed).decode()
 
     # --- what happens in the channel ------------------------------------------------------------
@@ -135,10 +136,10 @@ class TelegramDouble:
             writer.close()
 
     def _take(self, writer: asyncio.StreamWriter, packet: bytes) -> None:
-        assert struct.unpack("<Q", packet[:8])[0] == self.key.key_id
-        key, iv = MTProtoState._calc_key(self.key.key, packet[8:24], True)
+        assert struct.unpack("<Q", packet[:8])[0] == self.secret_id
+        key, iv = MTProtoState._calc_key(self.secret, packet[8:24], True)
         plain = AES.decrypt_ige(packet[24:], key, iv)
-        assert sha256(self.key.key[88:120] + plain).digest()[8:24] == packet[8:24]
+        assert sha256(self.secret[88:120] + plain).digest()[8:24] == packet[8:24]
         _, session_id, msg_id, _, length = struct.unpack("<qqqii", plain[:32])
         self._writers[writer] = (session_id, self._writers[writer][1])
         self._handle(writer, msg_id, BinaryReader(plain[32 : 32 + length]).tgread_object())
@@ -171,9 +172,9 @@ class TelegramDouble:
         self._last_id = max(fresh, (self._last_id & ~3) + 4) | (3 if is_push else 1)
         plain = struct.pack("<qqqii", 0, session_id, self._last_id, 1, len(body)) + body
         plain += os.urandom(-(len(plain) + 12) % 16 + 12)
-        msg_key = sha256(self.key.key[96:128] + plain).digest()[8:24]
-        key, iv = MTProtoState._calc_key(self.key.key, msg_key, False)
-        packet = struct.pack("<Q", self.key.key_id) + msg_key + AES.encrypt_ige(plain, key, iv)
+        msg_key = sha256(self.secret[96:128] + plain).digest()[8:24]
+        key, iv = MTProtoState._calc_key(self.secret, msg_key, False)
+        packet = struct.pack("<Q", self.secret_id) + msg_key + AES.encrypt_ige(plain, key, iv)
         framed = struct.pack("<ii", len(packet) + 12, count) + packet
         self._writers[writer] = (session_id, count + 1)
         writer.write(framed + struct.pack("<I", crc32(framed)))

@@ -67,6 +67,9 @@ class FakeStore:
     def get[T](self, kind: Kind[T], key: str) -> Doc[T] | None:
         return self.docs.get((kind.name, key))
 
+    def keys_beyond[T](self, kind: Kind[T], kept: int, *, limit: int = 200) -> list[str]:
+        raise NotImplementedError("a paper venue has no use for it")
+
     def list[T](
         self,
         kind: Kind[T],
