@@ -1,7 +1,7 @@
 """Commands of an operator, carried out on the running actors and the store, each with its audit event."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Protocol
@@ -10,6 +10,7 @@ import structlog
 
 from actors.audit import Audit
 from actors.backfill_job import job_of
+from actors.channel_book import source_of
 from actors.closing import CancellingExecutor, Closer
 from actors.commands import BackfillAsk, ReconcileReport, StartRun
 from actors.decision_scene import follows_key
@@ -17,16 +18,19 @@ from actors.events import job_event, ops_event, run_event
 from actors.market_time import MarketClock
 from actors.placement import Approver
 from actors.run_book import ACTIVE, DECIDING, RunBook
+from actors.signal_status import change_status, new_signal_status, wish_key
 from actors.start_gates import Plan, plan_run
-from actors.store_calls import stored
+from actors.store_calls import retried, stored
 from actors.wiring import Wiring
 from desk import ids, runs
 from desk.errors import BadInput, DeskError, IllegalTransition, NotFound, VersionConflict
 from desk.ids import parse_pair
+from desk.market.channel_messages import TELEGRAM
 from desk.market.interval import parse_interval
-from desk.runs import Job, Mode, Run
+from desk.runs import Job, Mode, Run, SourceStatus
 from desk.store import kinds
 from desk.store.port import Store
+from desk.wallclock import wall_ms
 
 __all__ = ["BackfillAsk", "Control", "ControlParts", "Floor", "ReconcileReport", "StartRun"]
 
@@ -237,6 +241,44 @@ class Control:
         return cancelled
 
     # --- data -----------------------------------------------------------------------------------
+
+    async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
+        """Pause, resume or run the channels of a source of signals; returns how many there are.
+
+        A pause is kept in their status rows and holds over restarts; a run is asked for through the
+        store, and its poller takes it within seconds of living.
+        """
+        ids_of = {TELEGRAM: [source_of(name) for name in self._wiring.telegram_channels]}
+        names = ids_of.get(source, [])
+        if not names:
+            raise NotFound("configured source", source)
+        now_ms = wall_ms()
+        every_s = self._wiring.telegram_ingest_interval_min * 60
+        for name in names if wish != "run" else ():
+            fresh = new_signal_status(source, name, every_s=every_s)
+
+            async def attempt(fresh: SourceStatus = fresh) -> None:
+                await stored(
+                    lambda: change_status(
+                        self._store,
+                        fresh,
+                        lambda row: replace(row, enabled=wish == "resume"),
+                        now_ms=now_ms,
+                    )
+                )
+
+            await retried(attempt)
+        if wish != "pause":
+            fact = {"at_ms": now_ms}
+            await stored(lambda: self._store.put(kinds.STATE, wish_key(source), fact, at_ms=now_ms))
+        await self._audit.note(
+            f"source.{wish}",
+            f"source/{source}",
+            actor=actor,
+            trace_id=trace_id,
+            after={"sources": len(names)},
+        )
+        return len(names)
 
     async def backfill(self, ask: BackfillAsk, *, actor: str, trace_id: str) -> Job:
         """Have history fetched; the job's row and events carry its progress."""

@@ -219,7 +219,7 @@ def source_event(source: SourceStatus, *, at_ms: int) -> Event:
     """A data source became fresh, stale or unavailable."""
     return Event(
         topic="freshness",
-        key=f"{source.source_type}:{source.pair}:{source.interval}",
+        key=f"{source.source_type}:{source.source_id or source.pair}:{source.interval}",
         data={
             "source_type": source.source_type,
             "pair": source.pair,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a poller's process must not import every other actor to lea
     from actors.order_executor import OrderExecutor
     from actors.reconciler import Reconciler
     from actors.risk_ledger import RiskLedger
+    from actors.signal_poller import SignalPoller
     from actors.supervisor import Supervisor
 
 
@@ -61,6 +62,7 @@ RISK_LEDGER: "Role[RiskLedger]" = Role("risk_ledger")
 ORDER_EXECUTOR: "Role[OrderExecutor]" = Role("order_executor")
 RECONCILER: "Role[Reconciler]" = Role("reconciler")
 FEED_POLLER: "Role[MarketFeedPoller]" = Role("feed_poller")
+SIGNAL_POLLER: "Role[SignalPoller]" = Role("signal_poller")
 DECISION_LOOP: "Role[DecisionLoop]" = Role("decision_loop")
 
 

@@ -20,6 +20,7 @@ from actors.names import (
     ORDER_EXECUTOR,
     RECONCILER,
     RISK_LEDGER,
+    SIGNAL_POLLER,
 )
 from actors.order_executor import OrderExecutorActor
 from actors.parts.decisions import loop_parts
@@ -36,8 +37,10 @@ from actors.parts.money import (
     paper_reconciler_parts,
 )
 from actors.parts.poller import poller_parts
+from actors.parts.signals import signal_parts
 from actors.reconciler import ReconcilerActor
 from actors.risk_ledger import RiskLedgerActor
+from actors.signal_poller import SignalPollerActor
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.runs import Run
 
@@ -87,7 +90,21 @@ def children(wiring: Wiring) -> list[ChildSpec]:
         actor=GapMonitorActor,
         build=partial(gap_parts, wiring),
     )
-    return [*specs, gaps]
+    return [*specs, gaps, *signal_children(wiring)]
+
+
+def signal_children(wiring: Wiring) -> list[ChildSpec]:
+    """The poller of channels, where there are any."""
+    if not wiring.telegram_channels:
+        return []
+    return [
+        ChildSpec(
+            name=SIGNAL_POLLER.of(),
+            role=SIGNAL_POLLER.name,
+            actor=SignalPollerActor,
+            build=partial(signal_parts, wiring),
+        )
+    ]
 
 
 def money_children(wiring: Wiring, account: str) -> list[ChildSpec]:

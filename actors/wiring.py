@@ -70,6 +70,15 @@ class Wiring:
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
 
+    telegram_channels: tuple[str, ...] = ()
+    """Empty: no poller of signals is started."""
+    telegram_api_id: int = 0
+    telegram_api_hash: SecretStr | None = None
+    telegram_session: SecretStr | None = None
+    telegram_ingest_interval_min: int = 60
+    """Wall minutes, as channels know no market time."""
+    telegram_sync_limit: int = 50
+
     heartbeat_every_s: float = 1.0
     heartbeat_patience_s: float = 2.0
     stale_loop_s: float = 20.0
@@ -116,6 +125,12 @@ class Wiring:
             gap_heal_max_gaps_per_run=settings.gap_heal_max_gaps_per_run,
             gap_heal_max_attempts=settings.gap_heal_max_attempts,
             reconcile_interval_min=settings.reconcile_interval_min,
+            telegram_channels=settings.telegram_chat_ids,
+            telegram_api_id=settings.telegram_api_id or 0,
+            telegram_api_hash=settings.telegram_api_hash,
+            telegram_session=settings.telegram_session,
+            telegram_ingest_interval_min=settings.telegram_ingest_interval_min,
+            telegram_sync_limit=settings.telegram_sync_limit,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
         )

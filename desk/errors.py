@@ -5,6 +5,8 @@
     ├── BadInput               the caller must change a request; names the field and the remedy
     ├── NotFound               nothing under that name or id
     ├── FeedError              wait or backfill
+    │   ├── FeedThrottled      the source says for how long to leave it alone
+    │   └── FeedRefused        the source knows us no more: change a setting
     ├── StoreUnavailable       outcome unknown: repeat the call with the same request id
     ├── StoreCorrupt           stop; an operator must repair the store
     ├── Fenced                 a newer owner exists: the process must exit
@@ -66,6 +68,22 @@ class NotFound(DeskError):
 
 class FeedError(DeskError):
     """A data source did not deliver; wait or backfill."""
+
+
+class FeedThrottled(FeedError):
+    """The source must not be asked again for `wait_s` seconds."""
+
+    def __init__(self, source: str, wait_s: int) -> None:
+        super().__init__(source, wait_s)
+        self.source = source
+        self.wait_s = wait_s
+
+    def __str__(self) -> str:
+        return f"{self.source} must not be asked for {self.wait_s} s"
+
+
+class FeedRefused(FeedError):
+    """The source refuses our access; the text names the setting to change."""
 
 
 class StoreUnavailable(DeskError):

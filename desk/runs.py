@@ -212,8 +212,10 @@ class SourceStatus:
     last_event_ms: int
     """Close time of the newest closed candle (or stamp of the newest event)."""
     last_success_ms: int
-    """Market time of the last successful poll."""
+    """Market time of the last successful poll; wall time where `source_id` is set, as `last_event_ms`."""
     detail: str = ""
+    source_id: str = ""
+    """Feed or channel, for sources of signals; they have no pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,8 +35,11 @@ OUR_PREFIXES = (
     "RL_",
     "ACCOUNT_RISK_",
     "TRADINGVIEW_",
+    "TELEGRAM_",
 )
 _SOURCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_CHANNEL = re.compile(r"[a-z][a-z0-9_]{3,31}|-?[0-9]{5,16}")
+_SESSION = re.compile(r"1[A-Za-z0-9_=-]{352}|1[A-Za-z0-9_=-]{368}")
 _FEED_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
 NAMED_VENUES = {
     "vst": "https://open-api-vst.bingx.com",
@@ -193,6 +196,35 @@ class Settings(BaseSettings):
         validation_alias="TRADINGVIEW_CIDRS",
         description="Networks that alerts may come from, separated by commas; empty: any.",
     )
+    telegram_api_id: int | None = Field(
+        None, ge=1, validation_alias="TELEGRAM_API_ID", description="Telegram's id of your app."
+    )
+    telegram_api_hash: SecretStr | None = Field(
+        None, validation_alias="TELEGRAM_API_HASH", description="Telegram's secret of your app."
+    )
+    telegram_session: SecretStr | None = Field(
+        None,
+        validation_alias="TELEGRAM_SESSION",
+        description="Telethon's `StringSession`: full access to the account, kept nowhere else.",
+    )
+    telegram_chat_ids: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="TELEGRAM_CHAT_IDS",
+        description="Channels to read, names or ids, separated by commas; empty: none.",
+    )
+    telegram_ingest_interval_min: int = Field(
+        60,
+        ge=1,
+        validation_alias="TELEGRAM_INGEST_INTERVAL_MIN",
+        description="Wall minutes between polls of a channel; events come at once.",
+    )
+    telegram_sync_limit: int = Field(
+        50,
+        ge=1,
+        le=1_000,
+        validation_alias="TELEGRAM_SYNC_LIMIT",
+        description="New messages read per poll; of a channel read for the first time, its newest.",
+    )
     sim_speed: float = Field(
         60.0,
         ge=1,
@@ -251,6 +283,22 @@ class Settings(BaseSettings):
     def _split_cidrs(cls, value: object) -> object:
         return tuple(str(ipaddress.ip_network(part)) for part in _parts(value))
 
+    @field_validator("telegram_session", mode="after")
+    @classmethod
+    def _check_session(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _SESSION.fullmatch(value.get_secret_value()):
+            raise ValueError("is no StringSession of Telethon: log in again for a new one")
+        return value
+
+    @field_validator("telegram_chat_ids", mode="before")
+    @classmethod
+    def _split_channels(cls, value: object) -> object:
+        channels = tuple(dict.fromkeys(part.lower().removeprefix("@") for part in _parts(value)))
+        for channel in channels:
+            if not _CHANNEL.fullmatch(channel):
+                raise ValueError(f"was {channel!r}, expected a channel's name or id")
+        return channels
+
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
@@ -269,6 +317,12 @@ class Settings(BaseSettings):
             raise ValueError("HOST is open to others: set API_TOKEN, or HOST=127.0.0.1")
         if (self.bingx_api_key is None) != (self.bingx_secret_key is None):
             raise ValueError("BINGX_API_KEY and BINGX_SECRET_KEY belong together: set both or none")
+        access = (self.telegram_api_id, self.telegram_api_hash, self.telegram_session)
+        if self.telegram_chat_ids and None in access:
+            raise ValueError(
+                "TELEGRAM_CHAT_IDS needs TELEGRAM_API_ID, TELEGRAM_API_HASH and TELEGRAM_SESSION:"
+                " set all of them or none"
+            )
         return self
 
     @property

@@ -51,6 +51,8 @@ class ApiFacts:
     """At which positions are opened."""
     server_version: str = "0.1.0"
     feeds: Feeds = field(default_factory=Feeds)
+    signal_sources: tuple[tuple[str, str], ...] = ()
+    """Type and id of each configured source of signals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

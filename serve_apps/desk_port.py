@@ -37,6 +37,10 @@ class Desk(Protocol):
 
     async def backfill(self, ask: BackfillAsk, *, actor: str, trace_id: str) -> Job: ...
 
+    async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
+        """Pause, resume or run a source of signals; returns how many channels it has."""
+        ...
+
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         """Set or lift the kill switch of all accounts; returns how many runs it stops."""
         ...

@@ -1,10 +1,14 @@
 """Reads of the store that several routes share."""
 
+from actors.names import SIGNAL_POLLER
 from actors.promotion import promotion_verdict
+from actors.signal_status import judged_signal, new_signal_status, status_key
+from actors.watch import LATE, UP
 from desk.errors import NotFound
 from desk.evaluation.promotion import PromotionVerdict
 from desk.ids import Pair
 from desk.learning.versions import AgentVersion
+from desk.market.channel_messages import TELEGRAM
 from desk.runs import Agent, Mode, Run
 from desk.store import kinds
 from desk.store.port import Doc, DocStore, Kind
@@ -13,9 +17,11 @@ from desk.trading.ledger import Ledger
 from serve_apps.context import Context
 from serve_apps.schemas import SourceView, VenueStrip
 from serve_apps.views.agents import ENDED
-from serve_apps.views.ops import source_view
+from serve_apps.views.ops import signal_source_view, source_view
 
 MANY = 1_000
+POLLER_PATIENCE_MS = 30_000
+"""Age of the last heartbeat at which nobody counts as polling; it is written every 5 s."""
 
 
 def need[T](store: DocStore, kind: Kind[T], key: str, name: str) -> Doc[T]:
@@ -90,11 +96,35 @@ def open_alerts(store: DocStore) -> dict[str, int]:
 
 
 def sources(ctx: Context) -> list[SourceView]:
-    """Every data source, judged now."""
+    """Every data source of the venue, judged now."""
     anchor, now_ms = ctx.anchor(), ctx.clock.now_ms()
     speed = anchor.speed if anchor else 1.0
-    docs = ctx.store.list(kinds.SOURCES, limit=MANY)
-    return [source_view(doc.value, now_ms=now_ms, speed=speed) for doc in docs]
+    rows = [doc.value for doc in ctx.store.list(kinds.SOURCES, limit=MANY)]
+    return [source_view(row, now_ms=now_ms, speed=speed) for row in rows if not row.source_id]
+
+
+def signal_sources(ctx: Context) -> list[SourceView]:
+    """Every configured source of signals, judged now by the wall; one of which nothing was written
+    is not ok."""
+    now_ms, views = ctx.wall_ms(), list[SourceView]()
+    polled = _is_polled(ctx, now_ms)
+    for source_type, source_id in ctx.facts.signal_sources:
+        found = ctx.store.get(kinds.SOURCES, status_key(source_type, source_id))
+        row = found.value if found else new_signal_status(source_type, source_id)
+        is_polled = polled and source_type == TELEGRAM
+        judged = judged_signal(row, now_ms=now_ms, is_polled=is_polled)
+        views.append(signal_source_view(judged, now_ms=now_ms))
+    return views
+
+
+def _is_polled(ctx: Context, now_ms: int) -> bool:
+    """Whether the poller of signals lives, as its supervisor last saw it."""
+    found = ctx.store.get(kinds.ACTORS, SIGNAL_POLLER.of())
+    return (
+        found is not None
+        and found.value.status in {UP, LATE}
+        and now_ms - found.value.last_heartbeat_wall_ms <= POLLER_PATIENCE_MS
+    )
 
 
 def instrument(store: DocStore, pair: Pair) -> Instrument | None:

@@ -80,8 +80,8 @@ def _sources(registry: CollectorRegistry, ctx: Context) -> None:
     labels = ("source", "pair", "interval")
     age = _gauge(registry, "desk_source_age_seconds", "Market time since the last event.", labels)
     ok = _gauge(registry, "desk_source_ok", "1 while the source's gate is open.", labels)
-    for source in lookups.sources(ctx):
-        names = (source.source_type, source.pair, source.interval)
+    for source in (*lookups.sources(ctx), *lookups.signal_sources(ctx)):
+        names = (source.source_type, source.source_id or source.pair, source.interval)
         ok.labels(*names).set(source.status == "ok")
         if source.age_ms is not None:
             age.labels(*names).set(source.age_ms / 1000)

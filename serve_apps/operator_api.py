@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from actors.channel_book import source_of
 from actors.parts.control import control
 from actors.parts.decisions import SERVE_APP
 from actors.parts.foundation import market_clock, open_store
@@ -18,6 +19,8 @@ from actors.run_file import RunFile
 from actors.tree import trading_resource
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import SettingsError
+from desk.market.channel_messages import TELEGRAM
+from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, feed_token_hashes, load_settings
 from desk.store.history import History
 from desk.venues.connect import bingx_config
@@ -94,6 +97,10 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             accounts=(PAPER, LIVE),
             server_version=version("raydesk"),
             feeds=given.feeds,
+            signal_sources=(
+                *((TRADINGVIEW, name) for name in dict(given.feeds.token_hashes)),
+                *((TELEGRAM, source_of(name)) for name in wiring.telegram_channels),
+            ),
         ),
         assets=load_assets(given.ui_vendor),
         api_token=token.get_secret_value() if token else None,

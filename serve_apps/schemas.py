@@ -656,6 +656,8 @@ class GapHealth(Answer):
 
 class SourceView(Answer):
     source_type: str
+    source_id: str
+    """Feed or channel of a source of signals, whose times are wall and age is of the last sync."""
     pair: str
     interval: str
     enabled: bool
@@ -668,6 +670,15 @@ class SourceView(Answer):
     age_ms: int | None
     """Market time since the last event; null before the first."""
     detail: str
+
+
+class SourceTurnView(Answer):
+    """What was asked of a source; its poller takes it within seconds."""
+
+    source: str
+    wish: str
+    sources: int
+    """Channels it is for."""
 
 
 class RefusedRowView(Answer):
@@ -827,6 +838,7 @@ class SignalView(Answer):
     text: str
     raw_ref: str
     parse_status: Literal["ok", "partial", "unparsed", "stale"]
+    author: str | None
 
 
 class SignalPage(Answer):

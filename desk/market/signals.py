@@ -101,6 +101,7 @@ class Signal:
     """At most 4,000 characters."""
     raw_ref: str
     parse_status: ParseStatus
+    author: str | None = None
 
 
 def receive(

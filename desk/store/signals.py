@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from desk.clock import DAY_MS
 from desk.errors import VersionConflict
 from desk.ids import Pair
+from desk.market.channel_messages import read_signal
 from desk.market.interval import Interval
-from desk.market.signals import ParseStatus, Signal, SignalReceipt, matches, parse, words_of
+from desk.market.signals import ParseStatus, Signal, SignalReceipt, matches, words_of
 from desk.store.kinds import signals_of
 from desk.store.port import DocStore
 
@@ -86,7 +87,7 @@ def search(
             if len(kept) == limit or scanned == SCAN_BUDGET:
                 return Found(signals=kept, scanned=scanned, truncated=True, last=last)
             scanned += 1
-            signal = parse(doc.value)
+            signal = read_signal(doc.value)
             last = (doc.at_ms, doc.key)
             if matches(signal, words):
                 kept.append(signal)

@@ -46,7 +46,7 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
 @router.get("/signals/search")
 def search_signals(
     ctx: Ctx,
-    source: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")],
+    source: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9_:-]{0,63}$")],
     start_ms: Annotated[int, Query(ge=0, le=MAX_MS)],
     end_ms: Annotated[int, Query(ge=0, le=MAX_MS)],
     *,

@@ -1,17 +1,18 @@
 """Data sources: how fresh each is, and history on request."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
 from actors.commands import BackfillAsk
 from desk.errors import BadInput
 from desk.ids import parse_pair
+from desk.market.channel_messages import TELEGRAM
 from desk.market.interval import parse_interval
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx
 from serve_apps.requests import BackfillBody
-from serve_apps.schemas import JobView, Page, SourceView
+from serve_apps.schemas import JobView, Page, SourceTurnView, SourceView
 from serve_apps.views.agents import job_view
 
 router = APIRouter(tags=["data sources"])
@@ -23,8 +24,9 @@ def list_sources(
 ) -> Page[SourceView]:
     """List the sources with the age of their newest event, by type, pair and interval."""
     wanted = parse_pair(pair) if pair else None
-    items = [view for view in lookups.sources(ctx) if wanted in {None, view.pair}]
-    items.sort(key=lambda view: (view.source_type, view.pair, view.interval))
+    found = [*lookups.sources(ctx), *lookups.signal_sources(ctx)]
+    items = [view for view in found if wanted in {None, view.pair}]
+    items.sort(key=lambda view: (view.source_type, view.source_id, view.pair, view.interval))
     return Page(items=items)
 
 
@@ -34,6 +36,25 @@ def list_sources(
 async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobView:
     """Fetch history; answers a job at once. Candles that are stored already are written again."""
     return await _backfill(ctx, by, body or BackfillBody())
+
+
+@router.post("/ops/ingestion/telegram/{wish}", status_code=202)
+async def turn_telegram(
+    ctx: Ctx, by: By, wish: Literal["run", "pause", "resume"]
+) -> SourceTurnView:
+    """Poll the channels now, stop polling them, or go on. Kept over restarts."""
+    return await _turn(ctx, by, wish)
+
+
+@router.post("/ingestion/telegram/ingest", status_code=202)
+async def ingest_telegram(ctx: Ctx, by: By) -> SourceTurnView:
+    """Poll the channels now."""
+    return await _turn(ctx, by, "run")
+
+
+async def _turn(ctx: Context, by: Caller, wish: str) -> SourceTurnView:
+    count = await ctx.desk.turn_source(TELEGRAM, wish, actor=by.actor, trace_id=by.trace_id)
+    return SourceTurnView(source=TELEGRAM, wish=wish, sources=count)
 
 
 async def _backfill(ctx: Context, by: Caller, body: BackfillBody) -> JobView:

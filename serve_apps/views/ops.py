@@ -104,6 +104,7 @@ def source_view(source: SourceStatus, *, now_ms: int, speed: float) -> SourceVie
     return SourceView.model_validate(
         {
             "source_type": source.source_type,
+            "source_id": source.source_id,
             "pair": source.pair,
             "interval": source.interval,
             "enabled": source.enabled,
@@ -116,6 +117,29 @@ def source_view(source: SourceStatus, *, now_ms: int, speed: float) -> SourceVie
             "detail": source.detail,
         }
     )
+
+
+def signal_source_view(source: SourceStatus, *, now_ms: int) -> SourceView:
+    """One source of signals as it was judged: silence is normal, the age is that of the last sync."""
+    age_ms = max(now_ms - source.last_success_ms, 0) if source.last_success_ms else None
+    badge = (
+        "disabled"
+        if not source.enabled
+        else "never"
+        if age_ms is None
+        else "ok"
+        if source.status == "ok"
+        else "stale"
+    )
+    facts = {
+        name: getattr(source, name)
+        for name in (
+            *("source_type", "source_id", "pair", "interval", "enabled", "status"),
+            *("last_event_ms", "last_success_ms", "detail"),
+        )
+    }
+    threshold = {"freshness_threshold_seconds": source.freshness_threshold_s}
+    return SourceView.model_validate({**facts, **threshold, "badge": badge, "age_ms": age_ms})
 
 
 def _badge(source: SourceStatus, status: str, age_ms: int | None, speed: float) -> Freshness:

@@ -17,6 +17,7 @@ from actors.commands import BackfillAsk, ReconcileReport, StartRun
 from actors.control import Control, ControlParts
 from actors.names import ActorAway
 from actors.order_executor import Cancel
+from actors.signal_status import status_key, wish_key
 from actors.wiring import Wiring
 from desk.errors import BadInput, NotFound
 from desk.evaluation.promotion import PromotionVerdict
@@ -445,3 +446,29 @@ def test_an_inactive_limit_set_is_refused(desk: Desk) -> None:
 
     with pytest.raises(BadInput, match="not active"):
         desk.start()
+
+
+def test_channels_are_paused_and_resumed_in_their_rows_and_run_by_a_wish(desk: Desk) -> None:
+    desk.wiring = replace(desk.wiring, telegram_channels=("calls", "news"))
+
+    def turn(wish: str) -> tuple[int, list[bool], int]:
+        count = asyncio.run(
+            desk.control.turn_source("telegram", wish, actor="me", trace_id=f"tr-{wish}")
+        )
+        keys = [status_key("telegram", f"telegram:{name}") for name in ("calls", "news")]
+        rows = [desk.stage.store.get(kinds.SOURCES, key) for key in keys]
+        found = desk.stage.store.get(kinds.STATE, wish_key("telegram"))
+        enabled = [row.value.enabled for row in rows if row is not None]
+        return count, enabled, found.version if found else 0
+
+    assert turn("run") == (2, [], 1)
+    assert turn("pause") == (2, [False, False], 1)
+    assert turn("resume") == (2, [True, True], 2)
+    audited = [doc.value.action for doc in desk.stage.store.list(kinds.AUDIT)]
+    assert sorted(audited) == ["source.pause", "source.resume", "source.run"]
+
+
+def test_a_source_without_channels_is_not_turned(desk: Desk) -> None:
+    with pytest.raises(NotFound):
+        asyncio.run(desk.control.turn_source("telegram", "run", actor="me", trace_id="tr"))
+    assert desk.stage.store.list(kinds.AUDIT) == []

@@ -10,6 +10,7 @@ from desk.errors import DeskError
 EXAMPLES: dict[type[DeskError], tuple[object, ...]] = {
     errors.BadInput: ("pair", "was 'x', expected a form like BTC-USDT"),
     errors.NotFound: ("run", "r1"),
+    errors.FeedThrottled: ("telegram", 90),
     errors.Fenced: ("executor:paper", 3, 4),
     errors.VersionConflict: ("led:paper", 3, 4),
     errors.LimitReached: ("kill_switch",),

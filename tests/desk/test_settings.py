@@ -154,3 +154,40 @@ def test_a_wrong_feed_token_is_refused_without_being_shown(tokens: str) -> None:
         load_settings({"TRADINGVIEW_FEED_TOKENS": tokens})
     assert "TRADINGVIEW_FEED_TOKENS" in str(refused.value)
     assert tokens not in str(refused.value)
+
+
+SESSION = "1" + "A" * 351 + "="
+TELEGRAM = {
+    "TELEGRAM_API_ID": "7",
+    "TELEGRAM_API_HASH": "canary-hash",
+    "TELEGRAM_SESSION": SESSION,
+    "TELEGRAM_CHAT_IDS": "@Calls, -1001234567,calls",
+}
+
+
+def test_channels_are_named_in_one_way() -> None:
+    settings = load_settings(TELEGRAM)
+    assert settings.telegram_chat_ids == ("calls", "-1001234567")
+    assert "canary" not in repr(settings)
+    assert SESSION not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"TELEGRAM_SESSION": ""},
+        {"TELEGRAM_API_HASH": ""},
+        {"TELEGRAM_API_ID": ""},
+        {"TELEGRAM_SESSION": "1canary"},
+        {"TELEGRAM_CHAT_IDS": "../etc"},
+        {"TELEGRAM_CHATS": "calls"},
+    ],
+)
+@pytest.mark.catalogue("S07")
+def test_S07_a_telegram_setting_that_is_missing_or_wrong_is_named_and_not_repeated(
+    wrong: dict[str, str],
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(TELEGRAM | wrong)
+    assert "TELEGRAM_" in str(refused.value)
+    assert "canary" not in str(refused.value)

@@ -89,6 +89,10 @@ class FakeDesk:
         self.store.put(kinds.JOBS, job.job_id, job, at_ms=job.created_ms)
         return job
 
+    async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
+        self._hear("turn_source", source=source, wish=wish, actor=actor, trace_id=trace_id)
+        return 1
+
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         self._hear("kill", on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id)
         self.store.set_kill("all", on=on, reason=reason, event=note(self.clock.now_ms()))
@@ -160,7 +164,12 @@ class Scene:
     wall_ms: int = WALL_MS
 
     def app(
-        self, *, token: str | None = None, feeds: Feeds | None = None, **options: Any
+        self,
+        *,
+        token: str | None = None,
+        feeds: Feeds | None = None,
+        signal_sources: tuple[tuple[str, str], ...] = (),
+        **options: Any,
     ) -> FastAPI:
         """Build the API over this desk."""
         chosen = {"login_delay_s": 0.0, "wall_ms": lambda: self.wall_ms, **options}
@@ -176,6 +185,7 @@ class Scene:
                 pairs=(PAIR, "ETH-USDT"),
                 intervals=("1m",),
                 feeds=feeds or Feeds(),
+                signal_sources=signal_sources,
             ),
             assets=NO_PAGES,
             api_token=token,

@@ -97,6 +97,10 @@ class FakeDesk:
         self._note("start", ask)
         return self._move(a_run(run_id="run-2", pair=ask.pair, started_ms=NOW_MS))
 
+    async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
+        self._note(wish, source)
+        return 1
+
     async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
         self._note("pause", reason)
         return self._move(replace(self._current(), status=RunStatus.PAUSED, pause_reason=reason))

@@ -1,0 +1,1 @@
+"""Where signals come from: clients of other people's services."""

@@ -1,0 +1,108 @@
+"""What is said of sources of signals: never ok without evidence, and never while nobody polls."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from actors.signal_status import new_signal_status, status_key
+from desk.runs import ActorStatus
+from desk.store import kinds
+from tests.serve_apps.scene import HERE, Scene
+
+SOURCE = "telegram:calls"
+LOCAL = ("127.0.0.1", 40_000)
+SOURCES = (("telegram", SOURCE), ("tradingview", "main"))
+
+
+def status(scene: Scene, source_type: str = "telegram") -> dict[str, Any]:
+    with TestClient(scene.app(signal_sources=SOURCES), base_url=HERE, client=LOCAL) as client:
+        rows = client.get("/data-sources/status").json()["items"]
+    [row] = [row for row in rows if row["source_type"] == source_type]
+    return row
+
+
+def synced(scene: Scene, age_ms: int) -> None:
+    row = replace(
+        new_signal_status("telegram", SOURCE), status="ok", last_success_ms=scene.wall_ms - age_ms
+    )
+    scene.store.put(kinds.SOURCES, status_key("telegram", SOURCE), row, at_ms=1)
+
+
+def beating(scene: Scene, age_ms: int, how: str = "up") -> None:
+    row = ActorStatus(
+        name="signal_poller",
+        role="signal_poller",
+        node="n",
+        pid=1,
+        epoch=0,
+        restarts=0,
+        started_wall_ms=0,
+        last_heartbeat_wall_ms=scene.wall_ms - age_ms,
+        rss_bytes=0,
+        status=how,
+    )
+    scene.store.put(kinds.ACTORS, row.name, row, at_ms=1)
+
+
+def test_a_source_without_a_row_is_unavailable(scene: Scene) -> None:
+    beating(scene, 0)
+    for source_type in ("telegram", "tradingview"):
+        row = status(scene, source_type)
+        assert (row["status"], row["badge"], row["last_success_ms"]) == ("unavailable", "never", 0)
+
+
+@pytest.mark.parametrize(
+    ("sync_age_ms", "beat_age_ms", "how", "wanted"),
+    [
+        (1_000, 1_000, "up", "ok"),
+        (3_600_000, 1_000, "up", "ok"),
+        (3_601_000, 1_000, "up", "stale"),
+        (1_000, 31_000, "up", "unavailable"),
+        (1_000, 1_000, "quarantined", "unavailable"),
+    ],
+)
+def test_a_source_is_ok_only_by_a_fresh_sync_of_a_living_poller(
+    scene: Scene, *, sync_age_ms: int, beat_age_ms: int, how: str, wanted: str
+) -> None:
+    synced(scene, sync_age_ms)
+    beating(scene, beat_age_ms, how)
+    assert status(scene)["status"] == wanted
+
+
+def test_without_a_poller_a_fresh_sync_is_not_enough(scene: Scene) -> None:
+    synced(scene, 0)
+    assert status(scene)["status"] == "unavailable"
+
+
+def test_metrics_name_each_source_once(scene: Scene) -> None:
+    with TestClient(scene.app(signal_sources=SOURCES), base_url=HERE, client=LOCAL) as client:
+        text = client.get("/metrics").text
+    assert f'desk_source_ok{{interval="",pair="{SOURCE}",source="telegram"}} 0.0' in text
+
+
+@pytest.mark.parametrize(
+    ("route", "wish"),
+    [
+        ("/ops/ingestion/telegram/run", "run"),
+        ("/ops/ingestion/telegram/pause", "pause"),
+        ("/ops/ingestion/telegram/resume", "resume"),
+        ("/ingestion/telegram/ingest", "run"),
+    ],
+)
+def test_an_operator_turns_the_channels(scene: Scene, route: str, wish: str) -> None:
+    headers = {"idempotency-key": "k1"}
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        answer = client.post(route, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert answer.json() == {"source": "telegram", "wish": wish, "sources": 1}
+    [(command, said)] = scene.desk.heard
+    assert (command, said["source"], said["wish"]) == ("turn_source", "telegram", wish)
+
+
+def test_an_unknown_wish_is_refused(scene: Scene) -> None:
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        answer = client.post("/ops/ingestion/telegram/stop", headers={"idempotency-key": "k1"})
+    assert answer.status_code == 422
+    assert scene.desk.heard == []
