@@ -243,18 +243,20 @@ def logged(log: Path) -> dict[int, int]:
 def lose_power(home: Path, durable: dict[int, int], rng: random.Random, *, tear: bool) -> int:
     """Cut each file of the store to what had reached the disk, sometimes with a torn rest of it.
 
-    With `tear` each log of commands ends torn: with a part of what had not reached the disk, or, on
-    a disk so fast that it had all been written, with the beginning of a command that nobody was
-    told of. Returns how many files end torn.
+    With `tear` the newest log of commands ends torn: with a part of what had not reached the disk,
+    or, on a disk so fast that it had all been written, with the beginning of a command that nobody
+    was told of. Older logs end whole, as each is on the disk before the next begins. Returns how
+    many files end torn.
     """
     torn = 0
     files = list((home / "store" / "appendonlydir").glob("*"))
     assert files
+    newest = max(files, key=_log_number)
     for file in files:
         found = file.stat()
         kept = min(durable.get(found.st_ino, 0), found.st_size)
         unwritten = found.st_size - kept
-        must_tear = tear and file.suffix == ".aof" and ".incr." in file.name
+        must_tear = tear and file == newest
         tears = unwritten > 0 and (must_tear or rng.random() < 0.5)
         rest = rng.randint(1, unwritten) if tears else 0
         os.truncate(file, kept + rest)
@@ -263,3 +265,9 @@ def lose_power(home: Path, durable: dict[int, int], rng: random.Random, *, tear:
                 rest = log.write(BEGUN_COMMAND[: rng.randint(1, len(BEGUN_COMMAND))])
         torn += rest > 0
     return torn
+
+
+def _log_number(file: Path) -> int:
+    """The number in `appendonly.aof.3.incr.aof`; 0 for a base or the manifest."""
+    parts = file.name.split(".")
+    return int(parts[-3]) if parts[-2:] == ["incr", "aof"] else 0
