@@ -18,6 +18,7 @@ from actors.run_file import RunFile
 from actors.tree import trading_resource
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import SettingsError
+from desk.logs import configure_logs
 from desk.settings import Settings, feed_token_hashes, load_settings
 from desk.store.history import History
 from desk.venues.connect import bingx_config
@@ -68,6 +69,7 @@ class OperatorReplica:
     """One process of the API. The application is built here, where its collaborators connect."""
 
     def __init__(self, given: OperatorWiring) -> None:
+        configure_logs()
         self._given = given
 
     def __serve_build_asgi_app__(self) -> FastAPI:

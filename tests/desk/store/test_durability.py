@@ -6,9 +6,7 @@ and with everything gone that had not reached the disk.
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +21,6 @@ from desk.store.valkey import ValkeyStore
 from tests.desk.store.killing import Writer, check
 
 WRITERS = 3
-SHIM = Path(__file__).parent / "fsync_log.c"
 WATCH_EVERY_S = 0.5
 """As often as `desk up` looks after the server."""
 P99_S = 3.0
@@ -37,19 +34,6 @@ def rounds(nightly: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "kills", [pytest.param(10, marks=pytest.mark.timeout(300)), many]
     )
-
-
-@pytest.fixture
-def shim(tmp_path: Path) -> Path:
-    """The compiled log of what reached the disk."""
-    if shutil.which("cc") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has no C compiler: the power loss cannot be tried")
-        pytest.skip("no C compiler (cc) to build the fsync log with")
-    built = tmp_path / "fsync_log.so"
-    command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(built), str(SHIM), "-ldl"]
-    subprocess.run(command, check=True)
-    return built
 
 
 @contextmanager
