@@ -17,7 +17,7 @@ from actors.events import candle_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, clock_fact
 from actors.source_book import CANDLES, SourceBook
-from actors.store_calls import rebuilt, stored
+from actors.store_calls import measured, rebuilt, stored
 from desk import ids
 from desk.clock import SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
@@ -255,7 +255,7 @@ class CandlePoller:
             recorded_at_ms=at_ms,
             tags={"round_trip_ms": str(read.round_trip_ms)},
         )
-        await stored(lambda: self._store.record([sample]))
+        await measured(self._store, [sample])
 
     def _age_s(self, anchor: Mapping[str, object]) -> float:
         return abs(wall_ms() - int(str(anchor["wall_ms"]))) / 1000
@@ -344,7 +344,7 @@ class CandlePoller:
             tags={"pair": self._pair, "interval": interval},
             trace_id=trace_id,
         )
-        await stored(lambda: self._store.record([sample]))
+        await measured(self._store, [sample])
 
     async def _emit(self, interval: Interval, new: Candles) -> None:
         at_ms = self._clock.now_ms()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from actors.events import decision_event
-from actors.store_calls import stored
+from actors.store_calls import measured, stored
 from desk.clock import Clock
 from desk.errors import VersionConflict
 from desk.runs import Action, DecisionRecord
@@ -56,7 +56,7 @@ class DecisionBook:
         except VersionConflict:
             return  # another incarnation completed it
         await stored(lambda: self._store.put(kinds.DECISIONS, key, record, at_ms=record.open_ms))
-        await stored(lambda: self._store.record(_samples(record, now_ms)))
+        await measured(self._store, _samples(record, now_ms))
 
     def _create(self, record: DecisionRecord) -> None:
         self._store.put(

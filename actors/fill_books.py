@@ -2,7 +2,7 @@
 
 from actors.events import fill_event, position_event
 from actors.heartbeat import leave
-from actors.store_calls import RequestIds, retried, stored
+from actors.store_calls import RequestIds, measured, retried, stored
 from desk import ids
 from desk.clock import Clock
 from desk.errors import Fenced, NotFound
@@ -82,7 +82,7 @@ class FillBooks:
             trace_id=order.trace_id,
         )
         await stored(lambda: self._store.emit(moved))
-        await stored(lambda: self._store.record([sample]))
+        await measured(self._store, [sample])
 
     async def book_funding(self, pair: Pair, payments: list[FundingPayment]) -> None:
         """Book a venue's settlements of a pair, oldest first, up to one whose rate is not known yet.

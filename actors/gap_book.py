@@ -7,7 +7,7 @@ import structlog
 
 from actors.alerts import Cause, raise_alert
 from actors.events import ops_event
-from actors.store_calls import stored
+from actors.store_calls import measured, stored
 from desk.clock import Clock
 from desk.ids import Pair
 from desk.market.gaps import GapEvent, GapStatus
@@ -100,7 +100,7 @@ class GapBook:
             for pair in pairs
             for name, gaps in (("gap_missing_candles", pending), ("gap_absent_candles", absent))
         ]
-        await stored(lambda: self._store.record(samples))
+        await measured(self._store, samples)
         await self._forget(before_ms)
 
     async def _forget(self, before_ms: int) -> None:

@@ -1,14 +1,14 @@
 """Starting a training or an evaluation as a job: a row that everybody can follow, an actor that works."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from actors.evaluation import STAGES, EvaluateAsk
 from actors.evaluator import Evaluate, EvaluatorActor
 from actors.job_book import ENDED, EVALUATION, LEARNING, TRAINING, JobBook, worker_name
-from actors.parts.jobs import job_parts
+from actors.parts.jobs import JobParts, job_parts
 from actors.study_period import Period
 from actors.trainer import Train, TrainerActor
 from actors.training import TrainAsk
@@ -16,6 +16,7 @@ from actors.wiring import Wiring
 from desk.clock import Clock
 from desk.errors import NotFound
 from desk.ids import Pair
+from desk.logs import in_own_process
 from desk.market.interval import Interval
 from desk.runs import Job, JobStatus
 from desk.store import kinds
@@ -55,7 +56,7 @@ def start_training(wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock)
     arguments = _arguments(ask.period)
     job = _queued(TRAINING, float(ask.training.steps), "steps", arguments, clock.now_ms())
     JobBook.open(store, job, clock)
-    actor = TrainerActor.options(**_options(wiring, job)).remote(partial(job_parts, wiring))
+    actor = TrainerActor.options(**_options(wiring, job)).remote(_parts(wiring))
     actor.work.remote(Train(job_id=job.job_id, ask=ask))
     actor.leave.remote()
     return job
@@ -66,7 +67,7 @@ def start_evaluation(wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: C
     arguments = {**_arguments(ask.period), "version_id": ask.version_id}
     job = _queued(EVALUATION, float(STAGES), "stages", arguments, clock.now_ms())
     JobBook.open(store, job, clock)
-    actor = EvaluatorActor.options(**_options(wiring, job)).remote(partial(job_parts, wiring))
+    actor = EvaluatorActor.options(**_options(wiring, job)).remote(_parts(wiring))
     actor.work.remote(Evaluate(job_id=job.job_id, ask=ask))
     actor.leave.remote()
     return job
@@ -105,6 +106,10 @@ def _queued(kind: str, total: float, unit: str, arguments: Mapping[str, Any], no
         unit=unit,
         arguments=arguments,
     )
+
+
+def _parts(wiring: Wiring) -> Callable[[], JobParts]:
+    return partial(in_own_process, partial(job_parts, wiring))
 
 
 def _arguments(period: Period) -> dict[str, Any]:

@@ -23,11 +23,12 @@ from desk.trading import breaker as breakers
 from desk.trading import ledger as books
 from desk.trading.admission import Mandate
 from desk.trading.breaker import Breaker
+from desk.trading.commit_pace import MOST_P99_MS, CommitPace
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
 from desk.trading.risk import AccountPolicy, Approved, Refused, VenueView
-from desk.wallclock import wall_ms
+from desk.wallclock import monotonic_s, wall_ms
 
 log = structlog.stdlib.get_logger()
 
@@ -100,6 +101,7 @@ class RiskLedger:
         self._requests = RequestIds(role, self._fence.epoch)
         self._pulse = Pulse(f"risk_ledger:{parts.account}")
         self._pulse.epoch = self._fence.epoch
+        self._pace, self._was_slow = CommitPace(), False
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -181,7 +183,27 @@ class RiskLedger:
         if ledger is None:
             ledger = await self._open()
         await self._watch(ledger)
+        await self._look_at_the_store()
         return self._parts.lease_renew_s
+
+    async def _look_at_the_store(self) -> None:
+        """Tell the operator when commits begin to take so long that entries wait."""
+        slow_ms = self._pace.slow_p99_ms(now_s=monotonic_s())
+        began, self._was_slow = slow_ms is not None and not self._was_slow, slow_ms is not None
+        if not began:
+            return
+        cause = Cause(
+            code=risk.STORE_SLOW,
+            about=self._account,
+            category="ops",
+            severity="warning",
+            detail=f"{self._account}: a commit of the store takes {slow_ms:.0f} ms (p99 of a minute);"
+            " entries wait until it is fast again: look at the disk under DESK_HOME",
+            metric="store_commit_p99_ms",
+            value=f"{slow_ms:.0f}",
+            threshold=f"{MOST_P99_MS:.0f}",
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
 
     async def _open(self) -> Ledger:
         cash = await self._parts.opening_cash()
@@ -222,6 +244,7 @@ class RiskLedger:
             + acceleration_grace_ms(self._clock.anchor.speed),
             pair_cooldown_until_ms=await self._cooldown(intent.pair),
             venue=await self._venue_view(),
+            slow_commit_ms=self._pace.slow_p99_ms(now_s=monotonic_s()),
         )
         return verdict if isinstance(verdict, Refused) else await self._create(verdict, ledger)
 
@@ -369,10 +392,17 @@ class RiskLedger:
         await raise_alert(self._store, cause, at_ms=now_ms)
 
     async def _fenced[R](self, call: Callable[[], R]) -> R:
+        def timed() -> tuple[R, float]:
+            began_s = monotonic_s()
+            done = call()
+            return done, monotonic_s() - began_s
+
         try:
-            return await stored(call)
+            done, spent_s = await stored(timed)
         except Fenced as newer:
             leave(str(newer))
+        self._pace.took(spent_s * 1000, now_s=monotonic_s())
+        return done
 
 
 RiskLedgerActor = ray.remote(RiskLedger)

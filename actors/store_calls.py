@@ -9,7 +9,8 @@ import structlog
 
 from actors.heartbeat import leave
 from desk import ids
-from desk.errors import StoreUnavailable, VersionConflict
+from desk.errors import DeskError, StoreUnavailable, VersionConflict
+from desk.store.port import EventStore, Sample
 from desk.wallclock import monotonic_s
 
 log = structlog.stdlib.get_logger()
@@ -17,6 +18,7 @@ log = structlog.stdlib.get_logger()
 PATIENCE_S = 10.0
 REBUILD_PATIENCE_S = 60.0
 PAUSE_S = 0.1
+METRIC_PATIENCE_S = 2.0
 CONFLICT_TRIES = 30
 
 
@@ -34,6 +36,14 @@ async def stored[R](call: Callable[[], R], *, within_s: float = PATIENCE_S) -> R
             if monotonic_s() + PAUSE_S > until_s:
                 raise
             await asyncio.sleep(PAUSE_S)
+
+
+async def measured(store: EventStore, samples: list[Sample]) -> None:
+    """Record samples if the store takes them soon: a lost figure keeps nobody from trading."""
+    try:
+        await stored(lambda: store.record(samples), within_s=METRIC_PATIENCE_S)
+    except DeskError as lost:
+        log.warning("samples_lost", name=samples[0].name if samples else "", error=str(lost))
 
 
 def rebuilt[R](call: Callable[[], R], *, within_s: float = REBUILD_PATIENCE_S) -> R:

@@ -14,7 +14,7 @@ from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.job_book import JobWatch
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.run_book import RunBook
-from actors.store_calls import rebuilt, stored
+from actors.store_calls import measured, rebuilt, stored
 from actors.watch import RESTARTING_WEIGHT, Watch
 from desk.clock import Clock
 from desk.errors import DeskError
@@ -285,7 +285,7 @@ class Supervisor:
             for row in self._known.values()
             if row.name in self._watches
         ]
-        await stored(lambda: self._store.record(samples))
+        await measured(self._store, samples)
         every_s = self._parts.archive_every_s
         if every_s and monotonic_s() - self._archived_s >= every_s:
             self._archived_s = monotonic_s()

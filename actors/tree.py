@@ -42,6 +42,7 @@ from actors.reconciler import ReconcilerActor
 from actors.risk_ledger import RiskLedgerActor
 from actors.signal_poller import SignalPollerActor
 from actors.wiring import LIVE, PAPER, Wiring
+from desk.logs import in_own_process
 from desk.runs import Run
 
 TRADING = "trading"
@@ -147,7 +148,7 @@ def start(spec: ChildSpec, wiring: Wiring) -> ActorHandle[Any]:
         max_restarts=-1,
         max_task_retries=0,
         max_concurrency=spec.max_concurrency,
-    ).remote(spec.build)
+    ).remote(partial(in_own_process, spec.build))
 
 
 def trading_resource() -> dict[str, float]:

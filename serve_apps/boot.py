@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import ray
-import structlog
 
 from actors.boot import start_actors
 from actors.learning_jobs import fail_abandoned
@@ -18,6 +17,7 @@ from actors.run_file import RunFile
 from actors.seed import seed
 from actors.wiring import NAMESPACE, Wiring
 from desk.errors import DeskError, SettingsError
+from desk.logs import configure_logs
 from desk.settings import load_settings
 from desk.store.valkey import ValkeyStore
 from desk.venues.connect import bingx_config
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    configure_logs()
     try:
         main()
     except DeskError as failed:

@@ -19,6 +19,7 @@ from actors.run_file import RunFile
 from actors.tree import trading_resource
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import SettingsError
+from desk.logs import configure_logs
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, feed_token_hashes, load_settings
@@ -71,6 +72,7 @@ class OperatorReplica:
     """One process of the API. The application is built here, where its collaborators connect."""
 
     def __init__(self, given: OperatorWiring) -> None:
+        configure_logs()
         self._given = given
 
     def __serve_build_asgi_app__(self) -> FastAPI:

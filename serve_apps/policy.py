@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from actors.parts.decisions import SERVE_DEPLOYMENT
 from desk.errors import DeskError
 from desk.learning.policy import PolicyAnswer
+from desk.logs import configure_logs
 from desk.store.valkey import ValkeyStore
 from serve_apps.policy_shelf import PolicyShelf
 
@@ -29,6 +30,7 @@ class PolicyReplica:
     """One replica. Its callers have a deadline of their own and hold when it passes."""
 
     def __init__(self, store_url: str, home: str) -> None:
+        configure_logs()
         self._shelf = PolicyShelf(Path(home), ValkeyStore(store_url))
 
     async def decide(

@@ -23,6 +23,7 @@ from desk.market.candles import Candles
 from desk.market.interval import interval_ms
 from desk.store import server
 from desk.store.valkey import ValkeyStore
+from tests.desk.store.disk import built_shim
 
 if TYPE_CHECKING:  # only the browser tests load playwright
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
@@ -103,6 +104,23 @@ def walk() -> Callable[..., Candles]:
         )
 
     return make
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A short path of its own (a socket's path must be short); its server is ended afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="rd-"))
+    yield folder
+    running = server.find(folder)
+    if running is not None:
+        server.stop(running)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shim(tmp_path: Path) -> Path:
+    """A library for `LD_PRELOAD` that logs what reaches the disk (`DURLOG`) and slows it (`SLOWFS`)."""
+    return built_shim(tmp_path)
 
 
 @pytest.fixture(scope="session")

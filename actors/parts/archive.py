@@ -14,6 +14,7 @@ from actors.names import CANDLE_POLLER
 from actors.parts.foundation import market_clock, open_store
 from actors.wiring import Wiring
 from desk.errors import DeskError
+from desk.logs import configure_logs
 from desk.store import kinds
 from desk.store.port import Store
 
@@ -28,6 +29,7 @@ def archive_candles(wiring: Wiring) -> int:
     Returns how many rows of the history changed. Its process ends with the call: what it loaded
     would else stay resident.
     """
+    configure_logs()
     candles: Any = importlib.import_module("desk.store.candles")
     history: Any = importlib.import_module("desk.store.history")
     refetch: Any = importlib.import_module("actors.refetch")

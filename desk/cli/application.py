@@ -5,7 +5,6 @@ import subprocess
 import sys
 from typing import Annotated
 
-import structlog
 import typer
 
 from actors.run_file import RunFile
@@ -24,6 +23,7 @@ from desk.errors import (
     StoreCorrupt,
 )
 from desk.ids import parse_pair
+from desk.logs import configure_logs
 from desk.market.interval import parse_interval
 from desk.settings import load_settings
 
@@ -205,10 +205,7 @@ app.add_typer(dataset.app, name="dataset")
 
 def main() -> None:
     """Run the command. Exit code 2: the input was wrong; 1: the work failed; 0: done."""
-    quiet = structlog.make_filtering_bound_logger(logging.WARNING)
-    structlog.configure(
-        wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )
+    configure_logs(logging.WARNING, sys.stderr)
     try:
         app(prog_name="desk")
     except DeskError as refused:

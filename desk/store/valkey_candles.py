@@ -8,7 +8,6 @@ from desk.market.interval import Interval, slot_ms
 from desk.store.answers import accepted, envelope
 from desk.store.connection import Argument, Connection
 from desk.store.layout import (
-    CHUNK_CANDLES,
     INGEST_ROWS,
     READ_CHUNKS,
     chunk_ms,
@@ -51,17 +50,16 @@ class ValkeyCandles:
     def last_candles(self, pair: Pair, interval: Interval, count: int) -> Candles:
         if count <= 0:
             return Candles.empty()
-        index = f"cidx:{series(pair, interval)}"
-        wanted = count // CHUNK_CANDLES + 2
-        while True:
-            newest = wanted
-            chunks = self._connection.run(
-                lambda: self._connection.bulk.zrevrange(index, 0, newest - 1)  # noqa: B023 - runs here
-            )
-            found = self._chunks(pair, interval, chunks[::-1])
-            if len(found) >= count or len(chunks) < wanted:
-                return found.take(slice(-count, None))
-            wanted *= 2
+        name, found, read, missing = series(pair, interval), list[Candles](), 0, count
+        while missing > 0:
+            flat = self._connection.read("last_chunks", name, read, READ_CHUNKS, missing, bulk=True)
+            chunks = _unpacked(flat, interval)
+            if not chunks:
+                break
+            found += chunks
+            read += len(chunks)
+            missing -= sum(len(chunk) for chunk in chunks)
+        return Candles.concat(found[::-1]).take(slice(-count, None))
 
     def candle_bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
         key = f"cmeta:{series(pair, interval)}"
@@ -89,5 +87,9 @@ class ValkeyCandles:
         name, found = series(pair, interval), list[Candles]()
         for batch in batched(chunks, READ_CHUNKS):
             flat = self._connection.read("candle_chunks", name, *batch, bulk=True)
-            found += [unpack(int(flat[n]), flat[n + 1], interval) for n in range(0, len(flat), 2)]
+            found += _unpacked(flat, interval)
         return Candles.concat(found)
+
+
+def _unpacked(flat: list[bytes], interval: Interval) -> list[Candles]:
+    return [unpack(int(flat[n]), flat[n + 1], interval) for n in range(0, len(flat), 2)]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from desk.ids import Pair
 from desk.trading import ledger as books
 from desk.trading.breaker import Breaker, is_cooling
+from desk.trading.commit_pace import MOST_P99_MS
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import ZERO, Ledger
 from desk.trading.limits import (
@@ -41,6 +42,7 @@ __all__ = [
 MAINTENANCE_FRACTION = Decimal("0.0055")
 """Maintenance margin of the lowest tier plus the taker fee of the closing order."""
 MIN_LIQUIDATION_BUFFER_BPS = Decimal(50)
+STORE_SLOW = "store_slow"
 MARGIN_COOLDOWN_MS = 600_000
 """Market ms without entries on a pair after the venue refused one for want of margin."""
 
@@ -89,21 +91,24 @@ def check(
     max_mark_age_ms: int | None = None,
     pair_cooldown_until_ms: int = 0,
     venue: VenueView | None = None,
+    slow_commit_ms: float | None = None,
 ) -> Approved[OrderIntent] | Refused:
     """Approve an intent, or name the first limit it would cross, in the order of the contract.
 
     `open_orders` are all of the account that are not terminal: what they may still fill counts as
     held. Exposures are notionals at `price` for the intent's pair and at the last mark for others.
     Loss and drawdown limits look at the account's books as last marked. With `max_mark_age_ms`
-    entries are refused while the last mark is older; before `pair_cooldown_until_ms`; and, with a
-    `venue`, while it does not answer or has not answered for long enough. Reduce-only intents always
-    pass: what cannot be sent now waits at the executor.
+    entries are refused while the last mark is older; before `pair_cooldown_until_ms`; with a
+    `venue`, while it does not answer or has not answered for long enough; and with `slow_commit_ms`,
+    the p99 of a store that is too slow to follow orders with. Reduce-only intents always pass: what
+    cannot be sent now waits at the executor.
     """
     if intent.reduce_only:
         return Approved(value=intent, limits_set_id=limits.set_id)
     notionals = _notionals_with(intent, ledger, open_orders, price)
     refused = (
         _out_of_touch(venue)
+        or _behind(slow_commit_ms)
         or _stale(ledger, now_ms, max_mark_age_ms)
         or _against_run(intent.pair, notionals, ledger, limits, leverage)
         or _against_account(intent.pair, notionals, ledger, policy, leverage)
@@ -185,6 +190,13 @@ def _out_of_touch(venue: VenueView | None) -> Refused | None:
         return None
     limit, asked, allowed = found
     return Refused(limit=limit, asked=asked, allowed=allowed, scope="account")
+
+
+def _behind(slow_commit_ms: float | None) -> Refused | None:
+    if slow_commit_ms is None:
+        return None
+    took, most = f"p99 {slow_commit_ms:.0f} ms", f"{MOST_P99_MS:.0f} ms"
+    return Refused(limit=STORE_SLOW, asked=took, allowed=most, scope="account")
 
 
 def _stale(ledger: Ledger, now_ms: int, max_mark_age_ms: int | None) -> Refused | None:

@@ -78,6 +78,19 @@ def test_the_last_candles_reach_over_holes(any_store: Store):
         assert _equal(found, candles.take(slice(max(5 - count, 0), None)))
 
 
+@pytest.mark.parametrize("count", [1, 11, 12, 499, 500, 961, 4_000])
+def test_the_last_candles_are_as_many_as_wanted_however_full_their_chunks_are(
+    any_store: Store, count: int
+):
+    whole, scattered = range(12_000, 12_970), range(0, 12_000, 700)
+    candles = _candles([*scattered, *whole])
+    any_store.write_candles("BTC-USDT", "1m", candles)
+
+    found = any_store.last_candles("BTC-USDT", "1m", count)
+
+    assert _equal(found, candles.take(slice(max(len(candles) - count, 0), None)))
+
+
 def test_dropping_forgets_whole_chunks_and_keeps_the_bounds_true(any_store: Store):
     candles = _candles(list(range(0, 2_000, 3)))
     any_store.write_candles("BTC-USDT", "1m", candles)

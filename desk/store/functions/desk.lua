@@ -588,6 +588,20 @@ define('drop_candles', function(args, what)
   return finish(what, args, { 'OK', tostring(dropped) })
 end)
 
+-- series, chunks to skip, most chunks, candles wanted -> by chunk, newest first, as candle_chunks
+define_read('last_chunks', function(args)
+  local skipped, most, wanted = tonumber(args[2]), tonumber(args[3]), tonumber(args[4])
+  local chunks = {}
+  for _, number in ipairs(redis.call('ZREVRANGE', 'cidx:' .. args[1], skipped, skipped + most - 1)) do
+    if wanted <= 0 then break end
+    local records = redis.call('HGETALL', 'c:' .. args[1] .. ':' .. number)
+    chunks[#chunks + 1] = number
+    chunks[#chunks + 1] = table.concat(records)
+    wanted = wanted - #records / 2
+  end
+  return chunks
+end)
+
 -- series, chunks -> by chunk its number and its records (2 bytes slot, 40 bytes values), unordered
 define_read('candle_chunks', function(args)
   local chunks = {}

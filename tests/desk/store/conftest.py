@@ -1,8 +1,6 @@
 """Servers of their own for tests that kill them, and candles to keep."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +9,6 @@ import pytest
 from desk.market.candles import Candles
 from desk.market.interval import interval_ms
 from desk.store import server
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A short path of its own (a socket's path must be short); its server is ended afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="rd-"))
-    yield folder
-    running = server.find(folder)
-    if running is not None:
-        server.stop(running)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ and with everything gone that had not reached the disk.
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +21,6 @@ from desk.store.valkey import ValkeyStore
 from tests.desk.store.killing import Writer, check
 
 WRITERS = 3
-SHIM = Path(__file__).parent / "fsync_log.c"
 WATCH_EVERY_S = 0.5
 """As often as `desk up` looks after the server."""
 P99_S = 3.0
@@ -37,19 +34,6 @@ def rounds(nightly: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "kills", [pytest.param(10, marks=pytest.mark.timeout(300)), many]
     )
-
-
-@pytest.fixture
-def shim(tmp_path: Path) -> Path:
-    """The compiled log of what reached the disk."""
-    if shutil.which("cc") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has no C compiler: the power loss cannot be tried")
-        pytest.skip("no C compiler (cc) to build the fsync log with")
-    built = tmp_path / "fsync_log.so"
-    command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(built), str(SHIM), "-ldl"]
-    subprocess.run(command, check=True)
-    return built
 
 
 @contextmanager
@@ -243,18 +227,20 @@ def logged(log: Path) -> dict[int, int]:
 def lose_power(home: Path, durable: dict[int, int], rng: random.Random, *, tear: bool) -> int:
     """Cut each file of the store to what had reached the disk, sometimes with a torn rest of it.
 
-    With `tear` each log of commands ends torn: with a part of what had not reached the disk, or, on
-    a disk so fast that it had all been written, with the beginning of a command that nobody was
-    told of. Returns how many files end torn.
+    With `tear` the newest log of commands ends torn: with a part of what had not reached the disk,
+    or, on a disk so fast that it had all been written, with the beginning of a command that nobody
+    was told of. Older logs end whole, as each is on the disk before the next begins. Returns how
+    many files end torn.
     """
     torn = 0
     files = list((home / "store" / "appendonlydir").glob("*"))
     assert files
+    newest = max(files, key=_log_number)
     for file in files:
         found = file.stat()
         kept = min(durable.get(found.st_ino, 0), found.st_size)
         unwritten = found.st_size - kept
-        must_tear = tear and file.suffix == ".aof" and ".incr." in file.name
+        must_tear = tear and file == newest
         tears = unwritten > 0 and (must_tear or rng.random() < 0.5)
         rest = rng.randint(1, unwritten) if tears else 0
         os.truncate(file, kept + rest)
@@ -263,3 +249,9 @@ def lose_power(home: Path, durable: dict[int, int], rng: random.Random, *, tear:
                 rest = log.write(BEGUN_COMMAND[: rng.randint(1, len(BEGUN_COMMAND))])
         torn += rest > 0
     return torn
+
+
+def _log_number(file: Path) -> int:
+    """The number in `appendonly.aof.3.incr.aof`; 0 for a base or the manifest."""
+    parts = file.name.split(".")
+    return int(parts[-3]) if parts[-2:] == ["incr", "aof"] else 0
