@@ -173,7 +173,11 @@ def head_of(desk: Any) -> list[int]:
 @pytest.mark.catalogue("I17")
 @pytest.mark.parametrize(
     "lost",
-    ["raylet", "whole head", pytest.param("control store", marks=pytest.mark.nightly)],
+    [
+        "whole head",
+        pytest.param("raylet", marks=pytest.mark.nightly),
+        pytest.param("control store", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost: str) -> None:
     run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
