@@ -10,8 +10,8 @@ import structlog
 from actors.alerts import Cause, raise_alert
 from actors.events import ops_event
 from actors.heartbeat import Pulse
+from actors.market_time import MarketClock
 from actors.store_calls import stored
-from desk.clock import Clock
 from desk.ids import Pair
 from desk.market import integrity, quality, quarantine, revisions
 from desk.market.candles import Candles
@@ -40,13 +40,19 @@ class Taken:
 class CandleIntake:
     """The one way of a pair's candles into the store."""
 
-    def __init__(self, pair: Pair, store: Store, clock: Clock, pulse: Pulse) -> None:
+    def __init__(self, pair: Pair, store: Store, clock: MarketClock, pulse: Pulse) -> None:
         self._pair, self._store, self._clock, self._pulse = pair, store, clock, pulse
         self._tallies: dict[Interval, IntakeTally] = {}
 
     async def take(self, interval: Interval, batch: Candles) -> Taken:
-        """Store what is sound; keep what is not in the quarantine; report what differs from before."""
-        verdict = integrity.inspect(batch, interval, now_ms=self._clock.now_ms())
+        """Store what is sound; keep what is not in the quarantine; report what differs from before.
+
+        A newest candle of which only our reading of the venue's clock says that it has closed waits for
+        the next batch.
+        """
+        verdict = integrity.inspect(
+            batch, interval, now_ms=self._clock.now_ms(), error_ms=self._clock.anchor.error_ms
+        )
         candles = verdict.candles
         refused = list(
             dict.fromkeys(

@@ -50,8 +50,6 @@ STAGGER_MS = SECOND_MS
 """Between pollers: they take turns at the venue anyway, so they need not all wake at once."""
 CLOCK_STAGGER_S = 0.2
 """Between pollers, so that normally the first one alone reads the venue's clock for all."""
-CLOCK_ERROR_S = 2.0
-"""Wall seconds by which our reading of the venue's clock may be wrong at most."""
 LATE_RETRY_S = 0.3
 LATE_RETRIES = 10
 FAILED_RETRY_S = 15.0
@@ -282,7 +280,7 @@ class CandlePoller:
                 self._due_ms[interval] = now_ms + self._market_ms(FAILED_RETRY_S)
             raise
         self._due_ms[interval] = following_ms
-        taken = await self._intake.take(interval, self._proved(batch, step_ms))
+        taken = await self._intake.take(interval, batch)
         newest_ms = int(taken.candles.open_ms[-1]) if len(taken.candles) else 0
         # Told by the candles themselves: a venue may anchor `3d` or `1w` elsewhere than we assume.
         is_late = newest_ms + 2 * step_ms <= now_ms
@@ -294,19 +292,6 @@ class CandlePoller:
             await self._sources.delivered(CANDLES, interval, last_event_ms=newest_ms + step_ms)
         if newest_ms > self._announced_ms[interval]:
             await self._announce(interval, taken)
-
-    def _proved(self, batch: Candles, step_ms: int) -> Candles:
-        """Leave out a newest candle of which only our reading of the venue's clock says that it closed.
-
-        A later candle in the answer proves it, and so does time beyond any error of that reading.
-        """
-        if not len(batch):
-            return batch
-        newest_ms = int(batch.open_ms.max())
-        error_ms = round(CLOCK_ERROR_S * 1000 * self._clock.anchor.speed)
-        if newest_ms + step_ms + error_ms <= self._clock.now_ms():
-            return batch
-        return batch.take(batch.open_ms < newest_ms)
 
     def _come_back(self, interval: Interval, *, is_late: bool, now_ms: int) -> None:
         """Ask again soon when the newest candle was not there yet, some times before the next close."""

@@ -12,6 +12,8 @@ SECOND_MS = 1_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+CLOCK_ERROR_MS = 2_000
+"""Wall ms by which a reading of a venue's clock may always be wrong."""
 
 
 class Clock(Protocol):
@@ -49,6 +51,14 @@ class ClockAnchor:
     speed: float = 1.0
     offset_ms: int = 0
     round_trip_ms: int = 0
+
+    @property
+    def error_ms(self) -> int:
+        """Market ms by which the reading may be wrong: `CLOCK_ERROR_MS`, or half of a longer round trip.
+
+        Within a round trip nobody knows when the venue read its clock: it may have waited first.
+        """
+        return round(max(CLOCK_ERROR_MS, self.round_trip_ms / 2) * self.speed)
 
     def market_at(self, wall_ms: int) -> int:
         """Market time at a wall time."""

@@ -44,6 +44,8 @@ def read_anchor(store: Store) -> ClockAnchor | None:
         market_ms=int(value["market_ms"]),
         wall_ms=int(value["wall_ms"]),
         speed=float(value["speed"]),
+        offset_ms=int(value["offset_ms"]),
+        round_trip_ms=int(value["round_trip_ms"]),
     )
 
 

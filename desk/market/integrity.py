@@ -55,17 +55,20 @@ class WindowVerdict:
     """Not on this candle; the next one decides by itself whether it was real."""
 
 
-def inspect(batch: Candles, interval: Interval, *, now_ms: int) -> Verdict:
+def inspect(batch: Candles, interval: Interval, *, now_ms: int, error_ms: int = 0) -> Verdict:
     """Sort out a batch as the venue sent it.
 
     Order and duplicates are put right (of rows with one open time the last given wins) and warned
     of, also where the venue's adapter has done so before and noted it. The candle
-    still forming is left out without a word. Rejected: `timestamp_misalignment` (which also
+    still forming is left out without a word, and so is a newest one of which only `now_ms`, which may be
+    wrong by `error_ms`, says that it closed: a later candle in the batch would prove it. Rejected: `timestamp_misalignment` (which also
     blocks), `from_the_future` (by more than an interval), `not_finite`, `not_positive`, `negative_volume`, `high_below_low`.
     """
     reasons = _reasons(batch, interval, now_ms)
     is_bad = reasons != ""
-    is_forming = ~is_bad & (close_ms(batch.open_ms, interval) > now_ms)
+    closes_ms = close_ms(batch.open_ms, interval)
+    is_newest = batch.open_ms == batch.open_ms[~is_bad].max(initial=0)
+    is_forming = ~is_bad & (closes_ms > now_ms - np.where(is_newest, error_ms, 0))
     kept = sorted_unique(batch.take(~is_bad & ~is_forming))
     rejected = tuple((batch.row(int(i)), str(reasons[i])) for i in np.flatnonzero(is_bad))
     warnings = {

@@ -41,10 +41,17 @@ class MarketTime(ManualClock):
     """A manual clock that knows its speed."""
 
     speed = 1.0
+    round_trip_ms = 0
+    """How long its reading took."""
 
     @property
     def anchor(self) -> ClockAnchor:
-        return ClockAnchor(market_ms=self.now_ms(), wall_ms=self.now_ms(), speed=self.speed)
+        return ClockAnchor(
+            market_ms=self.now_ms(),
+            wall_ms=self.now_ms(),
+            speed=self.speed,
+            round_trip_ms=self.round_trip_ms,
+        )
 
 
 @dataclass

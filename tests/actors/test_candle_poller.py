@@ -286,6 +286,19 @@ def test_the_next_poll_waits_for_the_next_close_on_the_markets_clock(feed: Feed)
     assert 0 < wait_s <= 60 / 30
 
 
+@pytest.mark.catalogue("D07")
+def test_a_clock_that_was_read_slowly_is_trusted_less(feed: Feed) -> None:
+    feed.turn()
+    feed.clock.round_trip_ms, feed.market.ahead_ms = 10_000, 4_500
+    before = feed.newest()
+
+    feed.turn(minutes=1)
+    feed.clock.advance(3_000)  # more than any error of a quick reading
+    feed.turn()
+
+    assert feed.newest() == before
+
+
 def test_a_candle_of_which_only_our_clock_says_that_it_closed_is_not_taken(feed: Feed) -> None:
     feed.turn()
     feed.market.ahead_ms = 1_500  # the venue's minute is not over yet when we ask

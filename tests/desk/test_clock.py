@@ -84,3 +84,14 @@ def test_an_unknown_interval_lists_the_known_ones() -> None:
     assert interval_ms("1h") == HOUR_MS
     with pytest.raises(BadInput, match="1m 3m 5m"):
         parse_interval("7m")
+
+
+@pytest.mark.parametrize(
+    ("round_trip_ms", "error_ms"), [(0, 120_000), (4_000, 120_000), (9_000, 270_000)]
+)
+def test_a_reading_may_be_wrong_by_half_of_its_round_trip(
+    round_trip_ms: int, error_ms: int
+) -> None:
+    anchor = ClockAnchor(market_ms=0, wall_ms=0, speed=60.0, round_trip_ms=round_trip_ms)
+
+    assert anchor.error_ms == error_ms

@@ -146,6 +146,31 @@ def test_D05_a_flat_candle_without_volume_is_accepted_and_flagged() -> None:
 
 
 @pytest.mark.catalogue("D07")
+@given(
+    minutes=st.sets(st.integers(0, 20), min_size=1),
+    early_ms=st.integers(-20 * MINUTE, 20 * MINUTE),
+    error_ms=st.integers(0, 5 * MINUTE),
+)
+def test_D07_a_newest_candle_waits_until_no_error_of_the_clock_can_have_closed_it(
+    minutes: set[int], early_ms: int, error_ms: int
+) -> None:
+    now_ms = START + 21 * MINUTE + early_ms
+    batch = bars(*sorted(minutes))
+
+    trusted = inspect(batch, "1m", now_ms=now_ms)
+    wary = inspect(batch, "1m", now_ms=now_ms, error_ms=error_ms)
+
+    newest_ms = START + max(minutes) * MINUTE
+    certain = [
+        open_ms
+        for open_ms in trusted.candles.open_ms
+        if open_ms != newest_ms or open_ms + MINUTE + error_ms <= now_ms
+    ]
+    assert list(wary.candles.open_ms) == certain
+    assert wary.rejected == trusted.rejected
+
+
+@pytest.mark.catalogue("D07")
 def test_D07_the_forming_candle_is_left_out_and_a_future_one_rejected() -> None:
     now = START + 2 * MINUTE + 30_000
     batch = Candles.of([bar(0), bar(1), bar(2), bar(4)])
