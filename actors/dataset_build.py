@@ -10,7 +10,7 @@ from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.heartbeat import Pulse
 from actors.job_book import JobBook
-from desk.clock import Clock
+from actors.market_time import MarketClock
 from desk.market.gaps import find_gaps
 from desk.market.interval import interval_ms
 from desk.runs import Job, JobStatus
@@ -47,7 +47,7 @@ def windows_to_fetch(
 async def fetch_here(
     store: Store,
     venue: CandleSource,
-    clock: Clock,
+    clock: MarketClock,
     ask: BackfillAsk,
     *,
     progress: Callable[[Job], bool],

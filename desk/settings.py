@@ -296,7 +296,7 @@ class Settings(BaseSettings):
         channels = tuple(dict.fromkeys(part.lower().removeprefix("@") for part in _parts(value)))
         for channel in channels:
             if not _CHANNEL.fullmatch(channel):
-                raise ValueError(f"was {channel!r}, expected the name of a channel (5 to 32 letters, digits, _) or its numeric id")
+                raise ValueError(f"was {channel!r}, expected the name of a channel (4 to 32 letters, digits, _) or its numeric id")
         return channels
 
     @field_validator("home", mode="after")

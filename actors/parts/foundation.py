@@ -44,8 +44,8 @@ def read_anchor(store: Store) -> ClockAnchor | None:
         market_ms=int(value["market_ms"]),
         wall_ms=int(value["wall_ms"]),
         speed=float(value["speed"]),
-        offset_ms=int(value["offset_ms"]),
-        round_trip_ms=int(value["round_trip_ms"]),
+        offset_ms=int(value.get("offset_ms", 0)),
+        round_trip_ms=int(value.get("round_trip_ms", 0)),
     )
 
 

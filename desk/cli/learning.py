@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 from pydantic import TypeAdapter
 
+from actors.market_time import MarketClock
 from actors.parts.foundation import market_clock
 from actors.promotion import promote_version
 from actors.seed import AGENT_ID, seed
@@ -19,7 +20,6 @@ from actors.version_registry import version_of
 from desk.cli import tables
 from desk.cli.output import Json, console, moment, show
 from desk.cli.progress import bars
-from desk.clock import Clock
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput
 from desk.ids import parse_pair, trace_id
@@ -257,7 +257,7 @@ def cancelled_by_ctrl_c() -> Generator[Any]:
         signal.signal(signal.SIGINT, before)
 
 
-def clock_of(store: ValkeyStore) -> Clock:
+def clock_of(store: ValkeyStore) -> MarketClock:
     """Market time of the last desk that used this store; the wall's where there was none."""
     return market_clock(store, is_first=True)
 
