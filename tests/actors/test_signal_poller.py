@@ -37,10 +37,9 @@ BEGIN_MS = 1_800_000_000_000
 class Desk:
     """A store, a wall clock, and one poller at a time on one Telegram."""
 
-    def __init__(self, double: TelegramDouble) -> None:
+    def __init__(self, double: TelegramDouble, home: Path) -> None:
         self.double, self.store, self.now_ms = double, MemoryStore(), BEGIN_MS
-        self._home = TemporaryDirectory()
-        self.archive = SignalArchive(Path(self._home.name))
+        self.archive = SignalArchive(home)
         self.poller = self.started()
 
     def started(self, **changes: Any) -> SignalPoller:
@@ -88,8 +87,12 @@ class Desk:
 
 def play(act: Callable[[Desk], Awaitable[None]]) -> None:
     async def run() -> None:
+        with TemporaryDirectory() as home:
+            await within(Path(home))
+
+    async def within(home: Path) -> None:
         async with TelegramDouble() as double:
-            desk = Desk(double)
+            desk = Desk(double, home)
             try:
                 await act(desk)
             finally:

@@ -146,6 +146,8 @@ def test_a_silent_telegram_ends_each_wait_and_leaves_no_task(
             with pytest.raises(FeedError, match="away"):
                 await channels.newest("calls", 5)
             await until(lambda: not ours(before))
+            # On a busy machine the time may be over before the silent request was reached.
+            double.failures.clear()
         monkeypatch.setattr(telegram, "CONNECT_TIMEOUT_S", 20.0)
         monkeypatch.setattr(telegram, "CALL_TIMEOUT_S", 20.0)
         assert len(await channels.newest("calls", 5)) == 1
