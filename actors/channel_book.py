@@ -59,7 +59,6 @@ class ChannelBook:
         newest = max((message.message_id for message in page), default=0)
         if newest > reading.message_id:
             self._write(replace(reading, message_id=newest), now_ms)
-        signals.trim(self._store, self.source_id, now_ms=now_ms)
         return rows
 
     def keep(self, message: ChannelMessage, *, now_ms: int, is_new: bool = False) -> bool:

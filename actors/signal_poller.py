@@ -19,7 +19,7 @@ from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import TELEGRAM, ChannelMessage
 from desk.runs import SourceStatus
 from desk.sources.changes import Changed, Hear
-from desk.store import kinds
+from desk.store import kinds, signals
 from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
@@ -49,6 +49,7 @@ class SignalParts:
     """Collaborators and settings. Durations and `now_ms` are wall: channels know no market time."""
 
     store: Store
+    archive: signals.Archive
     open_channels: Callable[[Hear], Channels]
     channels: tuple[str, ...]
     now_ms: Callable[[], int]
@@ -123,6 +124,15 @@ class SignalPoller:
             return
         now_ms = self._parts.now_ms()
         rows = await stored(partial(book.keep_page, page, now_ms=now_ms))
+        await stored(
+            partial(
+                signals.archive_and_trim,
+                self._store,
+                self._parts.archive,
+                book.source_id,
+                now_ms=now_ms,
+            )
+        )
         self._failures[channel] = 0
         self._pulse.count("signals_kept", rows)
         if reading.message_id and len(page) == limit + OVERLAP:

@@ -10,6 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
 from desk.store.port import Store
+from desk.store.signals import Archive
 from desk.wallclock import wall_ms as read_wall_ms
 from serve_apps import problems
 from serve_apps.auth import CsrfGuard, Guard, HostGuard
@@ -85,6 +86,7 @@ def build_api(
     assets: Assets,
     api_token: str | None = None,
     options: ApiOptions | None = None,
+    archive: Archive | None = None,
 ) -> FastAPI:
     """Build the application. Without `api_token` only loopback clients are served."""
     options = options or ApiOptions()
@@ -104,6 +106,7 @@ def build_api(
         learning=learning,
         store=store,
         candles=candles,
+        archive=archive,
         clock=clock,
         hub=EventHub(store, max_streams=options.max_streams),
         facts=facts,

@@ -14,6 +14,7 @@ from desk.errors import VersionConflict
 from desk.ids import Pair
 from desk.market.interval import Interval
 from desk.store.port import Store
+from desk.store.signals import Archive
 from serve_apps.candle_pages import CandleReader
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
@@ -67,6 +68,8 @@ class Context:
     hub: EventHub
     facts: ApiFacts
     wall_ms: Callable[[], int]
+    archive: Archive | None = None
+    """Receipts of signals that left the store; None where none ever do."""
     stream_times: StreamTimes = field(default_factory=StreamTimes)
     ui_problem: str = ""
     """Why the pages cannot be served; empty when they can."""

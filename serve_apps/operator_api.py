@@ -24,6 +24,7 @@ from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, feed_token_hashes, load_settings
 from desk.store.history import History
+from desk.store.signal_archive import SignalArchive
 from desk.venues.connect import bingx_config
 from serve_apps import policy
 from serve_apps.api import ApiOptions, build_api
@@ -91,6 +92,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
         clock,
         learning=RayLearning(wiring, store, clock),
         candles=StoredCandles(store, History(wiring.home / "history")),
+        archive=SignalArchive(wiring.home / "history"),
         facts=ApiFacts(
             venue=given.venue,
             api_token_set=token is not None,

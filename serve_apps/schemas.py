@@ -847,6 +847,8 @@ class SignalPage(Answer):
     scanned: int
     truncated: bool
     """Whether older signals were not looked at: go on with `next_cursor`."""
+    lost_days: list[str]
+    """Days of the window (`2026-01-31`, UTC) whose archive is damaged: signals of them may be missing."""
 
 
 # --- traces, health -----------------------------------------------------------------------------

@@ -46,8 +46,8 @@ class TelegramDouble:
         self.heard: list[str] = []
         """Names of the requests, in their order."""
         self.failures: dict[str, deque[str]] = {}
-        """Errors that the next requests of a name get: `FLOOD_WAIT_90`, or `drop`: no answer and
-        the connection ends."""
+        """Errors that the next requests of a name get: `FLOOD_WAIT_90`, `drop`: no answer and
+        the connection ends, or `silent`: no answer."""
         self.is_known = True
         self.page_limit = 100
         self._last_id = 0
@@ -166,6 +166,7 @@ class TelegramDouble:
             failure = waiting.popleft() if waiting else ""
             if failure == "drop":
                 writer.transport.abort()
+            if failure in {"drop", "silent"}:
                 return
             answer = bytes(types.RpcError(420, failure)) if failure else self._answer(name, asked)
             self._send(writer, struct.pack("<Iq", RPC_RESULT, msg_id) + answer)

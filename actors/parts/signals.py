@@ -9,6 +9,7 @@ from actors.wiring import Wiring
 from desk.clock import MINUTE_MS
 from desk.errors import SettingsError
 from desk.sources.changes import Hear
+from desk.store.signal_archive import SignalArchive
 from desk.wallclock import wall_ms
 
 
@@ -29,6 +30,7 @@ def signal_parts(wiring: Wiring) -> SignalParts:
 
     return SignalParts(
         store=open_store(wiring),
+        archive=SignalArchive(wiring.home / "history"),
         open_channels=open_channels,
         channels=wiring.telegram_channels,
         now_ms=wall_ms,

@@ -1,8 +1,7 @@
 """Channels of Telegram through Telethon: what a channel holds now, and word of what changes."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,8 @@ from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import ChannelMessage
 from desk.market.signals import MAX_TEXT_CHARS
 from desk.sources.changes import Changed, Hear
+from desk.sources.telegram_line import Line
+from desk.wallclock import monotonic_s
 
 # Telethon is untyped: its objects stay inside this file.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -23,7 +24,9 @@ from desk.sources.changes import Changed, Hear
 NAME = "telegram"
 CALL_TIMEOUT_S = 60.0
 """Of one call with all its pages; Telethon itself would wait for ever for a silent server."""
-CLOSE_TIMEOUT_S = 3.0
+CONNECT_TIMEOUT_S = 20.0
+YOUNG_S = 60.0
+"""A connection that ends sooner is not told of."""
 FLOOD_SLEEP_S = 5
 """Waits up to this are slept out inside the call; longer ones are the caller's to plan."""
 
@@ -43,7 +46,9 @@ class TelegramChannels:
 
     def __init__(self, access: TelegramAccess, hear: Hear = lambda _: None) -> None:
         self._access, self._hear = access, hear
-        self._client: Any = None
+        self._line: Line | None = None
+        self._since_s = 0.0
+        self._turn = asyncio.Lock()
         self._peers: dict[str, Any] = {}
         self._names: dict[int, str] = {}
 
@@ -68,44 +73,49 @@ class TelegramChannels:
 
     async def close(self) -> None:
         """Leave; the next call connects again."""
-        client, self._client = self._client, None
-        self._peers.clear()
-        if client is not None:
-            # While Telethon connects again by itself its disconnect may wait for ever.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await client.disconnect()
+        async with self._turn:
+            await self._leave()
 
-    async def _call[R](self, work: Callable[[Any], Awaitable[R]]) -> R:
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await work(await self._connected())
-        except errors.FloodWaitError as flood:
-            raise FeedThrottled(NAME, int(flood.seconds)) from None
-        except (errors.UnauthorizedError, errors.AuthKeyError) as refused:
-            await self.close()
-            raise FeedRefused(
-                f"Telegram refuses the session ({type(refused).__name__}): log in again and set"
-                " TELEGRAM_SESSION"
-            ) from None
-        except (errors.RPCError, ValueError, TypeError) as wrong:
-            # Telethon says with ValueError that a name does not exist, or that its retries are over.
-            raise FeedError(f"Telegram did not deliver ({type(wrong).__name__}: {wrong})") from None
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as lost:
-            await self.close()
-            raise FeedError(f"Telegram is away ({type(lost).__name__}: {lost})") from None
-        except asyncio.CancelledError:
-            # A client that gives up its connection cancels what waits on it, as if we were ended.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+    async def _call[R](self, work: Callable[[Any], Coroutine[Any, Any, R]]) -> R:
+        # One call at a time: two would each connect, with one session.
+        async with self._turn:
+            try:
+                return await self._read(work)
+            except errors.FloodWaitError as flood:
+                raise FeedThrottled(NAME, int(flood.seconds)) from None
+            except (errors.UnauthorizedError, errors.AuthKeyError) as refused:
+                await self._leave()
+                raise FeedRefused(
+                    f"Telegram refuses the session ({type(refused).__name__}): log in again and"
+                    " set TELEGRAM_SESSION"
+                ) from None
+            except (errors.RPCError, ValueError, TypeError) as wrong:
+                # Telethon says with ValueError that a name does not exist, or that its retries are over.
+                raise FeedError(
+                    f"Telegram did not deliver ({type(wrong).__name__}: {wrong})"
+                ) from None
+            except (OSError, TimeoutError, asyncio.IncompleteReadError) as lost:
+                await self._leave()
+                raise FeedError(f"Telegram is away ({type(lost).__name__}: {lost})") from None
+            except (FeedRefused, asyncio.CancelledError):
+                await self._leave()
                 raise
-            await self.close()
-            raise FeedError("Telegram is away (the connection ended)") from None
 
-    async def _connected(self) -> Any:
-        if self._client is not None and self._client.is_connected():
-            return self._client
-        await self.close()
+    async def _read[R](self, work: Callable[[Any], Coroutine[Any, Any, R]]) -> R:
+        line = await self._connected()
+        try:
+            return await line.run(work(line.client), CALL_TIMEOUT_S)
+        except TimeoutError:
+            raise
+        except (OSError, asyncio.IncompleteReadError):
+            # It had stood, perhaps for hours, and ended: reading again once costs nothing.
+            line = await self._connected()
+            return await line.run(work(line.client), CALL_TIMEOUT_S)
+
+    async def _connected(self) -> Line:
+        if self._line is not None and self._line.is_open:
+            return self._line
+        await self._leave()
         client = TelegramClient(
             StringSession(self._access.session.get_secret_value()),
             self._access.api_id,
@@ -116,16 +126,30 @@ class TelegramChannels:
             retry_delay=1,
             sequential_updates=True,
             raise_last_call_error=True,
+            # By itself it would do so at once and for ever, with one more task each time.
+            auto_reconnect=False,
         )
         client.add_event_handler(self._on_new, events.NewMessage())
         client.add_event_handler(self._on_edit, events.MessageEdited())
         client.add_event_handler(self._on_delete, events.MessageDeleted())
-        self._client = client
-        await client.connect()
-        if not await client.is_user_authorized():
-            await self.close()
-            raise FeedRefused("Telegram does not know the session: log in, set TELEGRAM_SESSION")
-        return client
+        line = self._line = Line(client, self._on_lost)
+        await line.run(_connect(client), CONNECT_TIMEOUT_S)
+        self._since_s = monotonic_s()
+        line.watch()
+        return line
+
+    async def _leave(self) -> None:
+        line, self._line = self._line, None
+        self._peers.clear()
+        if line is not None:
+            await line.leave()
+
+    def _on_lost(self, line: Line) -> None:
+        """Have the channels polled, which connects again. Not for one that ended young: a server
+        that hangs up each time is left to the cadence of polls."""
+        if line is self._line and monotonic_s() - self._since_s >= YOUNG_S:
+            for channel in self._names.values():
+                self._hear(Changed(channel=channel))
 
     async def _peer(self, client: Any, channel: str) -> Any:
         if channel not in self._peers:
@@ -165,6 +189,12 @@ def session_problem(session: str) -> str | None:
     except Exception:  # noqa: BLE001 - Telethon raises whatever base64, struct or ipaddress do
         has_key = False
     return None if has_key else "is no session of Telethon: log in again for a new one"
+
+
+async def _connect(client: Any) -> None:
+    await client.connect()
+    if not await client.is_user_authorized():
+        raise FeedRefused("Telegram does not know the session: log in, set TELEGRAM_SESSION")
 
 
 def _message(row: Any) -> ChannelMessage:

@@ -4,18 +4,12 @@ The manifest is the commit point: a new month file gets a name of its own, then 
 names it replaces the old one. A crash in between leaves the old state and an unused file.
 """
 
-import fcntl
 import hashlib
-import json
 import os
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import structlog
 
 from desk.ids import Pair, parse_pair
 from desk.market.candles import Candles, sorted_unique
@@ -27,45 +21,24 @@ from desk.store.candle_file import (
     from_parquet_into,
     to_parquet,
 )
-from desk.store.codec import from_json, to_json
 from desk.store.durable import publish
+from desk.store.manifest import (
+    MANIFEST,
+    Manifest,
+    MonthFile,
+    locked,
+    read_manifest,
+    set_aside,
+    sweep,
+    verified,
+    write_manifest,
+)
+from desk.store.signal_archive import FOLDER as SIGNALS
 
-_MANIFEST = "manifest.json"
 _MOST_THREADS = 4
-_log = structlog.get_logger(__name__)
 
 type Stamp = tuple[int, int, int]
 """Inode, time and size of a manifest: another one after every publication."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonthFile:
-    """One Parquet file; `min_open_ms` and `max_open_ms` are its first and last open time."""
-
-    file: str
-    rows: int
-    min_open_ms: int
-    max_open_ms: int
-    sha256: str
-    sources: tuple[str, ...]
-    """Who delivered rows of it."""
-    revision: int
-    """How often the month was rewritten."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What the history of one series consists of, by month (`2025-06`)."""
-
-    months: dict[str, MonthFile] = field(default_factory=dict[str, MonthFile])
-    lost: dict[str, MonthFile] = field(default_factory=dict[str, MonthFile])
-    """Files that were damaged or gone, until their month holds as many candles again."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash over all files: it changes exactly when a candle does."""
-        digests = [f"{month}:{entry.sha256}" for month, entry in sorted(self.months.items())]
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 class History:
@@ -88,9 +61,9 @@ class History:
         given = sorted_unique(candles)
         changed = 0
         folder = self._folder(pair, interval)
-        with _locked(folder):
-            manifest = _read_manifest(folder)
-            _sweep(folder, manifest)
+        with locked(folder):
+            manifest = read_manifest(folder)
+            sweep(folder, manifest)
             months = given.open_ms.astype("datetime64[ms]").astype("datetime64[M]")
             for month in np.unique(months):
                 part = given.take(months == month)
@@ -100,12 +73,12 @@ class History:
     def read(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Candles:
         """Candles with `start_ms <= open_ms < end_ms`, oldest first."""
         folder = self._folder(pair, interval)
-        return self._gather(folder, _read_manifest(folder), start_ms, end_ms)
+        return self._gather(folder, read_manifest(folder), start_ms, end_ms)
 
     def stamp(self, pair: Pair, interval: Interval) -> Stamp | None:
         """What tells at the price of one look at the disk whether the series may have changed."""
         try:
-            seen = (self._folder(pair, interval) / _MANIFEST).stat()
+            seen = (self._folder(pair, interval) / MANIFEST).stat()
         except FileNotFoundError:
             return None
         return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
@@ -123,18 +96,18 @@ class History:
 
     def manifest(self, pair: Pair, interval: Interval) -> Manifest:
         """The files of a series and their hashes."""
-        return _read_manifest(self._folder(pair, interval))
+        return read_manifest(self._folder(pair, interval))
 
     def series(self) -> list[tuple[Pair, Interval]]:
         """Every pair and interval that has files."""
-        found = sorted(self._root.glob(f"*/*/{_MANIFEST}"))
-        return [(path.parts[-3], path.parts[-2]) for path in found]
+        found = sorted(self._root.glob(f"*/*/{MANIFEST}"))
+        return [(path.parts[-3], path.parts[-2]) for path in found if path.parts[-3] != SIGNALS]
 
     def verify(self, pair: Pair, interval: Interval) -> dict[str, MonthFile]:
         """Hash every file of a series, set aside what is damaged; returns what is lost, by month."""
         folder = self._folder(pair, interval)
-        for month, entry in _read_manifest(folder).months.items():
-            if _verified(folder, entry) is None:
+        for month, entry in read_manifest(folder).months.items():
+            if verified(folder, entry) is None:
                 self._changed_or_damaged(folder, month)
         return self.manifest(pair, interval).lost
 
@@ -146,9 +119,9 @@ class History:
         self, folder: Path, manifest: Manifest, month: str, given: Candles, source: str
     ) -> int:
         entry = manifest.months.get(month)
-        known = None if entry is None else _verified(folder, entry)
+        known = None if entry is None else verified(folder, entry)
         if entry is not None and known is None:
-            _set_aside(folder, manifest, month)
+            set_aside(folder, manifest, month)
             entry = None
         stored = Candles.empty() if known is None else from_parquet(known)
         changed = _count_changed(stored, given)
@@ -171,7 +144,7 @@ class History:
         manifest.months[month] = fresh
         if month in manifest.lost and fresh.rows >= manifest.lost[month].rows:
             del manifest.lost[month]
-        _write_manifest(folder, manifest)
+        write_manifest(folder, manifest)
         if entry is not None and entry.file != fresh.file:
             (folder / entry.file).unlink(missing_ok=True)
         return changed
@@ -193,7 +166,7 @@ class History:
 
         def load(at: int) -> Candles:
             month, entry = wanted[at]
-            content = _verified(folder, entry)
+            content = verified(folder, entry)
             if content is None:
                 return self._changed_or_damaged(folder, month)
             from_parquet_into(content, places[at])
@@ -210,12 +183,12 @@ class History:
 
     def _changed_or_damaged(self, folder: Path, month: str) -> Candles:
         """A month whose file is not what a manifest said: as it is now, or set aside."""
-        with _locked(folder):
-            manifest = _read_manifest(folder)
+        with locked(folder):
+            manifest = read_manifest(folder)
             newer = manifest.months.get(month)
-            content = None if newer is None else _verified(folder, newer)
+            content = None if newer is None else verified(folder, newer)
             if newer is not None and content is None:
-                _set_aside(folder, manifest, month)
+                set_aside(folder, manifest, month)
         return Candles.empty() if content is None else from_parquet(content)
 
     def _folder(self, pair: Pair, interval: Interval) -> Path:
@@ -232,68 +205,3 @@ def _count_changed(stored: Candles, given: Candles) -> int:
         ours, theirs = getattr(stored, name), getattr(given, name)
         same[known] &= ours[at[known]] == theirs[known]
     return int(np.count_nonzero(~same))
-
-
-def _verified(folder: Path, entry: MonthFile) -> bytes | None:
-    try:
-        content = (folder / entry.file).read_bytes()
-    except FileNotFoundError:
-        return None
-    return content if hashlib.sha256(content).hexdigest() == entry.sha256 else None
-
-
-def _set_aside(folder: Path, manifest: Manifest, month: str) -> None:
-    """Drop a month whose file is damaged or gone; hold the lock."""
-    entry = manifest.lost[month] = manifest.months.pop(month)
-    damaged = folder / entry.file
-    if damaged.exists():
-        damaged.replace(folder / f"{entry.file}.damaged")
-    _write_manifest(folder, manifest)
-    _log.error(
-        "history_file_damaged",
-        file=str(damaged),
-        rows=entry.rows,
-        expected_sha256=entry.sha256,
-        remedy="the month is fetched again by the next backfill",
-    )
-
-
-def _sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove what a writer left that was killed before it could publish; hold the lock."""
-    named = {entry.file for entry in manifest.months.values()}
-    for file in (*folder.glob(".*.tmp"), *folder.glob("*.parquet")):
-        if file.name not in named:
-            file.unlink(missing_ok=True)
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / _MANIFEST
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return Manifest()
-    try:
-        return from_json(Manifest, content)
-    except ValueError as wrong:
-        # Written in one step, so only the disk can have done this; the month files stay.
-        path.replace(folder / f"{_MANIFEST}.damaged")
-        _log.error("history_manifest_damaged", file=str(path), reason=str(wrong))
-        return Manifest()
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    ordered = replace(
-        manifest,
-        months=dict(sorted(manifest.months.items())),
-        lost=dict(sorted(manifest.lost.items())),
-    )
-    text = json.dumps(json.loads(to_json(Manifest, ordered)), indent=1)
-    publish(folder / _MANIFEST, text.encode())
-
-
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

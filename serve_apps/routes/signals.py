@@ -39,7 +39,10 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
     if source_id is None or not _may_send(feeds, request) or not _has_secret(feeds, body):
         raise NotFound("feed", "of that token, address and secret")
     receipt = receive(source_id, body, received_ms=ctx.wall_ms(), secret=feeds.secret_text)
-    signals.append(ctx.store, receipt)
+    if signals.append(ctx.store, receipt):
+        now_ms = ctx.wall_ms()
+        if ctx.archive and signals.is_overdue(ctx.store, source_id, now_ms=now_ms):
+            signals.archive_and_trim(ctx.store, ctx.archive, source_id, now_ms=now_ms)
     return Response(status_code=202)
 
 
@@ -58,7 +61,6 @@ def search_signals(
     if not start_ms < end_ms <= start_ms + MAX_WINDOW_MS:
         raise BadInput("end_ms", f"was {end_ms}, expected above start_ms and at most 31 days after")
     place = decode(cursor)
-    signals.trim(ctx.store, source, now_ms=ctx.wall_ms())
     found = signals.search(
         ctx.store,
         source,
@@ -67,12 +69,14 @@ def search_signals(
         query=q,
         limit=limit,
         after=(place.at_ms, place.key) if place else None,
+        archive=ctx.archive,
     )
     return SignalPage(
         items=[SignalView.model_validate(signal, from_attributes=True) for signal in found.signals],
         next_cursor=Place(*found.last).encode() if found.truncated and found.last else None,
         scanned=found.scanned,
         truncated=found.truncated,
+        lost_days=list(found.lost_days),
     )
 
 

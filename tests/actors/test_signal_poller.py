@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from desk.runs import SourceStatus
 from desk.sources.telegram import TelegramAccess, TelegramChannels
 from desk.store import kinds, signals
 from desk.store.memory import MemoryStore
+from desk.store.signal_archive import SignalArchive
 from tests.telegram_double import TelegramDouble
 
 SOURCE = "telegram:calls"
@@ -35,8 +37,9 @@ BEGIN_MS = 1_800_000_000_000
 class Desk:
     """A store, a wall clock, and one poller at a time on one Telegram."""
 
-    def __init__(self, double: TelegramDouble) -> None:
+    def __init__(self, double: TelegramDouble, home: Path) -> None:
         self.double, self.store, self.now_ms = double, MemoryStore(), BEGIN_MS
+        self.archive = SignalArchive(home)
         self.poller = self.started()
 
     def started(self, **changes: Any) -> SignalPoller:
@@ -45,6 +48,7 @@ class Desk:
         )
         parts = SignalParts(
             store=self.store,
+            archive=self.archive,
             open_channels=lambda hear: TelegramChannels(access, hear),
             channels=("calls",),
             now_ms=lambda: self.now_ms,
@@ -83,8 +87,12 @@ class Desk:
 
 def play(act: Callable[[Desk], Awaitable[None]]) -> None:
     async def run() -> None:
+        with TemporaryDirectory() as home:
+            await within(Path(home))
+
+    async def within(home: Path) -> None:
         async with TelegramDouble() as double:
-            desk = Desk(double)
+            desk = Desk(double, home)
             try:
                 await act(desk)
             finally:
@@ -193,6 +201,20 @@ class Dying(MemoryStore):
         return super().put(*args, **more)
 
 
+def test_a_poll_moves_what_is_too_old_into_the_archive() -> None:
+    async def act(desk: Desk) -> None:
+        desk.double.post("one")
+        await desk.poller.turn()
+        desk.now_ms += signals.KEPT_MS
+        desk.double.post("two")
+        await desk.hour()
+        assert [row.text for row in desk.found()] == ["two"]
+        [(_, key, kept)] = desk.archive.read(SOURCE, 0, desk.now_ms)
+        assert (key, kept.source_id) == ("1:1", SOURCE)
+
+    play(act)
+
+
 @pytest.mark.parametrize("at", range(12))
 def test_a_crash_anywhere_in_a_page_neither_loses_nor_doubles_a_message(at: int) -> None:
     store = Dying()
@@ -288,13 +310,14 @@ def test_S12_hostile_text_is_cut_kept_as_text_and_never_read_as_more() -> None:
     play(act)
 
 
-def test_what_was_dropped_for_its_age_does_not_come_back() -> None:
+def test_what_was_archived_for_its_age_does_not_come_back(tmp_path: Path) -> None:
     store = MemoryStore()
     book = ChannelBook(store, "calls")
     message = ChannelMessage(message_id=1, sent_ms=1, edited_ms=None, author=None, text="a")
     book.keep_page([message], now_ms=BEGIN_MS)
     later_ms = BEGIN_MS + signals.KEPT_MS + 1
-    signals.trim(store, SOURCE, now_ms=later_ms)
+    archive = SignalArchive(tmp_path)
+    assert signals.archive_and_trim(store, archive, SOURCE, now_ms=later_ms) == 1
     assert book.keep_page([replace(message, text="b")], now_ms=later_ms) == 0
     assert store.list(kinds.signals_of(SOURCE)) == []
 

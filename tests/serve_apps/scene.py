@@ -31,6 +31,7 @@ from desk.runs import (
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence
+from desk.store.signals import Archive
 from desk.trading import ledger as books
 from desk.trading.instruments import Instrument
 from desk.trading.limits import default_limits
@@ -162,6 +163,7 @@ class Scene:
     desk: FakeDesk
     fence: Fence
     wall_ms: int = WALL_MS
+    archive: Archive | None = None
 
     def app(
         self,
@@ -179,6 +181,7 @@ class Scene:
             self.clock,
             learning=self.desk,
             candles=HotCandles(self.store),
+            archive=self.archive,
             facts=ApiFacts(
                 venue="simulator 30x",
                 api_token_set=token is not None,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.store import signals
 from desk.store.kinds import signals_of
+from desk.store.signal_archive import SignalArchive
 from serve_apps.context import Feeds
 from tests.desk.market.test_signals import alert, iso
 from tests.serve_apps.scene import HERE, TOKEN, WALL_MS, Scene
@@ -167,20 +169,24 @@ def test_a_search_stops_at_its_budget_and_goes_on_from_there(
     assert (rest["scanned"], rest["truncated"], rest["next_cursor"]) == (2, False, None)
 
 
-def test_what_is_older_than_the_window_is_dropped(scene: Scene, serve: Open) -> None:
+def test_what_is_older_than_the_window_moves_to_the_archive_and_is_found_there(
+    scene: Scene, serve: Open, tmp_path: Path
+) -> None:
+    scene.archive = SignalArchive(tmp_path)
     client = serve(Feeds(token_hashes=HASHES))
-    client.post(f"{HOOK}/{OLD}", content=b"old")
-    scene.wall_ms += signals.KEPT_MS + 1
-    client.post(f"{HOOK}/{OLD}", content=b"new")
+    client.post(f"{HOOK}/{OLD}", content=b"first")
+    scene.wall_ms += signals.KEPT_MS + DAY_MS + 1
+    assert texts(find(client)) == ["first"]
+    assert kept(scene) == 1  # a search writes nothing
+    client.post(f"{HOOK}/{OLD}", content=b"second")
     assert kept(scene) == 1
+    page = find(client)
+    assert (texts(page), page["lost_days"]) == (["first"], [])
 
-
-def test_a_search_drops_what_is_too_old_by_itself(scene: Scene, serve: Open) -> None:
-    client = serve(Feeds(token_hashes=HASHES))
-    client.post(f"{HOOK}/{OLD}", content=b"old")
-    scene.wall_ms += signals.KEPT_MS + 1
-    find(client)
-    assert kept(scene) == 0
+    [file] = (tmp_path / "signals" / "main").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-1])
+    page = find(client)
+    assert (texts(page), page["lost_days"]) == ([], ["2027-01-15"])
 
 
 def test_closes_of_one_bar_are_complete_beyond_one_scan(

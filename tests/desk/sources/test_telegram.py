@@ -3,11 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from desk.errors import FeedError, FeedRefused, FeedThrottled
+from desk.sources import telegram, telegram_line
 from desk.sources.changes import Changed
 from desk.sources.telegram import TelegramAccess, TelegramChannels, session_problem
 from tests.telegram_double import TelegramDouble
@@ -128,6 +130,100 @@ def test_an_unknown_channel_and_a_revoked_session_are_told_apart() -> None:
             await channels.newest("calls", 5)
 
     play(act)
+
+
+def test_a_silent_telegram_ends_each_wait_and_leaves_no_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telegram, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(telegram, "CALL_TIMEOUT_S", 0.2)
+
+    async def act(double: TelegramDouble, channels: TelegramChannels) -> None:
+        double.post("text")
+        before = asyncio.all_tasks()
+        for silent in ("GetConfig", "GetHistory"):
+            double.failures[silent] = deque(["silent"])
+            with pytest.raises(FeedError, match="away"):
+                await channels.newest("calls", 5)
+            await until(lambda: not ours(before))
+            # On a busy machine the time may be over before the silent request was reached.
+            double.failures.clear()
+        monkeypatch.setattr(telegram, "CONNECT_TIMEOUT_S", 20.0)
+        monkeypatch.setattr(telegram, "CALL_TIMEOUT_S", 20.0)
+        assert len(await channels.newest("calls", 5)) == 1
+        assert ours(before)
+        await channels.close()
+        await until(lambda: not ours(before))
+
+    play(act)
+
+
+def ours(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Tasks of the client since then: those of the double serve a connection."""
+    return {
+        task
+        for task in asyncio.all_tasks() - before
+        if "TelegramDouble" not in repr(task.get_coro())
+    }
+
+
+def test_a_client_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telegram_line, "CLOSE_TIMEOUT_S", 0.2)
+
+    async def act(double: TelegramDouble, channels: TelegramChannels) -> None:
+        double.post("text")
+        before = asyncio.all_tasks()
+        await channels.newest("calls", 5)
+        line = channels._line
+        assert line is not None
+        monkeypatch.setattr(line.client, "_disconnect_coro", asyncio.Event().wait)
+        await channels.close()
+        assert line.tasks() == set()
+        await until(lambda: not ours(before))
+
+    play(act)
+
+
+def test_a_server_that_hangs_up_each_time_is_asked_within_a_budget() -> None:
+    async def act(double: TelegramDouble, channels: TelegramChannels) -> None:
+        double.failures["GetConfig"] = deque(["drop"] * 100)
+        before = asyncio.all_tasks()
+        with pytest.raises(FeedError):
+            await channels.newest("calls", 5)
+        await asyncio.sleep(0.2)
+        assert double.heard.count("GetConfig") <= 2
+        assert not ours(before)
+
+    play(act)
+
+
+def test_callers_at_once_share_one_connection() -> None:
+    async def act(double: TelegramDouble, channels: TelegramChannels) -> None:
+        double.post("text")
+        pages = await asyncio.gather(*(channels.newest("calls", 5) for _ in range(4)))
+        assert [len(page) for page in pages] == [1] * 4
+
+    heard = play(act).heard
+    assert (heard.count("GetConfig"), heard.count("ResolveUsername")) == (1, 1)
+
+
+@pytest.mark.parametrize("young_s", [0.0, 60.0])
+def test_a_lost_connection_has_its_channels_polled_unless_it_was_young(
+    monkeypatch: pytest.MonkeyPatch, young_s: float
+) -> None:
+    monkeypatch.setattr(telegram, "YOUNG_S", young_s)
+    heard: list[Changed] = []
+
+    async def act(double: TelegramDouble, channels: TelegramChannels) -> None:
+        await channels.newest("calls", 5)
+        line = channels._line
+        assert line is not None
+        double.drop()
+        await until(lambda: not line.tasks())
+        assert not line.is_open
+
+    play(act, heard.append)
+    assert heard == ([] if young_s else [Changed(channel="calls")])
 
 
 @pytest.mark.catalogue("S07")

@@ -188,7 +188,7 @@ def test_a_writer_that_dies_before_the_manifest_leaves_the_old_state(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as crash:
-        crash.setattr("desk.store.history._write_manifest", die)
+        crash.setattr("desk.store.history.write_manifest", die)
         with pytest.raises(KeyboardInterrupt):
             history.append("BTC-USDT", "1m", second, "backfill")
 
