@@ -196,6 +196,12 @@ class Settings(BaseSettings):
         validation_alias="TRADINGVIEW_CIDRS",
         description="Networks that alerts may come from, separated by commas; empty: any.",
     )
+    tradingview_sync_interval_min: int = Field(
+        60,
+        ge=1,
+        validation_alias="TRADINGVIEW_SYNC_INTERVAL_MIN",
+        description="Wall minutes between syncs of a TradingView feed: its route tests itself, alerts are counted.",
+    )
     telegram_api_id: int | None = Field(
         None, ge=1, validation_alias="TELEGRAM_API_ID", description="Telegram's id of your app."
     )
@@ -324,6 +330,18 @@ class Settings(BaseSettings):
                 " set all of them or none"
             )
         return self
+
+    @property
+    def feed_hashes(self) -> tuple[tuple[str, str], ...]:
+        """Source and SHA-256 of each feed token."""
+        tokens = self.tradingview_feed_tokens
+        return feed_token_hashes(tokens) if tokens else ()
+
+    @property
+    def local_api_url(self) -> str:
+        """Where this machine reaches the operator API: loopback where it listens on every address."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def uses_simulator(self) -> bool:

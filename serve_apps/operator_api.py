@@ -21,7 +21,7 @@ from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import SettingsError
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
-from desk.settings import Settings, feed_token_hashes, load_settings
+from desk.settings import Settings, load_settings
 from desk.store.history import History
 from desk.venues.connect import bingx_config
 from serve_apps import policy
@@ -163,9 +163,8 @@ def build(args: Mapping[str, str]) -> "Application":
 
 
 def _feeds(settings: Settings) -> Feeds:
-    tokens = settings.tradingview_feed_tokens
     return Feeds(
-        token_hashes=feed_token_hashes(tokens) if tokens else (),
+        token_hashes=settings.feed_hashes,
         secret=settings.tradingview_secret,
         cidrs=settings.tradingview_cidrs,
     )

@@ -6,6 +6,7 @@ from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
+from desk.market.feed_readings import FeedReading
 from desk.market.gaps import GapEvent
 from desk.market.interval import Interval
 from desk.market.quality import IntakeTally
@@ -58,6 +59,8 @@ SOURCES = Kind(name="source", type=SourceStatus)
 """Key: `{source_type}:{pair}:{interval}`."""
 INTAKE = Kind(name="intake", type=IntakeTally)
 """Key: `{pair}:{interval}`. Written by the pair's poller: what came in lately."""
+FEED_READINGS = Kind(name="feedreading", type=FeedReading)
+"""Key: source id of a push feed. Written by its sync alone."""
 ACTORS = Kind(name="actor", type=ActorStatus)
 INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from desk.clock import DAY_MS
 from desk.errors import BadInput, NotFound
 from desk.market.signals import MAX_BODY_BYTES, read_object, receive
-from desk.store import signals
-from serve_apps.context import Ctx, Feeds
+from desk.store import self_tests, signals
+from serve_apps.context import Context, Ctx, Feeds
 from serve_apps.intake import body_of
 from serve_apps.paging import MAX_MS, Place, decode
 from serve_apps.problems import problem
@@ -35,6 +35,8 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
             scope=request.scope,
         )
     source_id = _source_of(feeds, feed_token)
+    if source_id is None and _is_self_test(ctx, feed_token, request):
+        return Response(status_code=204)
     # One answer to all who may not write: it does not say which of the checks failed.
     if source_id is None or not _may_send(feeds, request) or not _has_secret(feeds, body):
         raise NotFound("feed", "of that token, address and secret")
@@ -84,6 +86,27 @@ def _source_of(feeds: Feeds, token: str) -> str | None:
         if hmac.compare_digest(known, given):
             source_id = candidate
     return source_id
+
+
+def _is_self_test(ctx: Context, token: str, request: Request) -> bool:
+    """Whether this is a self-test of our own, from this machine; it uses up its pass, keeps nothing."""
+    feeds, now_ms = ctx.facts.feeds, ctx.wall_ms()
+    if not _is_this_machine(request):
+        return False
+    found = self_tests.find(ctx.store, token, feeds.token_hashes, now_ms=now_ms)
+    if found is None or not _has_secret(feeds, body_of(request.scope)):
+        return False
+    return self_tests.use(ctx.store, found, now_ms=now_ms)
+
+
+def _is_this_machine(request: Request) -> bool:
+    """A client on loopback, or on the very address that we listen on."""
+    host = request.client.host if request.client else ""
+    server = request.scope.get("server")
+    try:
+        return ipaddress.ip_address(host).is_loopback or (server is not None and host == server[0])
+    except ValueError:
+        return False
 
 
 def _may_send(feeds: Feeds, request: Request) -> bool:
