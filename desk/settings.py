@@ -36,6 +36,7 @@ OUR_PREFIXES = (
     "ACCOUNT_RISK_",
     "TRADINGVIEW_",
     "TELEGRAM_",
+    "TRUSTED_PROXY_",
 )
 _SOURCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_]{3,31}|-?[0-9]{5,16}")
@@ -70,6 +71,11 @@ class Settings(BaseSettings):
     )
     port: int = Field(
         8000, ge=1, le=65535, validation_alias="PORT", description="Port of the operator API."
+    )
+    trusted_proxy_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="TRUSTED_PROXY_CIDRS",
+        description="Networks of your own proxies, separated by commas: only their `X-Forwarded-For` counts; empty: nobody's.",
     )
     ui_vendor: Path | None = Field(
         None,
@@ -284,10 +290,20 @@ class Settings(BaseSettings):
             feed_token_hashes(value)
         return value
 
-    @field_validator("tradingview_cidrs", mode="before")
+    @field_validator("tradingview_cidrs", "trusted_proxy_cidrs", mode="before")
     @classmethod
     def _split_cidrs(cls, value: object) -> object:
         return tuple(str(ipaddress.ip_network(part)) for part in _parts(value))
+
+    @field_validator("trusted_proxy_cidrs", mode="after")
+    @classmethod
+    def _refuse_everybody(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for cidr in value:
+            if cidr.endswith("/0"):
+                raise ValueError(
+                    f"was {cidr}, which trusts every client: name your proxy's network"
+                )
+        return value
 
     @field_validator("telegram_session", mode="after")
     @classmethod

@@ -25,6 +25,7 @@ from desk.settings import Settings, load_settings
 from desk.store.history import History
 from desk.venues.connect import bingx_config
 from serve_apps import policy
+from serve_apps.addresses import networks
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
 from serve_apps.learning import RayLearning
@@ -53,6 +54,7 @@ class OperatorWiring:
     api_token: SecretStr | None
     ui_vendor: Path | None
     feeds: Feeds
+    proxy_cidrs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, wiring: Wiring, venue: str) -> "OperatorWiring":
@@ -64,6 +66,7 @@ class OperatorWiring:
             api_token=settings.api_token,
             ui_vendor=settings.ui_vendor,
             feeds=_feeds(settings),
+            proxy_cidrs=settings.trusted_proxy_cidrs,
         )
 
 
@@ -97,6 +100,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             accounts=(PAPER, LIVE),
             server_version=version("raydesk"),
             feeds=given.feeds,
+            proxies=networks(given.proxy_cidrs),
             signal_sources=(
                 *((TRADINGVIEW, name) for name in dict(given.feeds.token_hashes)),
                 *((TELEGRAM, source_of(name)) for name in wiring.telegram_channels),
