@@ -1,5 +1,7 @@
 """What was read of one push feed, and how far: every alert once, whatever crashes in between."""
 
+from collections.abc import Callable
+
 from desk.clock import HOUR_MS, SECOND_MS
 from desk.market.feed_readings import FeedReading, read_on, synced
 from desk.market.signals import Signal
@@ -26,14 +28,18 @@ class FeedBook:
             return found.value
         return FeedReading(source_id=self.source_id, read_to_ms=max(now_ms - FIRST_MS, 0))
 
-    def read(self, *, now_ms: int) -> int:
-        """Read what arrived since; returns how many alerts. Writes nothing where there are none."""
+    def read(self, take: Callable[[list[Signal]], object], *, now_ms: int) -> int:
+        """Read what arrived since; returns how many alerts. Writes nothing where there are none.
+
+        `take` gets them before they count as read: after a crash it gets the same ones again.
+        """
         to_ms = now_ms - SETTLED_MS
         begin_ms = self._read_to_ms or self.reading(now_ms=now_ms).read_to_ms
         if to_ms <= begin_ms:
             return 0
         fresh = self._arrived(begin_ms, to_ms)
         if fresh:
+            take(fresh)
             after = read_on(self.reading(now_ms=now_ms), fresh, to_ms=to_ms)
             self._write(after, now_ms)
         self._read_to_ms = to_ms

@@ -13,6 +13,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert
+from actors.close_book import CloseBook
 from actors.feed_book import FeedBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
@@ -63,6 +64,8 @@ class FeedSync:
         self._parts, self._store = parts, parts.store
         sources = sorted(dict(parts.feeds))
         self._books = {name: FeedBook(parts.store, name) for name in sources}
+        self._closes = CloseBook(parts.store, parts.clock)
+        self._dropped: set[str] = set()
         self._due_ms = dict.fromkeys(sources, 0)
         self._failures = dict.fromkeys(sources, 0)
         self._wish_version = -1
@@ -79,15 +82,22 @@ class FeedSync:
         await self._take_wish()
         for source_id, book in self._books.items():
             if not await self._is_enabled(source_id):
+                await self._drop(source_id)
                 continue
+            self._dropped.discard(source_id)
             await self._pulse.through(self._read(book))
             if self._due_ms[source_id] <= self._parts.now_ms():
                 await self._pulse.through(self._sync(source_id, book))
         return LOOK_EVERY_S
 
     async def _read(self, book: FeedBook) -> None:
-        count = await stored(partial(book.read, now_ms=self._parts.now_ms()))
+        count = await stored(partial(book.read, self._closes.add, now_ms=self._parts.now_ms()))
         self._pulse.count("alerts_read", count)
+
+    async def _drop(self, source_id: str) -> None:
+        if source_id not in self._dropped:
+            await stored(partial(self._closes.drop, source_id))
+            self._dropped.add(source_id)
 
     # --- one sync -------------------------------------------------------------------------------
 

@@ -126,3 +126,13 @@ def test_without_a_token_a_proxy_on_this_machine_does_not_open_the_api(scene: Sc
     client = TestClient(scene.app(), base_url=HERE, client=("127.0.0.1", 40_000))
     assert client.get("/agents").status_code == 200
     assert client.get("/agents", headers={"x-forwarded-for": "6.6.6.6"}).status_code == 403
+
+
+def test_without_a_token_a_configured_proxy_passes_on_what_comes_from_this_machine(
+    scene: Scene,
+) -> None:
+    app = scene.app(proxies=("10.0.0.0/24",))
+    client = TestClient(app, base_url=HERE, client=(PROXY, 40_000))
+    assert client.get("/agents", headers={"x-forwarded-for": "127.0.0.1"}).status_code == 200
+    assert client.get("/agents", headers={"x-forwarded-for": TRADINGVIEW}).status_code == 403
+    assert client.get("/agents").status_code == 403
