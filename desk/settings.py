@@ -403,6 +403,11 @@ def feed_token_hashes(tokens: SecretStr) -> tuple[tuple[str, str], ...]:
     return tuple(feeds)
 
 
+def is_feed_name(text: str) -> bool:
+    """Whether this may be the source id of a TradingView feed."""
+    return bool(_SOURCE_ID.fullmatch(text))
+
+
 def setting_names() -> dict[str, Any]:
     """Environment variable → its field, in the order of declaration."""
     return {str(field.validation_alias): field for field in Settings.model_fields.values()}

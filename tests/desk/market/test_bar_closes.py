@@ -54,6 +54,13 @@ def test_a_close_that_is_none_of_our_newest_says_nothing(index: int) -> None:
     assert drift_bps(Candles.empty(), "1m", [close(index, 1.0)]) is None
 
 
+def test_the_newest_closes_of_each_source_are_kept() -> None:
+    closes = [close(i, 1.0, source=source) for source in ("a", "b") for i in range(KEPT + 9)]
+    kept = merged((), closes)
+    assert len(kept) == 2 * KEPT
+    assert min(each.close_ms for each in kept) == BEGIN_MS + 10 * MINUTE_MS
+
+
 CLOSES = st.lists(
     st.builds(
         close,
