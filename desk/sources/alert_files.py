@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from desk.errors import BadInput
 from desk.market.past_alerts import MESSAGES, TIMES, past_body, past_receipt
@@ -23,6 +23,7 @@ class FileRow:
     line: int
     """Where it ends in the file, from 1."""
     raw: str
+    """As it stands in the file, a CSV row as JSON; of a line that is too long its beginning."""
     receipt: SignalReceipt | None = None
     problem: str = ""
     """Why there is no receipt."""
@@ -55,10 +56,10 @@ class Reader:
                 yield from self._lines(file, read_bytes)
 
     def _lines(self, file: BinaryIO, read_bytes: Callable[[int], object]) -> Iterator[FileRow]:
-        for line, text in _bounded(file):
+        for line, text, is_whole in _bounded(file):
             read_bytes(file.tell())
-            if text is None:
-                yield FileRow(line=line, raw="", problem=f"is longer than {MAX_LINE_BYTES} bytes")
+            if not is_whole:
+                yield FileRow(line=line, raw=text, problem=f"is longer than {MAX_LINE_BYTES} bytes")
             elif text.strip():
                 yield self._row(line, text.rstrip("\r\n"), self._of_line)
 
@@ -74,22 +75,28 @@ class Reader:
     def _csv(self, file: BinaryIO, read_bytes: Callable[[int], object]) -> Iterator[FileRow]:
         # Bytes that are no UTF-8 survive as surrogates, so that their row alone is set aside.
         with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
-            lines = csv.reader(text, strict=True)
-            header = [name.strip().lower() for name in next(lines, list[str]())]
+            lines = _Lines(text)
+            rows = csv.reader(lines, strict=True)
+            try:
+                header = [name.strip().lower() for name in next(rows, list[str]())]
+            except csv.Error as broken:
+                raise BadInput("FILE", f"its first line is no CSV ({broken})") from None
             for names in (MESSAGES, TIMES):
                 if not set(names) & set(header):
                     raise BadInput("FILE", f"its first line has no column {' or '.join(names)}")
             while True:
+                lines.taken.clear()
                 try:
-                    cells = next(lines)
+                    cells = next(rows)
                 except StopIteration:
                     return
                 except csv.Error as broken:
-                    yield FileRow(line=lines.line_num, raw="", problem=f"is no CSV ({broken})")
+                    raw, problem = "".join(lines.taken), f"is no CSV ({broken})"
+                    yield FileRow(line=lines.number, raw=raw, problem=problem)
                     continue
                 read_bytes(file.tell())
                 if cells:
-                    yield self._of_cells(lines.line_num, header, cells)
+                    yield self._of_cells(lines.number, header, cells)
 
     def _of_cells(self, line: int, header: list[str], cells: list[str]) -> FileRow:
         if len(cells) != len(header):
@@ -109,12 +116,39 @@ class Reader:
             return FileRow(line=line, raw=raw, problem=str(refused))
 
 
-def _bounded(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
-    """Number and text of every line; None for one that is too long, which is not kept in memory."""
+class _Lines:
+    """Lines of a CSV, counted; `taken` holds those of the row that is being read.
+
+    No generator: it goes on after a line that is too long, for which it raises `csv.Error`.
+    """
+
+    def __init__(self, text: TextIO) -> None:
+        self._text, self.number = text, 0
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.taken.append(line)
+        if len(line) <= MAX_LINE_BYTES:
+            return line
+        while line and not line.endswith("\n"):
+            line = self._text.readline(MAX_LINE_BYTES + 1)
+        raise csv.Error(f"a line is longer than {MAX_LINE_BYTES} characters")
+
+
+def _bounded(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
+    """Number, text and wholeness of every line; of one that is too long only its beginning."""
     line = 0
     while chunk := file.readline(MAX_LINE_BYTES + 1):
         line += 1
+        begin = chunk[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
         is_whole = len(chunk) <= MAX_LINE_BYTES
         while len(chunk) > MAX_LINE_BYTES and not chunk.endswith(b"\n"):
             chunk = file.readline(MAX_LINE_BYTES + 1)
-        yield line, chunk.decode("utf-8", "surrogateescape") if is_whole else None
+        yield line, begin, is_whole
