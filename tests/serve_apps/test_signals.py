@@ -54,6 +54,7 @@ def texts(page: dict[str, Any]) -> list[str]:
     return [item["text"] for item in page["items"]]
 
 
+@pytest.mark.catalogue("S11")
 def test_both_tokens_of_a_rotation_write_and_a_repeat_adds_nothing(
     scene: Scene, serve: Open
 ) -> None:
@@ -67,6 +68,7 @@ def test_both_tokens_of_a_rotation_write_and_a_repeat_adds_nothing(
     assert (item["symbol"], item["parse_status"], item["price"]) == ("BTC-USDT", "ok", 43000.5)
 
 
+@pytest.mark.catalogue("S11")
 @pytest.mark.parametrize(
     ("feeds", "token", "body", "status"),
     [
@@ -85,6 +87,32 @@ def test_who_may_not_write_leaves_nothing(
     assert answer.status_code == status
     assert token not in answer.text
     assert kept(scene) == 0
+
+
+@pytest.mark.catalogue("S11")
+def test_a_replay_is_answered_alike_however_late_and_adds_nothing(
+    scene: Scene, serve: Open
+) -> None:
+    client, body = serve(Feeds(token_hashes=HASHES)), alert(timenow=iso(WALL_MS))
+    first = client.post(f"{HOOK}/{OLD}", content=body)
+    scene.wall_ms += 60 * MINUTE_MS
+    again = client.post(f"{HOOK}/{OLD}", content=body)
+    assert (again.status_code, again.content) == (first.status_code, first.content) == (202, b"")
+    [item] = find(client)["items"]
+    assert (item["ts_received_ms"], item["parse_status"]) == (WALL_MS, "ok")
+
+
+@pytest.mark.catalogue("S11")
+def test_an_edited_replay_is_kept_as_what_it_is_and_is_stale_by_its_own_clock(
+    scene: Scene, serve: Open
+) -> None:
+    client = serve(Feeds(token_hashes=HASHES))
+    client.post(f"{HOOK}/{OLD}", content=alert(timenow=iso(WALL_MS)))
+    scene.wall_ms += 6 * MINUTE_MS
+    client.post(f"{HOOK}/{OLD}", content=alert(timenow=iso(WALL_MS), close="1"))
+    edited, first = find(client)["items"]
+    assert (first["parse_status"], first["price"]) == ("ok", 43000.5)
+    assert (edited["parse_status"], edited["price"]) == ("stale", 1.0)
 
 
 def test_the_body_secret_is_kept_nowhere(scene: Scene, serve: Open) -> None:
