@@ -137,6 +137,17 @@ def test_a_sync_tests_the_route_counts_the_backlog_and_moves_the_freshness(desk:
     assert len(desk.store.list(signals_of("main"))) == 3
 
 
+def test_a_backlog_is_read_to_its_end_however_much_one_scan_takes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "SCAN_BUDGET", 2)
+    for number in range(7):
+        desk.say(close=str(100 + number))
+    desk.turn(later_ms=SETTLED_MS + 1)
+    desk.turn(later_ms=1_000)
+    assert (desk.reading().read_count, desk.reading().last.ok) == (7, 7)
+
+
 def test_a_silent_feed_is_fresh_by_its_sync_and_stale_without_one(desk: Desk) -> None:
     desk.turn()
     row, now_ms = desk.status(), desk.scene.wall_ms
@@ -299,6 +310,18 @@ def test_a_pass_is_void_from_elsewhere_without_the_secret_too_late_and_by_its_ha
     desk.scene.wall_ms += self_tests.LIFE_MS
     assert desk.post(token, client=desk.here) == 404
     assert desk.store.list(signals_of("main")) == []
+
+
+def test_a_pass_is_good_on_the_address_that_the_api_listens_on_but_not_through_a_proxy(
+    desk: Desk,
+) -> None:
+    app = desk.scene.app(token=TOKEN, feeds=FEEDS)
+    own = TestClient(app, base_url="http://10.1.2.3:8000", client=("10.1.2.3", 40_000))
+    token = issued(desk)
+    own.headers["x-forwarded-for"] = "127.0.0.1"
+    assert desk.post(token, client=own) == 404
+    del own.headers["x-forwarded-for"]
+    assert desk.post(token, client=own) == 204
 
 
 def test_a_body_too_large_is_refused_before_its_pass_is_looked_at(desk: Desk) -> None:

@@ -209,32 +209,3 @@ def test_a_search_drops_what_is_too_old_by_itself(scene: Scene, serve: Open) -> 
     scene.wall_ms += signals.KEPT_MS + 1
     find(client)
     assert kept(scene) == 0
-
-
-def test_closes_of_one_bar_are_complete_beyond_one_scan(
-    scene: Scene, serve: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signals, "SCAN_BUDGET", 2)
-    client, bar_ms = serve(Feeds(token_hashes=HASHES)), WALL_MS - 60 * MINUTE_MS
-    for close in range(100, 107):
-        body = alert(time=iso(bar_ms), timenow=iso(WALL_MS), close=str(close))
-        client.post(f"{HOOK}/{OLD}", content=body)
-
-    found = signals.bar_closes(
-        scene.store, "main", "BTC-USDT", "1h", open_ms=bar_ms, now_ms=WALL_MS
-    )
-    assert sorted(found) == [float(close) for close in range(100, 107)]
-
-
-def test_closes_of_one_bar_come_from_sound_signals_alone(scene: Scene, serve: Open) -> None:
-    client = serve(Feeds(token_hashes=HASHES))
-    bar_ms, late_ms = WALL_MS - 60 * MINUTE_MS, WALL_MS - 10 * MINUTE_MS
-    for close, fired_ms in (("100", WALL_MS), ("999", late_ms)):
-        body = alert(time=iso(bar_ms), timenow=iso(fired_ms), close=close)
-        client.post(f"{HOOK}/{OLD}", content=body)
-
-    def closes(pair: str, open_ms: int) -> list[float]:
-        return signals.bar_closes(scene.store, "main", pair, "1h", open_ms=open_ms, now_ms=WALL_MS)
-
-    assert closes("BTC-USDT", bar_ms) == [100.0]
-    assert closes("ETH-USDT", bar_ms) == closes("BTC-USDT", bar_ms + 1) == []

@@ -135,7 +135,7 @@ def test_rows_that_cannot_be_kept_are_set_aside_with_their_line_and_the_rest_goe
         b"no json",
         b"[1, 2]",
         b'{"time": "2027-01-14T00:00:00Z"}',
-        b'{"message": "caf\xe9", "time": "2027-01-14T00:00:00Z"}',
+        b'{"message": "\xe9t\xe9", "time": "2027-01-14T00:00:00Z"}',
         body(NOW_MS + DAY_MS),
         body(NOW_MS - 40 * DAY_MS),
         b'{"message": "x", "time": 5e300}',
