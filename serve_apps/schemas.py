@@ -752,6 +752,8 @@ class FeedQuality(Answer):
     parse_confidence: float
     without_volume: int
     cross_interval_mismatches: int
+    second_feed_bps: float | None
+    """How far the closes of TradingView's alerts lie from the newest candles; null: there are none."""
     total_rejected: int
     total_revised: int
     quarantine: list[RefusedRowView]
