@@ -27,6 +27,7 @@ from desk.errors import BadInput, DeskError, IllegalTransition, NotFound, Versio
 from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
 from desk.market.interval import parse_interval
+from desk.market.signals import TRADINGVIEW
 from desk.runs import Job, Mode, Run, SourceStatus
 from desk.store import kinds
 from desk.store.port import Store
@@ -248,12 +249,19 @@ class Control:
         A pause is kept in their status rows and holds over restarts; a run is asked for through the
         store, and its poller takes it within seconds of living.
         """
-        ids_of = {TELEGRAM: [source_of(name) for name in self._wiring.telegram_channels]}
+        ids_of = {
+            TELEGRAM: [source_of(name) for name in self._wiring.telegram_channels],
+            TRADINGVIEW: sorted(dict(self._wiring.tradingview_feeds)),
+        }
         names = ids_of.get(source, [])
         if not names:
             raise NotFound("configured source", source)
         now_ms = wall_ms()
-        every_s = self._wiring.telegram_ingest_interval_min * 60
+        every_min = {
+            TELEGRAM: self._wiring.telegram_ingest_interval_min,
+            TRADINGVIEW: self._wiring.tradingview_sync_interval_min,
+        }
+        every_s = every_min[source] * 60
         for name in names if wish != "run" else ():
             fresh = new_signal_status(source, name, every_s=every_s)
 

@@ -7,6 +7,7 @@ from actors.market_time import acceleration_grace_ms
 from actors.source_book import CANDLES, judged, key_of
 from desk import runs
 from desk.errors import NotFound
+from desk.market import bar_closes
 from desk.market.candles import Candles
 from desk.market.cross import drift_bps
 from desk.market.features import FEATURE_SETS, FEATURES_V1, FeatureSet
@@ -19,11 +20,12 @@ from desk.market.integrity import (
 from desk.market.interval import interval_ms
 from desk.runs import Admission, Agent, Run, SourceStatus
 from desk.store import kinds
-from desk.store.port import Store
+from desk.store.port import Doc, Store
 from desk.trading.instruments import Instrument
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
 from desk.trading.risk import RiskLimitSet
+from desk.venues.port import MarkPrice
 
 MARK_TOLERANCE_MS = 2_000
 """How well the moment of a mark price is known."""
@@ -132,15 +134,7 @@ def verdict_of(
         needed=needed,
         gaps=[gap for gap in gaps if (gap.pair, gap.interval) == (run.pair, run.interval)],
         stale_after_intervals=STALE_AFTER_INTERVALS + acceleration_grace_ms(speed) / step_ms,
-        drift_bps=drift_bps(
-            window,
-            run.interval,
-            float(mark.value.mark),
-            mark.value.at_ms,
-            tolerance_ms=MARK_TOLERANCE_MS + acceleration_grace_ms(speed),
-        )
-        if mark
-        else None,
+        drift_bps=_drift_bps(store, run, window, mark, speed=speed),
         is_misaligned=tally is not None and tally.value.is_misaligned,
         second_price=float(mark.value.mark)
         if mark
@@ -149,3 +143,18 @@ def verdict_of(
     )
     came_wrong = tally.value.put_right if tally else ()
     return replace(verdict, warnings=tuple(dict.fromkeys((*verdict.warnings, *came_wrong))))
+
+
+def _drift_bps(
+    store: Store, run: Run, window: Candles, mark: Doc[MarkPrice] | None, *, speed: float
+) -> float | None:
+    """How far the other witnesses of the price are away, the furthest of them; None: there is none."""
+    found: list[float | None] = []
+    if mark is not None:
+        tolerance_ms = MARK_TOLERANCE_MS + acceleration_grace_ms(speed)
+        price, at_ms = float(mark.value.mark), mark.value.at_ms
+        found.append(drift_bps(window, run.interval, price, at_ms, tolerance_ms=tolerance_ms))
+    closes = store.get(kinds.BAR_CLOSES, run.pair)
+    if closes is not None:
+        found.append(bar_closes.drift_bps(window, run.interval, closes.value.closes))
+    return max((drift for drift in found if drift is not None), default=None)

@@ -15,6 +15,7 @@ from desk.errors import DeskError
 if TYPE_CHECKING:  # a poller's process must not import every other actor to learn its name
     from actors.candle_poller import CandlePoller
     from actors.decision_loop import DecisionLoop
+    from actors.feed_sync import FeedSync
     from actors.gap_monitor import GapMonitor
     from actors.market_feeds import MarketFeedPoller
     from actors.order_executor import OrderExecutor
@@ -63,6 +64,7 @@ ORDER_EXECUTOR: "Role[OrderExecutor]" = Role("order_executor")
 RECONCILER: "Role[Reconciler]" = Role("reconciler")
 FEED_POLLER: "Role[MarketFeedPoller]" = Role("feed_poller")
 SIGNAL_POLLER: "Role[SignalPoller]" = Role("signal_poller")
+FEED_SYNC: "Role[FeedSync]" = Role("feed_sync")
 DECISION_LOOP: "Role[DecisionLoop]" = Role("decision_loop")
 
 

@@ -45,6 +45,8 @@ def new_signal_status(source_type: str, source_id: str, *, every_s: int = 0) -> 
 
 def judged_signal(source: SourceStatus, *, now_ms: int, is_polled: bool) -> SourceStatus:
     """The row as it counts now; unavailable while nobody polls, whatever the last sync said."""
+    if not source.enabled:
+        return replace(source, status=UNAVAILABLE, detail="paused by an operator")
     if not is_polled:
         return replace(source, status=UNAVAILABLE, detail="nobody polls it: see /ops/actors")
     age_ms = now_ms - source.last_success_ms

@@ -10,12 +10,14 @@ from ray.actor import ActorHandle
 
 from actors.candle_poller import CandlePollerActor
 from actors.decision_loop import DecisionLoopActor
+from actors.feed_sync import FeedSyncActor
 from actors.gap_monitor import GapMonitorActor
 from actors.market_feeds import ACTIVITY, PRICES, MarketFeedPollerActor
 from actors.names import (
     CANDLE_POLLER,
     DECISION_LOOP,
     FEED_POLLER,
+    FEED_SYNC,
     GAP_MONITOR,
     ORDER_EXECUTOR,
     RECONCILER,
@@ -24,6 +26,7 @@ from actors.names import (
 )
 from actors.order_executor import OrderExecutorActor
 from actors.parts.decisions import loop_parts
+from actors.parts.feed_sync import feed_sync_parts
 from actors.parts.feeds import feed_parts
 from actors.parts.gaps import gap_parts
 from actors.parts.live_money import (
@@ -91,7 +94,21 @@ def children(wiring: Wiring) -> list[ChildSpec]:
         actor=GapMonitorActor,
         build=partial(gap_parts, wiring),
     )
-    return [*specs, gaps, *signal_children(wiring)]
+    return [*specs, gaps, *signal_children(wiring), *feed_sync_children(wiring)]
+
+
+def feed_sync_children(wiring: Wiring) -> list[ChildSpec]:
+    """The sync of TradingView feeds, where there are any."""
+    if not wiring.tradingview_feeds:
+        return []
+    return [
+        ChildSpec(
+            name=FEED_SYNC.of(),
+            role=FEED_SYNC.name,
+            actor=FeedSyncActor,
+            build=partial(feed_sync_parts, wiring),
+        )
+    ]
 
 
 def signal_children(wiring: Wiring) -> list[ChildSpec]:

@@ -79,6 +79,14 @@ class Wiring:
     """Wall minutes, as channels know no market time."""
     telegram_sync_limit: int = 50
 
+    tradingview_feeds: tuple[tuple[str, str], ...] = ()
+    """Source and SHA-256 of each feed token; empty: no sync is started. No process needs a token."""
+    tradingview_secret: SecretStr | None = None
+    tradingview_sync_interval_min: int = 60
+    """Wall minutes, as alerts know no market time."""
+    api_url: str = ""
+    """Of the operator API, as this machine reaches it."""
+
     heartbeat_every_s: float = 1.0
     heartbeat_patience_s: float = 2.0
     stale_loop_s: float = 20.0
@@ -131,6 +139,10 @@ class Wiring:
             telegram_session=settings.telegram_session,
             telegram_ingest_interval_min=settings.telegram_ingest_interval_min,
             telegram_sync_limit=settings.telegram_sync_limit,
+            tradingview_feeds=settings.feed_hashes,
+            tradingview_secret=settings.tradingview_secret,
+            tradingview_sync_interval_min=settings.tradingview_sync_interval_min,
+            api_url=settings.local_api_url,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
         )

@@ -36,6 +36,7 @@ OUR_PREFIXES = (
     "ACCOUNT_RISK_",
     "TRADINGVIEW_",
     "TELEGRAM_",
+    "TRUSTED_PROXY_",
 )
 _SOURCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_]{3,31}|-?[0-9]{5,16}")
@@ -70,6 +71,11 @@ class Settings(BaseSettings):
     )
     port: int = Field(
         8000, ge=1, le=65535, validation_alias="PORT", description="Port of the operator API."
+    )
+    trusted_proxy_cidrs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="TRUSTED_PROXY_CIDRS",
+        description="Networks of your own proxies, separated by commas: only their `X-Forwarded-For` counts; empty: nobody's.",
     )
     ui_vendor: Path | None = Field(
         None,
@@ -196,6 +202,12 @@ class Settings(BaseSettings):
         validation_alias="TRADINGVIEW_CIDRS",
         description="Networks that alerts may come from, separated by commas; empty: any.",
     )
+    tradingview_sync_interval_min: int = Field(
+        60,
+        ge=1,
+        validation_alias="TRADINGVIEW_SYNC_INTERVAL_MIN",
+        description="Wall minutes between syncs of a TradingView feed: its route tests itself, alerts are counted.",
+    )
     telegram_api_id: int | None = Field(
         None, ge=1, validation_alias="TELEGRAM_API_ID", description="Telegram's id of your app."
     )
@@ -278,10 +290,20 @@ class Settings(BaseSettings):
             feed_token_hashes(value)
         return value
 
-    @field_validator("tradingview_cidrs", mode="before")
+    @field_validator("tradingview_cidrs", "trusted_proxy_cidrs", mode="before")
     @classmethod
     def _split_cidrs(cls, value: object) -> object:
         return tuple(str(ipaddress.ip_network(part)) for part in _parts(value))
+
+    @field_validator("trusted_proxy_cidrs", mode="after")
+    @classmethod
+    def _refuse_everybody(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for cidr in value:
+            if cidr.endswith("/0"):
+                raise ValueError(
+                    f"was {cidr}, which trusts every client: name your proxy's network"
+                )
+        return value
 
     @field_validator("telegram_session", mode="after")
     @classmethod
@@ -296,7 +318,9 @@ class Settings(BaseSettings):
         channels = tuple(dict.fromkeys(part.lower().removeprefix("@") for part in _parts(value)))
         for channel in channels:
             if not _CHANNEL.fullmatch(channel):
-                raise ValueError(f"was {channel!r}, expected the name of a channel (4 to 32 letters, digits, _) or its numeric id")
+                raise ValueError(
+                    f"was {channel!r}, expected the name of a channel (4 to 32 letters, digits, _) or its numeric id"
+                )
         return channels
 
     @field_validator("home", mode="after")
@@ -324,6 +348,18 @@ class Settings(BaseSettings):
                 " set all of them or none"
             )
         return self
+
+    @property
+    def feed_hashes(self) -> tuple[tuple[str, str], ...]:
+        """Source and SHA-256 of each feed token."""
+        tokens = self.tradingview_feed_tokens
+        return feed_token_hashes(tokens) if tokens else ()
+
+    @property
+    def local_api_url(self) -> str:
+        """Where this machine reaches the operator API: loopback where it listens on every address."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def uses_simulator(self) -> bool:
@@ -367,6 +403,11 @@ def feed_token_hashes(tokens: SecretStr) -> tuple[tuple[str, str], ...]:
     if len({token for _, token in feeds}) < len(feeds):
         raise ValueError("the same token stands there twice: give each entry its own")
     return tuple(feeds)
+
+
+def is_feed_name(text: str) -> bool:
+    """Whether this may be the source id of a TradingView feed."""
+    return bool(_SOURCE_ID.fullmatch(text))
 
 
 def setting_names() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from serve_apps.routes import (
     agents,
     datasets,
     evaluations,
+    feeds,
     live,
     login,
     market,
@@ -53,6 +54,7 @@ ROUTERS = (
     risk.router,
     ops.router,
     sources.router,
+    feeds.router,
     quality.router,
     datasets.router,
     market.router,
@@ -131,7 +133,8 @@ def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -
     app.add_middleware(Idempotency, store=store, wall_ms=options.wall_ms)
     app.add_middleware(CsrfGuard)
     app.add_middleware(Intake)
-    app.add_middleware(Guard, logins=app.state.logins, wall_ms=options.wall_ms)
+    proxies = app.state.context.facts.proxies
+    app.add_middleware(Guard, logins=app.state.logins, wall_ms=options.wall_ms, proxies=proxies)
     app.add_middleware(HostGuard, extra=options.extra_hosts)
     app.add_middleware(Frame, headers=security_headers(assets.content_security_policy))
 

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_apps.addresses import Network, is_local
 from serve_apps.intake import body_of, is_write
 from serve_apps.problems import problem
 from serve_apps.sessions import BEARER, COOKIE, LOOPBACK, Logins, Session, session_of
@@ -72,9 +73,17 @@ class Guard:
     Without `logins` (no API token) only loopback clients are served.
     """
 
-    def __init__(self, app: ASGIApp, *, logins: Logins | None, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        logins: Logins | None,
+        wall_ms: Callable[[], int],
+        proxies: tuple[Network, ...] = (),
+    ) -> None:
         self._app = app
         self._logins = logins
+        self._proxies = proxies
         self._wall_ms = wall_ms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +102,7 @@ class Guard:
 
     def _session(self, scope: Scope) -> Session | None:
         if self._logins is None:
-            return LOOPBACK if _is_loopback(scope) else None
+            return LOOPBACK if is_local(scope, self._proxies) else None
         headers = Headers(scope=scope)
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme:
@@ -196,13 +205,3 @@ def _with_cookie(send: Send, cookie: str) -> Send:
         await send(message)
 
     return send_with_cookie
-
-
-def _is_loopback(scope: Scope) -> bool:
-    client = scope.get("client")
-    if client is None:
-        return False
-    try:
-        return ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False

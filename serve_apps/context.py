@@ -15,6 +15,7 @@ from desk.ids import Pair
 from desk.market.interval import Interval
 from desk.store.port import Store
 from desk.store.signals import Archive
+from serve_apps.addresses import Network
 from serve_apps.candle_pages import CandleReader
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
@@ -52,6 +53,8 @@ class ApiFacts:
     """At which positions are opened."""
     server_version: str = "0.1.0"
     feeds: Feeds = field(default_factory=Feeds)
+    proxies: tuple[Network, ...] = ()
+    """Networks of the proxies whose `X-Forwarded-For` counts."""
     signal_sources: tuple[tuple[str, str], ...] = ()
     """Type and id of each configured source of signals."""
 

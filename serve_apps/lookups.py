@@ -1,6 +1,6 @@
 """Reads of the store that several routes share."""
 
-from actors.names import SIGNAL_POLLER
+from actors.names import FEED_SYNC, SIGNAL_POLLER
 from actors.promotion import promotion_verdict
 from actors.signal_status import judged_signal, new_signal_status, status_key
 from actors.watch import LATE, UP
@@ -9,6 +9,7 @@ from desk.evaluation.promotion import PromotionVerdict
 from desk.ids import Pair
 from desk.learning.versions import AgentVersion
 from desk.market.channel_messages import TELEGRAM
+from desk.market.signals import TRADINGVIEW
 from desk.runs import Agent, Mode, Run
 from desk.store import kinds
 from desk.store.port import Doc, DocStore, Kind
@@ -107,19 +108,19 @@ def signal_sources(ctx: Context) -> list[SourceView]:
     """Every configured source of signals, judged now by the wall; one of which nothing was written
     is not ok."""
     now_ms, views = ctx.wall_ms(), list[SourceView]()
-    polled = _is_polled(ctx, now_ms)
+    pollers = {TELEGRAM: SIGNAL_POLLER.of(), TRADINGVIEW: FEED_SYNC.of()}
+    polled = {kind: _is_polled(ctx, name, now_ms) for kind, name in pollers.items()}
     for source_type, source_id in ctx.facts.signal_sources:
         found = ctx.store.get(kinds.SOURCES, status_key(source_type, source_id))
         row = found.value if found else new_signal_status(source_type, source_id)
-        is_polled = polled and source_type == TELEGRAM
-        judged = judged_signal(row, now_ms=now_ms, is_polled=is_polled)
+        judged = judged_signal(row, now_ms=now_ms, is_polled=polled[source_type])
         views.append(signal_source_view(judged, now_ms=now_ms))
     return views
 
 
-def _is_polled(ctx: Context, now_ms: int) -> bool:
-    """Whether the poller of signals lives, as its supervisor last saw it."""
-    found = ctx.store.get(kinds.ACTORS, SIGNAL_POLLER.of())
+def _is_polled(ctx: Context, actor: str, now_ms: int) -> bool:
+    """Whether the poller, or the sync, of a kind of signals lives, as its supervisor last saw it."""
+    found = ctx.store.get(kinds.ACTORS, actor)
     return (
         found is not None
         and found.value.status in {UP, LATE}

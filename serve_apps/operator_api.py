@@ -22,11 +22,12 @@ from desk.errors import SettingsError
 from desk.logs import configure_logs
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
-from desk.settings import Settings, feed_token_hashes, load_settings
+from desk.settings import Settings, load_settings
 from desk.store.history import History
 from desk.store.signal_archive import SignalArchive
 from desk.venues.connect import bingx_config
 from serve_apps import policy
+from serve_apps.addresses import networks
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
 from serve_apps.learning import RayLearning
@@ -55,6 +56,7 @@ class OperatorWiring:
     api_token: SecretStr | None
     ui_vendor: Path | None
     feeds: Feeds
+    proxy_cidrs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, wiring: Wiring, venue: str) -> "OperatorWiring":
@@ -66,6 +68,7 @@ class OperatorWiring:
             api_token=settings.api_token,
             ui_vendor=settings.ui_vendor,
             feeds=_feeds(settings),
+            proxy_cidrs=settings.trusted_proxy_cidrs,
         )
 
 
@@ -101,6 +104,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             accounts=(PAPER, LIVE),
             server_version=version("raydesk"),
             feeds=given.feeds,
+            proxies=networks(given.proxy_cidrs),
             signal_sources=(
                 *((TRADINGVIEW, name) for name in dict(given.feeds.token_hashes)),
                 *((TELEGRAM, source_of(name)) for name in wiring.telegram_channels),
@@ -167,9 +171,8 @@ def build(args: Mapping[str, str]) -> "Application":
 
 
 def _feeds(settings: Settings) -> Feeds:
-    tokens = settings.tradingview_feed_tokens
     return Feeds(
-        token_hashes=feed_token_hashes(tokens) if tokens else (),
+        token_hashes=settings.feed_hashes,
         secret=settings.tradingview_secret,
         cidrs=settings.tradingview_cidrs,
     )

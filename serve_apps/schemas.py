@@ -681,6 +681,42 @@ class SourceTurnView(Answer):
     """Channels it is for."""
 
 
+class AlertExample(Answer):
+    """An alert that could not be read in full. `text` is untrusted: show it as text only."""
+
+    external_id: str
+    ts_received_ms: int
+    parse_status: Literal["partial", "unparsed", "stale"]
+    missing: list[str]
+    text: str
+
+
+class AlertCounts(Answer):
+    """Alerts of a feed by how they could be read; the newest that were not ok as examples."""
+
+    ok: int
+    partial: int
+    unparsed: int
+    stale: int
+    examples: list[AlertExample]
+
+
+class FeedSyncView(Answer):
+    """One TradingView feed as its sync last saw it. Times are wall; 0: never."""
+
+    source_id: str
+    enabled: bool
+    synced_ms: int
+    route_ms: int
+    """How long the route took to answer its self-test."""
+    newest_ms: int
+    """Arrival of the newest alert that was read."""
+    last: AlertCounts
+    """What the last sync counted."""
+    since: AlertCounts
+    """What was read after it."""
+
+
 class RefusedRowView(Answer):
     """A row that never became a candle."""
 
@@ -716,6 +752,8 @@ class FeedQuality(Answer):
     parse_confidence: float
     without_volume: int
     cross_interval_mismatches: int
+    second_feed_bps: float | None
+    """How far the closes of TradingView's alerts lie from the newest candles; null: there are none."""
     total_rejected: int
     total_revised: int
     quarantine: list[RefusedRowView]

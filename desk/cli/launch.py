@@ -332,6 +332,8 @@ def ray_environment(home: Path, ray_dir: Path) -> dict[str, str]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Serve's HTTP server would take X-Forwarded-For from every local process.
+        "FORWARDED_ALLOW_IPS": "",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

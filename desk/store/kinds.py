@@ -6,6 +6,8 @@ from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
+from desk.market.bar_closes import PairCloses
+from desk.market.feed_readings import FeedReading
 from desk.market.gaps import GapEvent
 from desk.market.interval import Interval
 from desk.market.quality import IntakeTally
@@ -58,6 +60,10 @@ SOURCES = Kind(name="source", type=SourceStatus)
 """Key: `{source_type}:{pair}:{interval}`."""
 INTAKE = Kind(name="intake", type=IntakeTally)
 """Key: `{pair}:{interval}`. Written by the pair's poller: what came in lately."""
+FEED_READINGS = Kind(name="feedreading", type=FeedReading)
+"""Key: source id of a push feed. Written by its sync alone."""
+BAR_CLOSES = Kind(name="barcloses", type=PairCloses)
+"""Key: pair. Closes of bars as other feeds saw them."""
 ACTORS = Kind(name="actor", type=ActorStatus)
 INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""

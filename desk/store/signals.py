@@ -7,10 +7,8 @@ from typing import Protocol
 
 from desk.clock import DAY_MS
 from desk.errors import VersionConflict
-from desk.ids import Pair
 from desk.market.channel_messages import read_signal
-from desk.market.interval import Interval
-from desk.market.signals import ParseStatus, Signal, SignalReceipt, matches, words_of
+from desk.market.signals import Signal, SignalReceipt, matches, words_of
 from desk.store.kinds import signals_of
 from desk.store.port import DocStore
 from desk.store.signal_archive import Row, key_of
@@ -149,31 +147,3 @@ def _hot(store: DocStore, source_id: str, start_ms: int, before_ms: int) -> Iter
         # All of one millisecond: only a larger page gets past them.
         size = _PAGE if fresh else size * 4
         before_ms = docs[-1].at_ms + 1
-
-
-def bar_closes(
-    store: DocStore, source_id: str, pair: Pair, interval: Interval, *, open_ms: int, now_ms: int
-) -> list[float]:
-    """Closes that the source's sound signals give for one bar, newest first; all of the last day."""
-    found: list[Signal] = []
-    after: tuple[int, str] | None = None
-    while True:
-        page = search(
-            store,
-            source_id,
-            start_ms=max(now_ms - DAY_MS, 0),
-            end_ms=now_ms + 1,
-            limit=SCAN_BUDGET,
-            after=after,
-        )
-        found += page.signals
-        if not page.truncated:
-            break
-        after = page.last
-    return [
-        signal.price
-        for signal in found
-        if signal.parse_status is ParseStatus.OK
-        and (signal.symbol, signal.interval, signal.bar_open_ms) == (pair, interval, open_ms)
-        and signal.price is not None
-    ]

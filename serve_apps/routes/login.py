@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from actors.alerts import Cause, raise_alert
 from desk.wallclock import monotonic_s
+from serve_apps.addresses import is_https
 from serve_apps.auth import PAGES, form_of
 from serve_apps.context import Context, Ctx
 from serve_apps.sessions import Logins, forget, session_of
@@ -112,6 +113,7 @@ async def _note_failure(ctx: Context, failures: FailedLogins) -> None:
 
 def _page(request: Request, target: str, message: str = "") -> str:
     host = request.url.hostname or ""
-    if request.url.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+    proxies = request.app.state.context.facts.proxies
+    if not is_https(request.scope, proxies) and host not in {"localhost", "127.0.0.1", "::1"}:
         message += " Browsers keep this login on https or on this machine only: use an SSH tunnel."
     return _PAGE.substitute(next=escape(target), message=escape(message.strip()))

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query
 from actors.source_book import CANDLES
 from desk.clock import DAY_MS
 from desk.ids import Pair, parse_pair
-from desk.market import cross, quality
+from desk.market import bar_closes, cross, quality
+from desk.market.candles import Candles
 from desk.market.gaps import GapStatus, missing_count
 from desk.market.interval import Interval, interval_ms, last_closed_open_ms
 from desk.market.quality import Counts
@@ -84,6 +85,7 @@ def _feed(ctx: Context, pair: Pair, interval: Interval, source_status: str) -> F
         parse_confidence=report.parse_confidence,
         without_volume=report.counts.without_volume,
         cross_interval_mismatches=report.mismatches,
+        second_feed_bps=_second_feed_bps(ctx, pair, candles, interval),
         total_rejected=tally.total_rejected if tally else 0,
         total_revised=tally.total_revised if tally else 0,
         quarantine=[
@@ -98,6 +100,14 @@ def _feed(ctx: Context, pair: Pair, interval: Interval, source_status: str) -> F
             for row in rows
         ],
     )
+
+
+def _second_feed_bps(
+    ctx: Context, pair: Pair, candles: Candles, interval: Interval
+) -> float | None:
+    """What the gate compares, with the other feeds' closes as they are now."""
+    doc = ctx.store.get(kinds.BAR_CLOSES, pair)
+    return bar_closes.drift_bps(candles, interval, doc.value.closes) if doc else None
 
 
 def _absent(ctx: Context, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> int:

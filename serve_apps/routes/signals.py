@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,8 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from desk.clock import DAY_MS
 from desk.errors import BadInput, NotFound
 from desk.market.signals import MAX_BODY_BYTES, read_object, receive
-from desk.store import signals
-from serve_apps.context import Ctx, Feeds
+from desk.store import self_tests, signals
+from serve_apps.addresses import HEADER, client_address, is_local, is_within, networks
+from serve_apps.context import Context, Ctx, Feeds
 from serve_apps.intake import body_of
 from serve_apps.paging import MAX_MS, Place, decode
 from serve_apps.problems import problem
@@ -35,8 +35,10 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
             scope=request.scope,
         )
     source_id = _source_of(feeds, feed_token)
+    if source_id is None and _is_self_test(ctx, feed_token, request):
+        return Response(status_code=204)
     # One answer to all who may not write: it does not say which of the checks failed.
-    if source_id is None or not _may_send(feeds, request) or not _has_secret(feeds, body):
+    if source_id is None or not _may_send(ctx, request) or not _has_secret(feeds, body):
         raise NotFound("feed", "of that token, address and secret")
     receipt = receive(source_id, body, received_ms=ctx.wall_ms(), secret=feeds.secret_text)
     if signals.append(ctx.store, receipt):
@@ -90,14 +92,30 @@ def _source_of(feeds: Feeds, token: str) -> str | None:
     return source_id
 
 
-def _may_send(feeds: Feeds, request: Request) -> bool:
-    if not feeds.cidrs:
-        return True
-    try:
-        address = ipaddress.ip_address(request.client.host if request.client else "")
-    except ValueError:
+def _is_self_test(ctx: Context, token: str, request: Request) -> bool:
+    """Whether this is a self-test of our own, from this machine; it uses up its pass, keeps nothing."""
+    feeds, now_ms = ctx.facts.feeds, ctx.wall_ms()
+    if not _is_this_machine(ctx, request):
         return False
-    return any(address in ipaddress.ip_network(cidr) for cidr in feeds.cidrs)
+    found = self_tests.find(ctx.store, token, feeds.token_hashes, now_ms=now_ms)
+    if found is None or not _has_secret(feeds, body_of(request.scope)):
+        return False
+    return self_tests.use(ctx.store, found, now_ms=now_ms)
+
+
+def _is_this_machine(ctx: Context, request: Request) -> bool:
+    """A client on loopback, or on the very address that we listen on."""
+    scope, client, server = request.scope, request.client, request.scope.get("server")
+    is_own = client is not None and server is not None and client.host == server[0]
+    return is_local(scope, ctx.facts.proxies) or (is_own and HEADER not in request.headers)
+
+
+def _may_send(ctx: Context, request: Request) -> bool:
+    allowed = networks(ctx.facts.feeds.cidrs)
+    if not allowed:
+        return True
+    address = client_address(request.scope, ctx.facts.proxies)
+    return address is not None and is_within(address, allowed)
 
 
 def _has_secret(feeds: Feeds, body: bytes) -> bool:

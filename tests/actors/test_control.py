@@ -468,6 +468,20 @@ def test_channels_are_paused_and_resumed_in_their_rows_and_run_by_a_wish(desk: D
     assert sorted(audited) == ["source.pause", "source.resume", "source.run"]
 
 
+def test_feeds_of_tradingview_are_turned_each_once_whatever_tokens_they_have(desk: Desk) -> None:
+    feeds = (("main", "hash1"), ("main", "hash2"), ("other", "hash3"))
+    desk.wiring = replace(desk.wiring, tradingview_feeds=feeds, tradingview_sync_interval_min=120)
+
+    count = asyncio.run(desk.control.turn_source("tradingview", "pause", actor="me", trace_id="tr"))
+
+    keys = [status_key("tradingview", name) for name in ("main", "other")]
+    rows = [desk.stage.store.get(kinds.SOURCES, key) for key in keys]
+    assert count == 2
+    assert [row.value.enabled for row in rows if row is not None] == [False, False]
+    assert rows[0] is not None
+    assert rows[0].value.freshness_threshold_s > 7_200
+
+
 def test_a_source_without_channels_is_not_turned(desk: Desk) -> None:
     with pytest.raises(NotFound):
         asyncio.run(desk.control.turn_source("telegram", "run", actor="me", trace_id="tr"))

@@ -191,3 +191,21 @@ def test_S07_a_telegram_setting_that_is_missing_or_wrong_is_named_and_not_repeat
         load_settings(TELEGRAM | wrong)
     assert "TELEGRAM_" in str(refused.value)
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "problem"),
+    [("10.0.0.7/24", "host bits"), ("proxy", "proxy"), ("0.0.0.0/0", "/0"), ("::/0", "/0")],
+)
+def test_a_proxy_that_is_no_network_or_everybody_is_refused(cidrs: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem) as refused:
+        load_settings({"TRUSTED_PROXY_CIDRS": f"10.1.0.0/16,{cidrs}"})
+    assert "TRUSTED_PROXY_CIDRS" in str(refused.value)
+
+
+def test_nobody_is_a_trusted_proxy_until_one_is_named() -> None:
+    assert load_settings({}).trusted_proxy_cidrs == ()
+    given = load_settings({"TRUSTED_PROXY_CIDRS": "10.0.0.7, 2001:db8::/64"})
+    assert given.trusted_proxy_cidrs == ("10.0.0.7/32", "2001:db8::/64")
+    with pytest.raises(SettingsError, match="TRUSTED_PROXY_CIDRS"):
+        load_settings({"TRUSTED_PROXY_CIDR": "10.0.0.7"})

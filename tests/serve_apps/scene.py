@@ -36,6 +36,7 @@ from desk.trading import ledger as books
 from desk.trading.instruments import Instrument
 from desk.trading.limits import default_limits
 from desk.trading.orders import Fill, Leg, Order, OrderState, Side
+from serve_apps.addresses import networks
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
@@ -171,6 +172,7 @@ class Scene:
         token: str | None = None,
         feeds: Feeds | None = None,
         signal_sources: tuple[tuple[str, str], ...] = (),
+        proxies: tuple[str, ...] = (),
         **options: Any,
     ) -> FastAPI:
         """Build the API over this desk."""
@@ -189,6 +191,7 @@ class Scene:
                 intervals=("1m",),
                 feeds=feeds or Feeds(),
                 signal_sources=signal_sources,
+                proxies=networks(proxies),
             ),
             assets=NO_PAGES,
             api_token=token,

@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from desk.clock import MINUTE_MS
+from desk.market.bar_closes import BarClose, PairCloses
 from desk.market.quality import Counts, IntakeTally, QualityStatus, counted, judge, recent
 from desk.market.quarantine import RefusedRow, quarantined
 from desk.runs import SourceStatus
@@ -42,6 +43,24 @@ def test_a_whole_fresh_feed_is_ok(scene: Scene, client: TestClient) -> None:
     feed = minutes(client)
 
     assert (feed["status"], feed["coverage"], feed["reasons"]) == ("ok", 1.0, {})
+
+
+def test_a_feed_shows_how_far_another_one_is_from_its_newest_candles(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.candles(200)
+    assert minutes(client)["second_feed_bps"] is None
+    newest = scene.store.last_candles(PAIR, "1m", 1).row(0)
+    close = BarClose(
+        source_id="main",
+        interval="1m",
+        close_ms=newest.open_ms + MINUTE_MS,
+        price=newest.close * 1.01,
+        received_ms=1,
+    )
+    row = PairCloses(pair=PAIR, closes=(close,))
+    scene.store.put(kinds.BAR_CLOSES, PAIR, row, at_ms=1)
+    assert minutes(client)["second_feed_bps"] == pytest.approx(100.0)
 
 
 @pytest.mark.parametrize(("missing", "status"), [(6, "degraded"), (40, "failed")])

@@ -7,8 +7,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from actors.signal_status import new_signal_status, status_key
+from desk.market import feed_readings
+from desk.market.feed_readings import FeedReading, read_on
+from desk.market.signals import parse, receive
 from desk.runs import ActorStatus
 from desk.store import kinds
+from serve_apps.context import Feeds
+from tests.desk.market.test_signals import alert
 from tests.serve_apps.scene import HERE, Scene
 
 SOURCE = "telegram:calls"
@@ -30,10 +35,10 @@ def synced(scene: Scene, age_ms: int) -> None:
     scene.store.put(kinds.SOURCES, status_key("telegram", SOURCE), row, at_ms=1)
 
 
-def beating(scene: Scene, age_ms: int, how: str = "up") -> None:
+def beating(scene: Scene, age_ms: int, how: str = "up", name: str = "signal_poller") -> None:
     row = ActorStatus(
-        name="signal_poller",
-        role="signal_poller",
+        name=name,
+        role=name,
         node="n",
         pid=1,
         epoch=0,
@@ -48,6 +53,7 @@ def beating(scene: Scene, age_ms: int, how: str = "up") -> None:
 
 def test_a_source_without_a_row_is_unavailable(scene: Scene) -> None:
     beating(scene, 0)
+    beating(scene, 0, name="feed_sync")
     for source_type in ("telegram", "tradingview"):
         row = status(scene, source_type)
         assert (row["status"], row["badge"], row["last_success_ms"]) == ("unavailable", "never", 0)
@@ -76,6 +82,43 @@ def test_without_a_poller_a_fresh_sync_is_not_enough(scene: Scene) -> None:
     assert status(scene)["status"] == "unavailable"
 
 
+def test_a_feed_is_ok_while_its_own_sync_lives(scene: Scene) -> None:
+    row = replace(
+        new_signal_status("tradingview", "main"), status="ok", last_success_ms=scene.wall_ms
+    )
+    scene.store.put(kinds.SOURCES, status_key("tradingview", "main"), row, at_ms=1)
+    beating(scene, 0)
+    assert status(scene, "tradingview")["status"] == "unavailable"
+    beating(scene, 0, name="feed_sync")
+    assert status(scene, "tradingview")["status"] == "ok"
+    scene.store.put(
+        kinds.SOURCES, status_key("tradingview", "main"), replace(row, enabled=False), at_ms=2
+    )
+    shown = status(scene, "tradingview")
+    assert (shown["status"], shown["badge"], shown["enabled"]) == ("unavailable", "disabled", False)
+
+
+def test_what_a_sync_found_is_shown_of_each_feed_also_of_one_that_was_never_synced(
+    scene: Scene,
+) -> None:
+    receipts = [
+        receive("main", body, received_ms=number)
+        for number, body in enumerate((b"<b>buy</b>", alert(ticker="GOLD")))
+    ]
+    fresh = FeedReading(source_id="main", read_to_ms=0)
+    reading = read_on(fresh, [parse(receipt) for receipt in receipts], to_ms=9)
+    reading = feed_readings.synced(reading, now_ms=7, route_ms=3)
+    scene.store.put(kinds.FEED_READINGS, "main", reading, at_ms=7)
+    feeds = Feeds(token_hashes=(("other", "h1"), ("main", "h2"), ("main", "h3")))
+    with TestClient(scene.app(feeds=feeds), base_url=HERE, client=LOCAL) as client:
+        main, other = client.get("/ingestion/tradingview/sync").json()["items"]
+
+    assert (main["source_id"], main["synced_ms"], main["route_ms"]) == ("main", 7, 3)
+    assert (main["last"]["unparsed"], main["last"]["stale"], main["last"]["ok"]) == (1, 1, 0)
+    assert [each["text"] for each in main["last"]["examples"]][-1] == "<b>buy</b>"
+    assert (other["source_id"], other["synced_ms"], other["enabled"]) == ("other", 0, True)
+
+
 def test_metrics_name_each_source_once(scene: Scene) -> None:
     with TestClient(scene.app(signal_sources=SOURCES), base_url=HERE, client=LOCAL) as client:
         text = client.get("/metrics").text
@@ -89,16 +132,21 @@ def test_metrics_name_each_source_once(scene: Scene) -> None:
         ("/ops/ingestion/telegram/pause", "pause"),
         ("/ops/ingestion/telegram/resume", "resume"),
         ("/ingestion/telegram/ingest", "run"),
+        ("/ops/ingestion/tradingview/run", "run"),
+        ("/ops/ingestion/tradingview/pause", "pause"),
+        ("/ops/ingestion/tradingview/resume", "resume"),
+        ("/ingestion/tradingview/sync", "run"),
     ],
 )
-def test_an_operator_turns_the_channels(scene: Scene, route: str, wish: str) -> None:
+def test_an_operator_turns_a_source(scene: Scene, route: str, wish: str) -> None:
+    source = "telegram" if "telegram" in route else "tradingview"
     headers = {"idempotency-key": "k1"}
     with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
         answer = client.post(route, headers=headers)
     assert answer.status_code == 202, answer.text
-    assert answer.json() == {"source": "telegram", "wish": wish, "sources": 1}
+    assert answer.json() == {"source": source, "wish": wish, "sources": 1}
     [(command, said)] = scene.desk.heard
-    assert (command, said["source"], said["wish"]) == ("turn_source", "telegram", wish)
+    assert (command, said["source"], said["wish"]) == ("turn_source", source, wish)
 
 
 def test_an_unknown_wish_is_refused(scene: Scene) -> None:

@@ -56,6 +56,7 @@ def texts(page: dict[str, Any]) -> list[str]:
     return [item["text"] for item in page["items"]]
 
 
+@pytest.mark.catalogue("S11")
 def test_both_tokens_of_a_rotation_write_and_a_repeat_adds_nothing(
     scene: Scene, serve: Open
 ) -> None:
@@ -69,6 +70,7 @@ def test_both_tokens_of_a_rotation_write_and_a_repeat_adds_nothing(
     assert (item["symbol"], item["parse_status"], item["price"]) == ("BTC-USDT", "ok", 43000.5)
 
 
+@pytest.mark.catalogue("S11")
 @pytest.mark.parametrize(
     ("feeds", "token", "body", "status"),
     [
@@ -87,6 +89,32 @@ def test_who_may_not_write_leaves_nothing(
     assert answer.status_code == status
     assert token not in answer.text
     assert kept(scene) == 0
+
+
+@pytest.mark.catalogue("S11")
+def test_a_replay_is_answered_alike_however_late_and_adds_nothing(
+    scene: Scene, serve: Open
+) -> None:
+    client, body = serve(Feeds(token_hashes=HASHES)), alert(timenow=iso(WALL_MS))
+    first = client.post(f"{HOOK}/{OLD}", content=body)
+    scene.wall_ms += 60 * MINUTE_MS
+    again = client.post(f"{HOOK}/{OLD}", content=body)
+    assert (again.status_code, again.content) == (first.status_code, first.content) == (202, b"")
+    [item] = find(client)["items"]
+    assert (item["ts_received_ms"], item["parse_status"]) == (WALL_MS, "ok")
+
+
+@pytest.mark.catalogue("S11")
+def test_an_edited_replay_is_kept_as_what_it_is_and_is_stale_by_its_own_clock(
+    scene: Scene, serve: Open
+) -> None:
+    client = serve(Feeds(token_hashes=HASHES))
+    client.post(f"{HOOK}/{OLD}", content=alert(timenow=iso(WALL_MS)))
+    scene.wall_ms += 6 * MINUTE_MS
+    client.post(f"{HOOK}/{OLD}", content=alert(timenow=iso(WALL_MS), close="1"))
+    edited, first = find(client)["items"]
+    assert (first["parse_status"], first["price"]) == ("ok", 43000.5)
+    assert (edited["parse_status"], edited["price"]) == ("stale", 1.0)
 
 
 def test_the_body_secret_is_kept_nowhere(scene: Scene, serve: Open) -> None:
@@ -187,32 +215,3 @@ def test_what_is_older_than_the_window_moves_to_the_archive_and_is_found_there(
     file.write_bytes(file.read_bytes()[:-1])
     page = find(client)
     assert (texts(page), page["lost_days"]) == ([], ["2027-01-15"])
-
-
-def test_closes_of_one_bar_are_complete_beyond_one_scan(
-    scene: Scene, serve: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signals, "SCAN_BUDGET", 2)
-    client, bar_ms = serve(Feeds(token_hashes=HASHES)), WALL_MS - 60 * MINUTE_MS
-    for close in range(100, 107):
-        body = alert(time=iso(bar_ms), timenow=iso(WALL_MS), close=str(close))
-        client.post(f"{HOOK}/{OLD}", content=body)
-
-    found = signals.bar_closes(
-        scene.store, "main", "BTC-USDT", "1h", open_ms=bar_ms, now_ms=WALL_MS
-    )
-    assert sorted(found) == [float(close) for close in range(100, 107)]
-
-
-def test_closes_of_one_bar_come_from_sound_signals_alone(scene: Scene, serve: Open) -> None:
-    client = serve(Feeds(token_hashes=HASHES))
-    bar_ms, late_ms = WALL_MS - 60 * MINUTE_MS, WALL_MS - 10 * MINUTE_MS
-    for close, fired_ms in (("100", WALL_MS), ("999", late_ms)):
-        body = alert(time=iso(bar_ms), timenow=iso(fired_ms), close=close)
-        client.post(f"{HOOK}/{OLD}", content=body)
-
-    def closes(pair: str, open_ms: int) -> list[float]:
-        return signals.bar_closes(scene.store, "main", pair, "1h", open_ms=open_ms, now_ms=WALL_MS)
-
-    assert closes("BTC-USDT", bar_ms) == [100.0]
-    assert closes("ETH-USDT", bar_ms) == closes("BTC-USDT", bar_ms + 1) == []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from desk.clock import MINUTE_MS
@@ -77,6 +77,7 @@ SECRET = "open-sesame"
 CHOICES = st.lists(st.booleans(), min_size=len(SECRET), max_size=len(SECRET))
 
 
+@settings(deadline=None)
 @given(CHOICES, CHOICES, st.text(max_size=40))
 @example([True] * len(SECRET), [False] * len(SECRET), "")
 def test_no_way_of_writing_the_secret_leaves_it_in_what_is_kept(
@@ -101,6 +102,7 @@ def test_what_is_hashed_says_nothing_of_the_secret() -> None:
     assert sent("one") == sent("another")
 
 
+@pytest.mark.catalogue("S11")
 @given(st.integers(-20 * MINUTE_MS, 20 * MINUTE_MS))
 @example(STALE_AFTER_MS)
 @example(-STALE_AFTER_MS - 1)

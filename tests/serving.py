@@ -1,0 +1,33 @@
+"""An application behind the HTTP server that Serve uses, on loopback."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Generator
+
+import uvicorn
+from fastapi import FastAPI
+
+
+@contextlib.contextmanager
+def served(app: FastAPI) -> Generator[str]:
+    """Serve for the length of a with-block; gives the base URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until_s = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < until_s, "uvicorn did not start"
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
