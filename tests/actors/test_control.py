@@ -18,6 +18,7 @@ from actors.control import Control, ControlParts
 from actors.names import ActorAway
 from actors.order_executor import Cancel
 from actors.signal_status import status_key, wish_key
+from actors.source_book import CANDLES, key_of
 from actors.wiring import Wiring
 from desk.errors import BadInput, NotFound
 from desk.evaluation.promotion import PromotionVerdict
@@ -197,6 +198,22 @@ def test_too_few_candles_are_refused_with_the_remedy(desk: Desk) -> None:
     desk.stage.clock.advance(3_600_000)
 
     with pytest.raises(BadInput, match="stale_candles"):
+        desk.start()
+
+
+@pytest.mark.parametrize(
+    ("status", "why"), [(None, "has no status"), ("unavailable", "is unavailable")]
+)
+def test_a_start_needs_a_source_that_is_known_to_be_ok(
+    desk: Desk, status: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.end_run()
+    found = desk.stage.store.get(kinds.SOURCES, key_of(CANDLES, PAIR, "1m"))
+    assert found is not None
+    rows = (replace(found.value, status=status),) if status else ()
+    monkeypatch.setattr(start_gates, "read_sources", lambda *_, **__: rows)
+
+    with pytest.raises(BadInput, match=why):
         desk.start()
 
 

@@ -53,6 +53,21 @@ def test_a_source_without_a_row_is_unavailable(scene: Scene) -> None:
         assert (row["status"], row["badge"], row["last_success_ms"]) == ("unavailable", "never", 0)
 
 
+def test_every_configured_source_of_the_exchange_is_listed_and_none_is_ok_without_evidence(
+    scene: Scene,
+) -> None:
+    scene.source(last_event_ms=scene.clock.now_ms())
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        rows = client.get("/data-sources/status").json()["items"]
+        text = client.get("/metrics").text
+
+    assert len(rows) == 2 * 8, "two pairs, one interval of candles and seven feeds"
+    ok = [row for row in rows if row["status"] == "ok"]
+    assert [(row["source_type"], row["pair"]) for row in ok] == [("bingx_candles", "BTC-USDT")]
+    assert {row["badge"] for row in rows if row not in ok} == {"never"}
+    assert 'desk_source_ok{interval="",pair="ETH-USDT",source="mark_price"} 0.0' in text
+
+
 @pytest.mark.parametrize(
     ("sync_age_ms", "beat_age_ms", "how", "wanted"),
     [
