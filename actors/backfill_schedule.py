@@ -48,10 +48,12 @@ class BackfillSchedule:
         backfill: Backfill,
         *,
         max_batches: int | None = None,
+        is_enabled: Callable[[Interval], Awaitable[bool]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pair, self._store, self._clock, self._backfill = pair, store, clock, backfill
         self._intervals, self._max_batches, self._sleep = intervals, max_batches, sleep
+        self._is_enabled = is_enabled
 
     async def run(self) -> None:
         """Return once the earliest candle of every interval was reached."""
@@ -70,6 +72,8 @@ class BackfillSchedule:
         fact: dict[str, Any] = dict(found.value) if found else {}
         if fact.get("is_earliest"):
             return True
+        if self._is_enabled is not None and not await self._is_enabled(interval):
+            return False
         if fact.get("held_until_ms", 0) > self._clock.now_ms():
             return False
         job_id = fact.get("job_id") or await self._new_job(interval, fact.get("earliest_ms"))

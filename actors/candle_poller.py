@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import ray
@@ -12,7 +13,7 @@ import structlog
 from actors.backfill import Backfill
 from actors.backfill_schedule import BackfillSchedule, is_scheduled
 from actors.candle_intake import CandleIntake, Taken
-from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
+from actors.candle_messages import CandleClosed, Fetched, FetchRange, PollNow, StartBackfill
 from actors.events import candle_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, clock_fact
@@ -140,6 +141,7 @@ class CandlePoller:
             parts.clock,
             self._backfill,
             max_batches=parts.backfill_max_batches,
+            is_enabled=partial(self._sources.is_enabled, CANDLES),
         )
         self._clock_max_age_s = CLOCK_MAX_AGE_S + parts.index * CLOCK_STAGGER_S
         self._due_ms = dict.fromkeys(parts.intervals, 0)
@@ -149,8 +151,8 @@ class CandlePoller:
         self._work: set[asyncio.Task[None]] = set()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
         # A pulse of its own: were it the same one, neither loop's standstill would be seen.
-        longer = Pulse(f"{self._pulse.name}:longer")
-        self._longer_loop = begin(lambda: keep_turning(self.turn_longer, longer))
+        self._longer_pulse = Pulse(f"{self._pulse.name}:longer")
+        self._longer_loop = begin(lambda: keep_turning(self.turn_longer, self._longer_pulse))
 
     @ray.method(max_task_retries=0)
     async def backfill(self, ask: StartBackfill) -> None:
@@ -176,6 +178,15 @@ class CandlePoller:
             return Fetched(added=added, is_answered=False, latest_ms=latest_ms)
         # A row that could not be stored is no proof that the venue has none.
         return Fetched(added=added, is_answered=not refused, latest_ms=latest_ms)
+
+    @ray.method(max_task_retries=0)
+    async def poll_now(self, ask: PollNow) -> None:
+        """Poll intervals without waiting for their next close; the loops do it, within seconds."""
+        for interval in self._intervals:
+            if interval in ask.names:
+                self._due_ms[interval] = 0
+        self._pulse.wake()
+        self._longer_pulse.wake()
 
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:

@@ -13,7 +13,7 @@ from actors.gap_book import GapBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.series_claim import claim_from, claimed_from
-from actors.source_book import CANDLES
+from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import rebuilt, stored
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.errors import DeskError
@@ -125,6 +125,10 @@ class GapMonitor:
             for pair in self._parts.pairs:
                 for interval in self._parts.intervals:
                     self._pulse.turn()
+                    if not await SourceBook(pair, self._store, self._clock).is_enabled(
+                        CANDLES, interval
+                    ):
+                        continue  # an operator paused it: nothing is expected, nothing is asked for
                     standing += await self._scan_series(pair, interval, known[pair, interval])
             tried = await self._heal(standing) if self._parts.heal_enabled else []
             after = list({gap.gap_id: gap for gap in [*standing, *tried]}.values())

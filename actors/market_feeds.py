@@ -9,6 +9,7 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors.candle_messages import PollNow
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
 from actors.source_book import (
@@ -95,6 +96,14 @@ class MarketFeedPoller:
         self._loops = [
             begin(partial(self._loop_of, name, pulse)) for name, pulse in self._pulses.items()
         ]
+
+    @ray.method(max_task_retries=0)
+    async def poll_now(self, ask: PollNow) -> None:
+        """Poll the feeds that keep these sources fresh, of all pairs; their loops do it."""
+        for name, feed in self.feeds.items():
+            if set(feed.sources) & set(ask.names):
+                self._due_ms[name] = 0
+                self._pulses[name].wake()
 
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:

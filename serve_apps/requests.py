@@ -71,6 +71,17 @@ class BackfillBody(Body):
     max_batches: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
+class SourceTurnBody(Body):
+    """Which of the exchange's sources are meant; what is left out means every one."""
+
+    source_type: Annotated[str, Field(max_length=32)] | None = None
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    interval: Annotated[str, Field(max_length=4)] | None = None
+    """Of candles only."""
+    dry_run: bool = False
+    """Say what would be turned, and which runs would pause, without turning it."""
+
+
 class TrainingBody(Body):
     """Train a new version. Open bounds mean all stored candles; None the trainer's own default."""
 

@@ -678,7 +678,11 @@ class SourceTurnView(Answer):
     source: str
     wish: str
     sources: int
-    """Channels it is for."""
+    """Channels, or status rows of the exchange, it is for."""
+    runs: list[str] = Field(default_factory=list)
+    """Deciding runs that a pause leaves without candles: they pause once those are too old."""
+    dry_run: bool = False
+    """Nothing was changed: this is what would be."""
 
 
 class RefusedRowView(Answer):

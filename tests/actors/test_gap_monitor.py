@@ -14,6 +14,7 @@ from actors.candle_messages import Fetched
 from actors.gap_monitor import GapMonitor, GapParts, Scan
 from actors.names import ActorAway
 from actors.series_claim import claim_from, claimed_from
+from actors.source_book import CANDLES, key_of, new_status
 from desk.clock import MINUTE_MS
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
@@ -97,6 +98,22 @@ class Watched:
 @pytest.fixture
 def watched() -> Watched:
     return Watched()
+
+
+def test_a_series_that_an_operator_paused_is_neither_judged_nor_read(watched: Watched) -> None:
+    row = new_status(CANDLES, PAIR, "1m")
+    key = key_of(CANDLES, PAIR, "1m")
+    watched.store.put(kinds.SOURCES, key, replace(row, enabled=False), at_ms=0)
+    watched.let_pass(60, stored=False)
+
+    paused = watched.gaps()
+    watched.store.put(kinds.SOURCES, key, row, at_ms=0)
+    resumed = watched.gaps()
+
+    assert (paused, [gap.status for gap in resumed if gap.start_ms == watched.hole[0]]) == (
+        [],
+        [GapStatus.OPEN],
+    )
 
 
 @pytest.mark.catalogue("D01")

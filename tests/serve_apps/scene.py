@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from actors.events import decision_event, fill_event, order_event
 from desk import ids
 from desk.clock import MINUTE_MS, ManualClock
@@ -92,6 +92,12 @@ class FakeDesk:
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._hear("turn_source", source=source, wish=wish, actor=actor, trace_id=trace_id)
         return 1
+
+    async def turn_feeds(
+        self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
+    ) -> Turned:
+        self._hear("turn_feeds", wish=wish, scope=scope, dry_run=dry_run, actor=actor)
+        return Turned(sources=9, run_ids=("run-1",) if wish == "pause" else ())
 
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         self._hear("kill", on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from actors.commands import FeedScope
 from actors.signal_status import new_signal_status, status_key
 from desk.runs import ActorStatus
 from desk.store import kinds
@@ -111,7 +112,8 @@ def test_an_operator_turns_the_channels(scene: Scene, route: str, wish: str) -> 
     with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
         answer = client.post(route, headers=headers)
     assert answer.status_code == 202, answer.text
-    assert answer.json() == {"source": "telegram", "wish": wish, "sources": 1}
+    said = {"source": "telegram", "wish": wish, "sources": 1, "runs": [], "dry_run": False}
+    assert answer.json() == said
     [(command, said)] = scene.desk.heard
     assert (command, said["source"], said["wish"]) == ("turn_source", "telegram", wish)
 
@@ -121,3 +123,41 @@ def test_an_unknown_wish_is_refused(scene: Scene) -> None:
         answer = client.post("/ops/ingestion/telegram/stop", headers={"idempotency-key": "k1"})
     assert answer.status_code == 422
     assert scene.desk.heard == []
+
+
+@pytest.mark.parametrize(
+    ("route", "wish", "body", "scope"),
+    [
+        ("/ops/ingestion/bingx/pause", "pause", None, FeedScope()),
+        ("/ops/ingestion/bingx/resume", "resume", {"pair": "BTC-USDT"}, FeedScope(pair="BTC-USDT")),
+        ("/ingestion/bingx/refresh", "run", {"interval": "1m"}, FeedScope(interval="1m")),
+    ],
+)
+def test_an_operator_turns_the_exchange_and_hears_of_the_runs_it_costs(
+    scene: Scene, route: str, wish: str, body: dict[str, str] | None, scope: FeedScope
+) -> None:
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        answer = client.post(route, json=body, headers={"idempotency-key": "k1"})
+    assert answer.status_code == 202, answer.text
+    said = answer.json()
+    assert (said["source"], said["wish"], said["sources"]) == ("bingx", wish, 9)
+    assert said["runs"] == (["run-1"] if wish == "pause" else [])
+    [(command, heard)] = scene.desk.heard
+    assert (command, heard["wish"], heard["scope"]) == ("turn_feeds", wish, scope)
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status"),
+    [
+        ("/ops/ingestion/telegram/pause", {"pair": "BTC-USDT"}, 422),
+        ("/ops/ingestion/telegram/pause", {"dry_run": True}, 422),
+        ("/ops/ingestion/bingx/pause", {"pairs": "BTC-USDT"}, 422),
+        ("/ops/ingestion/kraken/pause", {}, 422),
+    ],
+)
+def test_what_a_source_cannot_be_asked_reaches_nobody(
+    scene: Scene, route: str, body: dict[str, Any], status: int
+) -> None:
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        answer = client.post(route, json=body, headers={"idempotency-key": "k1"})
+    assert (answer.status_code, scene.desk.heard) == (status, [])

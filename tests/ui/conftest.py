@@ -97,6 +97,11 @@ class FakeDesk:
         self._note("start", ask)
         return self._move(a_run(run_id="run-2", pair=ask.pair, started_ms=NOW_MS))
 
+    async def turn_feeds(
+        self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
+    ) -> Turned:
+        return Turned(sources=0)
+
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._note(wish, source)
         return 1
