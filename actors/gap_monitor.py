@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import ray
@@ -11,6 +11,7 @@ import structlog
 from actors.candle_messages import Fetched
 from actors.gap_book import GapBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.ingestion_config import fields, overrides
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.series_claim import claim_from, claimed_from
 from actors.source_book import CANDLES, SourceBook
@@ -93,10 +94,11 @@ class GapMonitor:
 
     def __init__(self, build: Callable[[], GapParts]) -> None:
         parts = rebuilt(build)
-        self._parts, self._store, self._clock = parts, parts.store, parts.clock
+        self._started_with, self._parts = parts, parts
+        self._store, self._clock = parts.store, parts.clock
         self._book = GapBook(parts.store, parts.clock)
         self._pulse = Pulse("gap_monitor")
-        self._due_ms = 0
+        self._scanned_ms: int | None = None
         self._one_at_a_time = asyncio.Lock()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -112,15 +114,27 @@ class GapMonitor:
 
     async def turn(self) -> float:
         """Scan when the market's clock says so."""
+        await self._take_config()
         now_ms = self._clock.now_ms()
-        if now_ms >= self._due_ms:
+        if now_ms >= self._due_ms():
             await self._scan()
-            self._due_ms = now_ms + self._parts.every_min * MINUTE_MS
-        wait_s = self._clock.anchor.wall_seconds(self._due_ms - self._clock.now_ms())
+            self._scanned_ms = now_ms
+        wait_s = self._clock.anchor.wall_seconds(self._due_ms() - self._clock.now_ms())
         return min(max(wait_s, 0.5), LONGEST_WAIT_S)
+
+    def _due_ms(self) -> int:
+        """When the next scan is; an operator may have changed how often."""
+        every_ms = self._parts.every_min * MINUTE_MS
+        return 0 if self._scanned_ms is None else self._scanned_ms + every_ms
+
+    async def _take_config(self) -> None:
+        """The settings of the environment, with what an operator set since in their place."""
+        changed = fields(await stored(lambda: overrides(self._store)))
+        self._parts = replace(self._started_with, **changed)
 
     async def _scan(self) -> ScanReport:
         async with self._one_at_a_time:
+            await self._take_config()
             known, standing = await self._book.standing(), list[GapEvent]()
             for pair in self._parts.pairs:
                 for interval in self._parts.intervals:
@@ -229,7 +243,6 @@ class GapMonitor:
             standing,
             now_ms=self._clock.now_ms(),
             cooldown_ms=parts.cooldown_min * MINUTE_MS,
-            max_attempts=parts.max_attempts,
         )
         reads = gaps.plan_reads(due, page_candles=PAGE_CANDLES, max_reads=parts.max_gaps_per_run)
         for read in reads:

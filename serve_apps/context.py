@@ -17,6 +17,7 @@ from desk.store.port import Store
 from serve_apps.candle_pages import CandleReader
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
+from serve_apps.ingestion_settings import SettingFact
 from serve_apps.problems import trace_id_of
 from serve_apps.sessions import session_of
 from serve_apps.sse import StreamTimes
@@ -53,6 +54,7 @@ class ApiFacts:
     feeds: Feeds = field(default_factory=Feeds)
     signal_sources: tuple[tuple[str, str], ...] = ()
     """Type and id of each configured source of signals."""
+    ingestion: tuple[SettingFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

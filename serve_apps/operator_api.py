@@ -28,6 +28,7 @@ from desk.venues.connect import bingx_config
 from serve_apps import policy
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
+from serve_apps.ingestion_settings import SettingFact, ingestion_settings
 from serve_apps.learning import RayLearning
 from serve_apps.stored_candles import StoredCandles
 from serve_apps.ui.assets import load_assets
@@ -54,6 +55,7 @@ class OperatorWiring:
     api_token: SecretStr | None
     ui_vendor: Path | None
     feeds: Feeds
+    ingestion: tuple[SettingFact, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, wiring: Wiring, venue: str) -> "OperatorWiring":
@@ -65,6 +67,7 @@ class OperatorWiring:
             api_token=settings.api_token,
             ui_vendor=settings.ui_vendor,
             feeds=_feeds(settings),
+            ingestion=ingestion_settings(settings),
         )
 
 
@@ -99,6 +102,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             accounts=(PAPER, LIVE),
             server_version=version("raydesk"),
             feeds=given.feeds,
+            ingestion=given.ingestion,
             signal_sources=(
                 *((TRADINGVIEW, name) for name in dict(given.feeds.token_hashes)),
                 *((TELEGRAM, source_of(name)) for name in wiring.telegram_channels),

@@ -685,6 +685,23 @@ class SourceTurnView(Answer):
     """Nothing was changed: this is what would be."""
 
 
+class IngestionSetting(Answer):
+    name: str
+    value: bool | int | float | str | list[str] | None
+    """What counts now."""
+    origin: Literal["environment", "default", "operator"]
+    started_with: bool | int | float | str | list[str] | None
+    """What the environment, or the default, says."""
+    changeable: bool
+    """Whether it may be set while the desk runs."""
+
+
+class IngestionConfig(Answer):
+    items: list[IngestionSetting]
+    row_version: int
+    """0 before anything was set."""
+
+
 class RefusedRowView(Answer):
     """A row that never became a candle."""
 

@@ -503,7 +503,7 @@ FEEDS = tuple(name for name in THRESHOLDS_S if name != CANDLES)
 
 
 def turn_feeds(desk: Desk, wish: str, scope: FeedScope | None = None, **options: Any) -> Turned:
-    given = {**WHO, "trace_id": f"tr-{wish}", **options}
+    given: dict[str, Any] = {**WHO, "trace_id": f"tr-{wish}", **options}
     return desk.do(lambda control: control.turn_feeds(wish, scope or FeedScope(), **given))
 
 
@@ -592,3 +592,4 @@ def test_a_paused_exchange_ends_in_a_paused_run_and_a_resumed_one_is_asked_again
     )
     turn_feeds(desk, "resume", FeedScope(source_type=CANDLES))
     assert switched_off(desk) == set()
+    assert turn_feeds(desk, "pause").run_ids == (), "a run that is paused already is not warned of"

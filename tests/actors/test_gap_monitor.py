@@ -12,6 +12,7 @@ import pytest
 from actors import heartbeat
 from actors.candle_messages import Fetched
 from actors.gap_monitor import GapMonitor, GapParts, Scan
+from actors.ingestion_config import document, replace_overrides
 from actors.names import ActorAway
 from actors.series_claim import claim_from, claimed_from
 from actors.source_book import CANDLES, key_of, new_status
@@ -311,3 +312,64 @@ def test_scans_follow_the_markets_clock(watched: Watched) -> None:
     asyncio.run(watched.monitor.turn())
 
     assert (scans, watched.monitor._pulse.counters["scans"]) == (1, 2)
+
+
+def set_by_an_operator(watched: Watched, **values: bool | int) -> None:
+    found = document(watched.store)
+    replace_overrides(
+        watched.store, values, now_ms=1, expected_version=found.version if found else 0
+    )
+
+
+def test_what_an_operator_sets_counts_from_the_next_turn_and_over_a_restart(
+    watched: Watched,
+) -> None:
+    def turn() -> float:
+        return asyncio.run(watched.monitor.turn())
+
+    set_by_an_operator(watched, DATA_GAP_HEAL_ENABLED=False)
+    turn()
+    unhealed = list(watched.fetcher.asked)
+    set_by_an_operator(watched, DATA_GAP_MONITOR_INTERVAL_MIN=2)
+    watched.let_pass(3)
+    turn()
+    sooner = len(watched.fetcher.asked)
+    watched.monitor = GapMonitor(lambda: watched.parts)
+    set_by_an_operator(watched, DATA_GAP_HEAL_ENABLED=False)
+    watched.let_pass(60)
+    turn()
+
+    assert unhealed == []
+    assert sooner == 1, "two market minutes instead of fifteen, and healing is as it was started"
+    assert len(watched.fetcher.asked) == sooner
+
+
+def test_attempts_and_cooldown_are_what_the_operator_said(watched: Watched) -> None:
+    set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=3, DATA_GAP_HEAL_COOLDOWN_MIN=0)
+
+    ends: list[GapStatus] = []
+    for _ in range(3):
+        ends.append(watched.scan().status)
+        watched.let_pass(1)
+
+    assert ends == [GapStatus.OPEN, GapStatus.OPEN, GapStatus.ABSENT_AT_VENUE]
+
+
+def test_fewer_attempts_than_a_gap_has_had_end_with_its_next_one(watched: Watched) -> None:
+    set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=9, DATA_GAP_HEAL_COOLDOWN_MIN=0)
+    for _ in range(3):
+        watched.scan()
+        watched.let_pass(1)
+
+    set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=2, DATA_GAP_HEAL_COOLDOWN_MIN=0)
+
+    assert watched.scan().status is GapStatus.ABSENT_AT_VENUE
+
+
+def test_a_last_attempt_that_a_crash_cut_short_is_made_again(watched: Watched) -> None:
+    gap = watched.scan()
+    cut_short = replace(gap, status=GapStatus.HEALING, attempts=watched.parts.max_attempts)
+    watched.store.put(kinds.GAPS, gap.gap_id, cut_short, at_ms=gap.end_ms)
+    watched.let_pass(60)
+
+    assert watched.scan().status is GapStatus.ABSENT_AT_VENUE

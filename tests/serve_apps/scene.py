@@ -28,6 +28,7 @@ from desk.runs import (
     RunStatus,
     SourceStatus,
 )
+from desk.settings import Settings, load_settings
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence
@@ -38,6 +39,7 @@ from desk.trading.orders import Fill, Leg, Order, OrderState, Side
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.ingestion_settings import ingestion_settings
 from serve_apps.ui.assets import Assets
 
 PAIR = "BTC-USDT"
@@ -175,6 +177,7 @@ class Scene:
         token: str | None = None,
         feeds: Feeds | None = None,
         signal_sources: tuple[tuple[str, str], ...] = (),
+        settings: Settings | None = None,
         **options: Any,
     ) -> FastAPI:
         """Build the API over this desk."""
@@ -192,6 +195,7 @@ class Scene:
                 intervals=("1m",),
                 feeds=feeds or Feeds(),
                 signal_sources=signal_sources,
+                ingestion=ingestion_settings(settings or load_settings({})),
             ),
             assets=NO_PAGES,
             api_token=token,

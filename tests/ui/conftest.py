@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from actors.commands import FeedScope, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
 from desk import ids
 from desk.clock import DAY_MS, MINUTE_MS, ManualClock
