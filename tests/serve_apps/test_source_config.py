@@ -166,6 +166,7 @@ def test_each_setting_says_where_its_value_comes_from_and_no_secret_is_shown(
     assert config["DATA_GAP_HEAL_ENABLED"]["started_with"] is True
     assert config["BINGX_MARKET_DATA_PAIRS"]["value"][0] == "BTC-USDT"
     assert {name for name, item in config.items() if item["changeable"]} == set(CHANGEABLE)
+    assert not set(config) & {"TELEGRAM_API_HASH", "TELEGRAM_API_ID", "TRADINGVIEW_SECRET"}
     assert not [part for part in ("hunter22", "b" * 32, "12345") if part in text]
 
 
