@@ -2,19 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from actors.backfill_job import KIND, ask_of
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
+from actors.ingestion_log import IngestionLog, OpenRun, ingestion_id
 from actors.job_book import JobBook, JobCancelled
 from actors.series_claim import claim_from
+from actors.source_book import CANDLES
 from actors.store_calls import stored
 from desk.clock import Clock, from_iso, to_iso
 from desk.errors import DeskError, VenueUnavailable
 from desk.ids import Pair
+from desk.market.ingestion import BINGX, IngestionKind, IngestionRun, IngestionStatus, Reading
 from desk.market.interval import Interval, interval_ms, last_closed_open_ms
 from desk.runs import Job, JobStatus
 from desk.store import kinds
@@ -73,6 +76,7 @@ class Backfill:
         self._pair, self._store, self._venue, self._clock = pair, store, venue, clock
         self._intake, self._pause = intake, pause
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._log = IngestionLog(store, clock.now_ms)
 
     async def unfinished(self) -> list[Job]:
         """Jobs of this pair that an earlier incarnation, or nobody yet, has worked on."""
@@ -89,24 +93,29 @@ class Backfill:
         """Carry a job to its end. What goes wrong is written into its row."""
         async with self._places:
             book = JobBook(self._store, job_id, self._clock)
+            job = await stored(lambda: book.job)
+            run = await self._log.begin(run_of(job, now_ms=self._clock.now_ms()))
             try:
                 with urgency(Urgency.BACKFILL):
-                    await self._persist(book, page_pause_s)
+                    await self._persist(book, run, page_pause_s)
+                await run.end(IngestionStatus.DONE)
             except JobCancelled:
                 log.info("backfill_cancelled", job_id=job_id)
+                await run.end(IngestionStatus.CANCELLED)
             except DeskError as failed:
                 why = str(failed)
                 log.warning("backfill_failed", job_id=job_id, error=why)
+                await run.end(IngestionStatus.FAILED, error=why)
                 await stored(lambda: book.fail(why))
                 await self._leave_to_the_monitor(job_id)
 
-    async def _persist(self, book: JobBook, page_pause_s: float) -> None:
+    async def _persist(self, book: JobBook, run: OpenRun, page_pause_s: float) -> None:
         """Go on from the cursor when the venue was away; give up only if that brings nothing new."""
         failures, reached_ms = 0, -1
         while True:
             job = await stored(lambda: book.job)
             try:
-                return await self._fetch(job, book, page_pause_s)
+                return await self._fetch(job, book, run, page_pause_s)
             except VenueUnavailable as away:
                 known = await self._known(job.job_id)
                 now_at_ms = known.next_end_ms if known else 0
@@ -115,10 +124,11 @@ class Backfill:
                 if failures > len(RETRY_WAITS_S):
                     raise
                 wait_s = RETRY_WAITS_S[failures - 1]
+                await run.add(Reading(answers=0, errors=1, error=str(away)))
                 log.info("backfill_waits", job_id=job.job_id, wait_s=wait_s, error=str(away))
                 await self._pause(wait_s)
 
-    async def _fetch(self, job: Job, book: JobBook, page_pause_s: float) -> None:
+    async def _fetch(self, job: Job, book: JobBook, run: OpenRun, page_pause_s: float) -> None:
         ask, step_ms = ask_of(job), interval_ms(ask_of(job).interval)
         progress = await self._known(job.job_id) or await self._begin(ask, step_ms)
         if progress is None:
@@ -142,6 +152,9 @@ class Backfill:
             progress.next_end_ms = int(page.open_ms[0])
             progress.batches += 1
             progress.added += taken.added
+            # Its cursor is where it goes on: the oldest open time that was read.
+            reading = replace(taken.reading(step_ms), cursor=str(progress.next_end_ms))
+            await run.add(reading)
             rate_per_s = (progress.done(step_ms) - done_before) / max(monotonic_s() - began_s, 1e-3)
             await self._advance(book, ask, progress, rate_per_s)
             is_cut_short = ask.max_batches is not None and progress.batches >= ask.max_batches
@@ -219,6 +232,22 @@ class Backfill:
         # An older release kept less: then it begins again, and stores the same candles once more.
         is_whole = found is not None and set(found.value) == set(_Progress.__dataclass_fields__)
         return _Progress(**found.value) if found and is_whole else None
+
+
+def run_of(job: Job, *, now_ms: int) -> IngestionRun:
+    """The ingestion run of a backfill that begins."""
+    ask = ask_of(job)
+    return IngestionRun(
+        run_id=ingestion_id("backfill", job.job_id),
+        source=BINGX,
+        source_type=CANDLES,
+        kind=IngestionKind.BACKFILL,
+        pair=ask.pair,
+        interval=ask.interval,
+        job_id=job.job_id,
+        started_ms=now_ms,
+        updated_ms=now_ms,
+    )
 
 
 def cursor_key(job_id: str) -> str:

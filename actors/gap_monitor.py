@@ -11,6 +11,7 @@ import structlog
 from actors.candle_messages import Fetched
 from actors.gap_book import GapBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.ingestion_log import IngestionLog, OpenRun, ingestion_id
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.series_claim import claim_from, claimed_from
 from actors.source_book import CANDLES
@@ -20,6 +21,7 @@ from desk.errors import DeskError
 from desk.ids import Pair
 from desk.market import gaps
 from desk.market.gaps import GapEvent, GapStatus, Refetch
+from desk.market.ingestion import BINGX, IngestionKind, IngestionRun, IngestionStatus, Reading
 from desk.market.interval import Interval, floor_ms, interval_ms, last_closed_open_ms
 from desk.store.candles import hot_window_ms
 from desk.store.port import Store
@@ -35,6 +37,7 @@ PAGE_CANDLES = 1_440
 UNCLAIMED_CANDLES = 1_440
 """How far an empty series of which nobody said where it begins is expected to reach back."""
 LONGEST_WAIT_S = 30.0
+UNANSWERED = "the venue, or the pair's poller, did not answer"
 
 
 # --- messages -----------------------------------------------------------------------------------
@@ -95,6 +98,7 @@ class GapMonitor:
         parts = rebuilt(build)
         self._parts, self._store, self._clock = parts, parts.store, parts.clock
         self._book = GapBook(parts.store, parts.clock)
+        self._log = IngestionLog(parts.store, parts.clock.now_ms)
         self._pulse = Pulse("gap_monitor")
         self._due_ms = 0
         self._one_at_a_time = asyncio.Lock()
@@ -243,11 +247,15 @@ class GapMonitor:
         started = [gaps.heal_started(gap, now_ms=self._clock.now_ms()) for gap in read.gaps]
         for gap in started:
             await self._book.put(gap)
+        run = await self._log.begin(self._run_of(read))
         fetched = await self._fetch(read)
+        await self._count(run, read, fetched)
         left = [await self._missing(gap) for gap in started]
         if fetched.added and any(left):
             # It had some of them all along: what else it has it may tell at once.
             fetched = await self._fetch(read)
+            await self._count(run, read, fetched)
+        await run.end(None if fetched.is_answered else IngestionStatus.FAILED)
         ended: list[GapEvent] = []
         for gap in started:
             after = gaps.heal_ended(
@@ -260,6 +268,33 @@ class GapMonitor:
             self._pulse.count(f"gaps_{after.status.value}")
             ended.append(after)
         return ended
+
+    def _run_of(self, read: Refetch) -> IngestionRun:
+        now_ms = self._clock.now_ms()
+        return IngestionRun(
+            run_id=ingestion_id("heal", read.pair, read.interval, read.start_ms, now_ms),
+            source=BINGX,
+            source_type=CANDLES,
+            kind=IngestionKind.HEAL,
+            pair=read.pair,
+            interval=read.interval,
+            started_ms=now_ms,
+            updated_ms=now_ms,
+        )
+
+    async def _count(self, run: OpenRun, read: Refetch, fetched: Fetched) -> None:
+        if not fetched.is_answered:
+            await run.add(Reading(answers=0, errors=1, error=UNANSWERED))
+            return
+        end_ms = read.end_ms + interval_ms(read.interval)
+        await run.add(
+            Reading(
+                new=fetched.added,
+                cursor=str(fetched.latest_ms),
+                from_ms=read.start_ms if fetched.added else None,
+                to_ms=end_ms if fetched.added else None,
+            )
+        )
 
     async def _fetch(self, read: Refetch) -> Fetched:
         """Ask the pair's poller. One that is away has not answered."""

@@ -7,6 +7,7 @@ from desk.ids import Pair
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
 from desk.market.gaps import GapEvent
+from desk.market.ingestion import IngestionRun
 from desk.market.interval import Interval
 from desk.market.quality import IntakeTally
 from desk.market.quarantine import QuarantinedRow
@@ -54,6 +55,8 @@ ALERTS = Kind(name="alert", type=Alert)
 AUDIT = Kind(name="audit", type=AuditEvent)
 JOBS = Kind(name="job", type=Job)
 GAPS = Kind(name="gap", type=GapEvent)
+INGESTION = Kind(name="ingestion", type=IngestionRun)
+"""Key: run id; by when they began. At most `ingestion_log.KEPT`."""
 SOURCES = Kind(name="source", type=SourceStatus)
 """Key: `{source_type}:{pair}:{interval}`."""
 INTAKE = Kind(name="intake", type=IntakeTally)
