@@ -11,12 +11,14 @@ import structlog
 
 from actors.channel_book import ChannelBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.poll_sessions import PollSessions, Series
 from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
 from desk.clock import SECOND_MS
 from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import TELEGRAM, ChannelMessage
+from desk.market.ingestion import IngestionKind, Reading
 from desk.runs import SourceStatus
 from desk.sources.changes import Changed, Hear
 from desk.store import kinds
@@ -68,6 +70,13 @@ class SignalPoller:
         self._due_ms = dict.fromkeys(parts.channels, 0)
         self._failures = dict.fromkeys(parts.channels, 0)
         self._run_version = -1
+        self._sessions = PollSessions(
+            parts.store,
+            parts.now_ms,
+            source=TELEGRAM,
+            kind=IngestionKind.SYNC,
+            wall_ms=parts.now_ms,
+        )
         self._pulse = Pulse("signal_poller")
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -128,6 +137,11 @@ class SignalPoller:
         if reading.message_id and len(page) == limit + OVERLAP:
             self._due_ms[channel] = now_ms + round(CATCH_UP_S * SECOND_MS)
         newest_ms = max((message.sent_ms for message in page), default=0)
+        newest_id = max((message.message_id for message in page), default=0)
+        await self._sessions.answered(
+            Series(TELEGRAM, source_id=book.source_id),
+            Reading(new=rows, cursor=str(newest_id or reading.message_id)),
+        )
         await self._note(
             book,
             lambda row: replace(
@@ -142,6 +156,7 @@ class SignalPoller:
     async def _failed(self, book: ChannelBook, why: FeedError) -> None:
         self._pulse.count("polls_failed")
         log.warning("channel_not_read", source=book.source_id, error=str(why))
+        await self._sessions.failed(Series(TELEGRAM, source_id=book.source_id), str(why))
         await self._note(book, lambda row: replace(row, status=UNAVAILABLE, detail=str(why)[:300]))
 
     async def _note(
