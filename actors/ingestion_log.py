@@ -34,11 +34,10 @@ class OpenRun:
         run: IngestionRun,
         now_ms: Callable[[], int],
         now_s: Callable[[], float],
-        *,
-        written_s: float,
     ) -> None:
         self._store, self.run, self._now_ms, self._now_s = store, run, now_ms, now_s
-        self._written_s = written_s
+        self._written_s = float("-inf")
+        """The first reading is evidence at once."""
 
     async def add(self, reading: Reading) -> None:
         """Count a reading; stored now, or with a later one."""
@@ -71,7 +70,7 @@ class IngestionLog:
         await keep(self._store, run, event=run_changed(run) if known is None else None)
         if known is None:
             await self._trim()
-        return OpenRun(self._store, run, self._now_ms, self._now_s, written_s=self._now_s())
+        return OpenRun(self._store, run, self._now_ms, self._now_s)
 
     async def _trim(self) -> None:
         try:

@@ -17,6 +17,7 @@ from actors.series_claim import claim_from, claimed_from
 from desk.clock import MINUTE_MS
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
+from desk.market.ingestion import has_read
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.wallclock import monotonic_s
@@ -294,3 +295,18 @@ def test_scans_follow_the_markets_clock(watched: Watched) -> None:
     asyncio.run(watched.monitor.turn())
 
     assert (scans, watched.monitor._pulse.counters["scans"]) == (1, 2)
+
+
+def test_a_heal_leaves_an_ingestion_run_and_so_does_one_without_an_answer(watched: Watched) -> None:
+    watched.fetcher.is_away = True
+    watched.gaps()
+    watched.fetcher.is_away, watched.fetcher.has = False, set(watched.hole)
+    watched.let_pass(31)
+    watched.gaps()
+
+    runs = [doc.value for doc in watched.store.list(kinds.INGESTION)]
+    healed = next(run for run in runs if run.new)
+    failed = next(run for run in runs if run.errors)
+    assert (healed.kind, healed.status, healed.new) == ("heal", "done", len(watched.hole))
+    assert has_read(healed, watched.hole[0], watched.hole[-1] + MINUTE_MS)
+    assert (failed.status, failed.answers) == ("failed", 0)
