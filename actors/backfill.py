@@ -1,12 +1,14 @@
 """Fetching history: page by page from the newest to the oldest, with a cursor that survives the worker."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
-from actors.backfill_job import KIND, ask_of
+from actors import retry_queue
+from actors.backfill_job import KIND, ask_of, cursor_key, is_scheduled
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.ingestion_log import IngestionLog, OpenRun, ingestion_id
@@ -25,7 +27,7 @@ from desk.store.port import Store
 from desk.venues import pager
 from desk.venues.bingx import CANDLES_PER_CALL
 from desk.venues.turns import Urgency, urgency
-from desk.wallclock import monotonic_s
+from desk.wallclock import monotonic_s, wall_ms
 
 log = structlog.stdlib.get_logger()
 
@@ -72,11 +74,15 @@ class Backfill:
         intake: CandleIntake,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_wall_ms: Callable[[], int] = wall_ms,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._pair, self._store, self._venue, self._clock = pair, store, venue, clock
         self._intake, self._pause = intake, pause
         self._places = asyncio.Semaphore(AT_ONCE)
         self._log = IngestionLog(store, clock.now_ms)
+        self._wall_ms, self._jitter = now_wall_ms, jitter
+        self._at_work: set[str] = set()
 
     async def unfinished(self) -> list[Job]:
         """Jobs of this pair that an earlier incarnation, or nobody yet, has worked on."""
@@ -90,7 +96,19 @@ class Backfill:
         ]
 
     async def work_on(self, job_id: str, *, page_pause_s: float = 0.0) -> None:
-        """Carry a job to its end. What goes wrong is written into its row."""
+        """Carry a job to its end. What goes wrong is written into its row.
+
+        Idempotent: a job that is at work already is left to that.
+        """
+        if job_id in self._at_work:
+            return
+        self._at_work.add(job_id)
+        try:
+            await self._work_on(job_id, page_pause_s)
+        finally:
+            self._at_work.discard(job_id)
+
+    async def _work_on(self, job_id: str, page_pause_s: float) -> None:
         async with self._places:
             book = JobBook(self._store, job_id, self._clock)
             job = await stored(lambda: book.job)
@@ -108,6 +126,25 @@ class Backfill:
                 await run.end(IngestionStatus.FAILED, error=why)
                 await stored(lambda: book.fail(why))
                 await self._leave_to_the_monitor(job_id)
+                if isinstance(failed, VenueUnavailable):
+                    await self._enter_queue(await stored(lambda: book.job), why)
+
+    async def _enter_queue(self, job: Job, why: str) -> None:
+        """Let it be tried again later; not one that was cancelled meanwhile, nor a scheduled one,
+        which its schedule goes on with."""
+        if job.status is not JobStatus.FAILED or is_scheduled(job):
+            return
+        given = job.arguments
+        names = ("pair", "interval", "start_ms", "end_ms", "max_batches")
+        await retry_queue.enter(
+            self._store,
+            KIND,
+            {**{name: given[name] for name in names if name in given}, "job_id": job.job_id},
+            dedupe=[str(given.get(name, "")) for name in names],
+            error=why,
+            now_ms=self._wall_ms(),
+            jitter=self._jitter(),
+        )
 
     async def _persist(self, book: JobBook, run: OpenRun, page_pause_s: float) -> None:
         """Go on from the cursor when the venue was away; give up only if that brings nothing new."""
@@ -248,8 +285,3 @@ def run_of(job: Job, *, now_ms: int) -> IngestionRun:
         started_ms=now_ms,
         updated_ms=now_ms,
     )
-
-
-def cursor_key(job_id: str) -> str:
-    """Where a backfill's progress is kept."""
-    return f"backfill:{job_id}"

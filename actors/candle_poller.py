@@ -10,7 +10,8 @@ import ray
 import structlog
 
 from actors.backfill import Backfill
-from actors.backfill_schedule import BackfillSchedule, is_scheduled
+from actors.backfill_job import is_scheduled
+from actors.backfill_schedule import BackfillSchedule
 from actors.candle_intake import CandleIntake, Taken
 from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
 from actors.events import candle_event

@@ -1,5 +1,6 @@
 """The poller of Telegram channels. Polling is the truth; what Telegram tells live only comes sooner."""
 
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,9 +10,11 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors import retry_queue
 from actors.channel_book import ChannelBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.poll_sessions import PollSessions, Series
+from actors.retry_attempts import TELEGRAM_SYNC
 from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
@@ -56,6 +59,7 @@ class SignalParts:
     now_ms: Callable[[], int]
     every_s: int
     sync_limit: int
+    jitter: Callable[[], float] = random.random
 
 
 class SignalPoller:
@@ -123,6 +127,15 @@ class SignalPoller:
             return
         except FeedRefused as refused:
             await self._failed(book, refused)
+            await retry_queue.enter(
+                self._store,
+                TELEGRAM_SYNC,
+                {"source_id": book.source_id},
+                dedupe=(book.source_id,),
+                error=str(refused),
+                now_ms=self._parts.now_ms(),
+                jitter=self._parts.jitter(),
+            )
             return
         except FeedError as away:
             wait_s = AWAY_S[min(self._failures[channel], len(AWAY_S) - 1)]

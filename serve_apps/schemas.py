@@ -736,6 +736,24 @@ class IngestionSourceView(Answer):
     """When signals are next asked for; null where polling follows the candles."""
 
 
+class RetryView(Answer):
+    """A failed ingestion job that is tried again. Times are wall time."""
+
+    item_id: str
+    job_type: str
+    payload: dict[str, JsonValue]
+    dedupe_key: str
+    status: Literal["waiting", "in_flight", "dead"]
+    attempts: int
+    max_attempts: int
+    next_attempt_at_ms: int
+    """0 when none is planned."""
+    last_error: str
+    created_ms: int
+    updated_ms: int
+    row_version: int
+
+
 class RefusedRowView(Answer):
     """A row that never became a candle."""
 

@@ -11,6 +11,7 @@ from desk.market.ingestion import IngestionRun
 from desk.market.interval import Interval
 from desk.market.quality import IntakeTally
 from desk.market.quarantine import QuarantinedRow
+from desk.market.retries import RetryItem
 from desk.market.revisions import CandleRevision
 from desk.market.signals import SignalReceipt
 from desk.runs import (
@@ -61,6 +62,8 @@ SOURCES = Kind(name="source", type=SourceStatus)
 """Key: `{source_type}:{pair}:{interval}`."""
 INTAKE = Kind(name="intake", type=IntakeTally)
 """Key: `{pair}:{interval}`. Written by the pair's poller: what came in lately."""
+RETRIES = Kind(name="retry", type=RetryItem)
+"""Key: item id, a function of its dedupe key; by when they entered."""
 ACTORS = Kind(name="actor", type=ActorStatus)
 INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""

@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from actors.names import CANDLE_POLLER, FEED_POLLER, SIGNAL_POLLER
+from actors.retry_attempts import TELEGRAM_SYNC
 from actors.watch import LATE, UP
 from desk.clock import HOUR_MS, MINUTE_MS
 from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
 from desk.market.ingestion import BINGX, IngestionRun
 from desk.market.interval import parse_interval
+from desk.market.retries import MAX_ITEMS, RetryStatus
 from desk.market.signals import TRADINGVIEW
 from desk.store import kinds
 from serve_apps import lookups
@@ -94,6 +96,11 @@ def _source(
         if one.status in {UP, LATE}
         and ctx.wall_ms() - one.last_heartbeat_wall_ms <= lookups.POLLER_PATIENCE_MS
     ]
+    failed = [
+        doc.value.status
+        for doc in ctx.store.list(kinds.RETRIES, limit=MAX_ITEMS)
+        if (TELEGRAM if doc.value.job_type == TELEGRAM_SYNC else BINGX) == source
+    ]
     fresh = sum(run.new for run in runs if now_ms - run.updated_ms <= HOUR_MS)
     counts = {name: sum(row.status == name for row in ours if row.enabled) for name in STATUSES}
     return IngestionSourceView(
@@ -105,8 +112,8 @@ def _source(
         **counts,
         last_run=run_view(max(runs, key=lambda run: run.updated_ms)) if runs else None,
         rows_per_min=fresh * MINUTE_MS / HOUR_MS,
-        retries_waiting=0,
-        retries_dead=0,
+        retries_waiting=sum(one is not RetryStatus.DEAD for one in failed),
+        retries_dead=sum(one is RetryStatus.DEAD for one in failed),
         next_sync_ms=None,
     )
 

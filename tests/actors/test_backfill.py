@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.backfill import AT_ONCE, RETRY_WAITS_S, Backfill, cursor_key
-from actors.backfill_job import job_of
-from actors.backfill_schedule import BackfillSchedule, is_scheduled
+from actors.backfill import AT_ONCE, RETRY_WAITS_S, Backfill
+from actors.backfill_job import cursor_key, is_scheduled, job_of
+from actors.backfill_schedule import BackfillSchedule
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.heartbeat import Pulse

@@ -11,6 +11,7 @@ import pytest
 
 from actors import heartbeat
 from actors.candle_messages import Fetched
+from actors.commands import BackfillAsk
 from actors.gap_monitor import GapMonitor, GapParts, Scan
 from actors.names import ActorAway
 from actors.series_claim import claim_from, claimed_from
@@ -57,6 +58,9 @@ class Refetch:
         added = self.store.write_candles(pair, interval, flat(found)) if found else 0
         latest_ms = min(end_ms, self.frozen_ms or end_ms)
         return Fetched(added=added, is_answered=True, latest_ms=latest_ms)
+
+    async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        raise ActorAway("candle_poller", "killed")
 
 
 class Watched:
