@@ -25,7 +25,7 @@ log = structlog.stdlib.get_logger()
 AT_ONCE = 3
 """Attempts that begin in one turn: a venue that has just come back is not overrun."""
 CHANGES = 10
-EXHAUSTED = "retries_exhausted"
+EXHAUSTED, FULL = "retries_exhausted", "retry_queue_full"
 
 
 class Attempt(Protocol):
@@ -88,7 +88,7 @@ async def enter(
     log.info("retry_entered", dedupe_key=key, how=how, error=error)
     if how == "full":
         detail = f"{retries.MAX_ITEMS} failed jobs wait: {key} was not added"
-        await _alert(store, "retry_queue_full", "queue", detail, now_ms)
+        await _warn(store, FULL, "all", detail, now_ms)
 
 
 class RetryQueue:
@@ -134,7 +134,7 @@ class RetryQueue:
             await self._put(after, doc.version)
             if after.status is RetryStatus.DEAD:
                 detail = f"{after.dedupe_key}: {after.attempts} attempts, the last: {error}"
-                await _alert(self._store, EXHAUSTED, after.item_id, detail, now_ms)
+                await _warn(self._store, EXHAUSTED, after.item_id, detail, now_ms)
 
     async def _try(self, key: str) -> bool:
         """Claim an item and have it tried; returns whether an attempt began."""
@@ -177,7 +177,7 @@ def retry_now(store: Store, item_id: str, *, now_ms: int) -> tuple[RetryItem, Re
         found = _need(store, item_id)
         after = retries.revived(found.value, now_ms=now_ms)
         put(store, after, expected_version=found.version)
-        resolve_alert(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
+        resolve_warn(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
         return found.value, after
 
     return _again(change)
@@ -197,7 +197,7 @@ def discard(store: Store, item_id: str, *, now_ms: int) -> RetryItem:
 
     item = _again(stop)
     store.delete(kinds.RETRIES, item_id)
-    resolve_alert(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
+    resolve_warn(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
     store.emit(retry_changed(item, "discarded", at_ms=now_ms))
     return item
 
@@ -250,6 +250,6 @@ def _again[R](change: Callable[[], R]) -> R:
     return change()
 
 
-async def _alert(store: Store, code: str, about: str, detail: str, at_ms: int) -> None:
+async def _warn(store: Store, code: str, about: str, detail: str, at_ms: int) -> None:
     cause = Cause(code=code, about=about, category="data", severity="warning", detail=detail)
-    await raise_alert(store, cause, at_ms=at_ms)
+    await raise_warn(store, cause, at_ms=at_ms)
