@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from actors.backfill import Backfill
-from actors.backfill_job import job_of
+from actors.backfill_job import SCHEDULED, job_of
 from actors.commands import BackfillAsk
 from actors.events import job_event
 from actors.store_calls import stored
@@ -21,7 +21,6 @@ from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
 
-SCHEDULED = "scheduled"
 BEGIN_AFTER_S = 20.0
 """What an operator sees first must not wait for history."""
 PAGE_PAUSE_S = 1.0
@@ -29,11 +28,6 @@ AGAIN_S = 600.0
 """Wall seconds until a backfill that ended before the beginning goes on."""
 HELD_MS = DAY_MS
 """Market time for which a scheduled backfill that an operator cancelled stays away."""
-
-
-def is_scheduled(job: Job) -> bool:
-    """Whether nobody asked for this backfill."""
-    return bool(job.arguments.get(SCHEDULED))
 
 
 class BackfillSchedule:

@@ -11,19 +11,22 @@ import ray
 import structlog
 
 from actors.backfill import Backfill
-from actors.backfill_schedule import BackfillSchedule, is_scheduled
+from actors.backfill_job import is_scheduled
+from actors.backfill_schedule import BackfillSchedule
 from actors.candle_intake import CandleIntake, Taken
 from actors.candle_messages import CandleClosed, Fetched, FetchRange, PollNow, StartBackfill
 from actors.events import candle_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, clock_fact
+from actors.poll_sessions import PollSessions, Series
 from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import measured, rebuilt, stored
 from desk import ids
-from desk.clock import SECOND_MS, ClockAnchor
+from desk.clock import HOUR_MS, SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
 from desk.ids import Pair
 from desk.market.candles import Candles
+from desk.market.ingestion import BINGX
 from desk.market.interval import (
     CALENDAR_MS,
     Interval,
@@ -129,6 +132,7 @@ class CandlePoller:
         self._pulse = Pulse(f"candle_poller:{parts.pair}")
         self._intake = CandleIntake(parts.pair, parts.store, parts.clock, self._pulse)
         self._sources = SourceBook(parts.pair, parts.store, parts.clock)
+        self._sessions = PollSessions(parts.store, parts.clock.now_ms, source=BINGX)
         self._backfill = Backfill(parts.pair, parts.store, parts.venue, parts.clock, self._intake)
         self._announced_ms = {
             interval: rebuilt(lambda interval=interval: self._newest_stored(interval))
@@ -288,6 +292,7 @@ class CandlePoller:
             batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
         except VenueUnavailable as down:
             await self._sources.failed(CANDLES, interval, why=str(down))
+            await self._sessions.failed(self._series(interval), str(down))
             if interval != self._intervals[0]:
                 # Not at the next close, which may be days away; the other longer ones go first.
                 self._due_ms[interval] = now_ms + self._market_ms(FAILED_RETRY_S)
@@ -305,6 +310,14 @@ class CandlePoller:
             await self._sources.delivered(CANDLES, interval, last_event_ms=newest_ms + step_ms)
         if newest_ms > self._announced_ms[interval]:
             await self._announce(interval, taken)
+        # Last: whoever decides on this candle does not wait for the records.
+        is_last = self._clock.anchor.wall_seconds(step_ms) * SECOND_MS >= HOUR_MS and not is_late
+        await self._sessions.answered(
+            self._series(interval), taken.reading(step_ms), is_last=is_last
+        )
+
+    def _series(self, interval: Interval) -> Series:
+        return Series(CANDLES, self._pair, interval)
 
     def _proved(self, batch: Candles, step_ms: int) -> Candles:
         """Leave out a newest candle of which only our reading of the venue's clock says that it closed.

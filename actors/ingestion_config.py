@@ -12,6 +12,7 @@ CHANGEABLE = {
     "DATA_GAP_HEAL_COOLDOWN_MIN": "cooldown_min",
     "DATA_GAP_HEAL_MAX_GAPS_PER_RUN": "max_gaps_per_run",
     "DATA_GAP_HEAL_MAX_ATTEMPTS": "max_attempts",
+    "RETRY_QUEUE_INTERVAL_SEC": "retry_every_s",
 }
 """Setting → field of the gap monitor's parts. What is not here takes a restart."""
 

@@ -40,7 +40,7 @@ class TelegramDouble:
 
     def __init__(self) -> None:
         self.secret = os.urandom(256)
-        self.key = AuthKey(self.secret)
+        self.key_id = _key_id(self.secret)
         self.rows: dict[int, Any] = {}
         self.pts = 1
         self.heard: list[str] = []
@@ -53,6 +53,7 @@ class TelegramDouble:
         self._last_id = 0
         self._writers: dict[asyncio.StreamWriter, tuple[int, int]] = {}
         self._server: asyncio.Server | None = None
+        self._broken: list[Exception] = []
         self.port = 0
 
     async def __aenter__(self) -> "TelegramDouble":
@@ -61,6 +62,9 @@ class TelegramDouble:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        # Its own faults look to a client like a server that hangs up: it would connect for ever.
+        if self._broken:
+            raise ExceptionGroup("the double of Telegram is broken", self._broken)
 
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -131,12 +135,14 @@ class TelegramDouble:
                 self._take(writer, packet[:-4])
         except (asyncio.IncompleteReadError, OSError):
             pass
+        except Exception as broken:  # noqa: BLE001 - told when the test ends
+            self._broken.append(broken)
         finally:
             self._writers.pop(writer, None)
             writer.close()
 
     def _take(self, writer: asyncio.StreamWriter, packet: bytes) -> None:
-        assert struct.unpack("<Q", packet[:8])[0] == self.secret_id
+        assert struct.unpack("<Q", packet[:8])[0] == self.key_id
         key, iv = MTProtoState._calc_key(self.secret, packet[8:24], True)
         plain = AES.decrypt_ige(packet[24:], key, iv)
         assert sha256(self.secret[88:120] + plain).digest()[8:24] == packet[8:24]
@@ -174,7 +180,7 @@ class TelegramDouble:
         plain += os.urandom(-(len(plain) + 12) % 16 + 12)
         msg_key = sha256(self.secret[96:128] + plain).digest()[8:24]
         key, iv = MTProtoState._calc_key(self.secret, msg_key, False)
-        packet = struct.pack("<Q", self.secret_id) + msg_key + AES.encrypt_ige(plain, key, iv)
+        packet = struct.pack("<Q", self.key_id) + msg_key + AES.encrypt_ige(plain, key, iv)
         framed = struct.pack("<ii", len(packet) + 12, count) + packet
         self._writers[writer] = (session_id, count + 1)
         writer.write(framed + struct.pack("<I", crc32(framed)))
@@ -217,6 +223,12 @@ class TelegramDouble:
         return types.messages.ChannelMessages(
             pts=self.pts, count=len(ids), messages=rows, topics=[], chats=[channel()], users=[]
         )
+
+
+def _key_id(secret: bytes) -> int:
+    key_id = AuthKey(secret).key_id
+    assert key_id is not None
+    return key_id
 
 
 def channel() -> Any:

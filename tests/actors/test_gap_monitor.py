@@ -11,6 +11,7 @@ import pytest
 
 from actors import heartbeat
 from actors.candle_messages import Fetched
+from actors.commands import BackfillAsk
 from actors.gap_monitor import GapMonitor, GapParts, Scan
 from actors.ingestion_config import document, replace_overrides
 from actors.names import ActorAway
@@ -19,6 +20,7 @@ from actors.source_book import CANDLES, key_of, new_status
 from desk.clock import MINUTE_MS
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
+from desk.market.ingestion import has_read
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.wallclock import monotonic_s
@@ -58,6 +60,9 @@ class Refetch:
         added = self.store.write_candles(pair, interval, flat(found)) if found else 0
         latest_ms = min(end_ms, self.frozen_ms or end_ms)
         return Fetched(added=added, is_answered=True, latest_ms=latest_ms)
+
+    async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        raise ActorAway("candle_poller", "killed")
 
 
 class Watched:
@@ -373,3 +378,18 @@ def test_a_last_attempt_that_a_crash_cut_short_is_made_again(watched: Watched) -
     watched.let_pass(60)
 
     assert watched.scan().status is GapStatus.ABSENT_AT_VENUE
+
+
+def test_a_heal_leaves_an_ingestion_run_and_so_does_one_without_an_answer(watched: Watched) -> None:
+    watched.fetcher.is_away = True
+    watched.gaps()
+    watched.fetcher.is_away, watched.fetcher.has = False, set(watched.hole)
+    watched.let_pass(31)
+    watched.gaps()
+
+    runs = [doc.value for doc in watched.store.list(kinds.INGESTION)]
+    healed = next(run for run in runs if run.new)
+    failed = next(run for run in runs if run.errors)
+    assert (healed.kind, healed.status, healed.new) == ("heal", "done", len(watched.hole))
+    assert has_read(healed, watched.hole[0], watched.hole[-1] + MINUTE_MS)
+    assert (failed.status, failed.answers) == ("failed", 0)

@@ -14,6 +14,7 @@ from desk.clock import MINUTE_MS, ManualClock
 from desk.errors import BadInput, NotFound
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candle, Candles
+from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.runs import (
     Action,
     ActorStatus,
@@ -467,6 +468,18 @@ def make_job(job_id: str, at_ms: int, *, pair: str = PAIR, **changes: Any) -> Jo
         arguments={"pair": pair},
     )
     return replace(job, **changes)
+
+
+def make_ingestion_run(run_id: str, **changes: Any) -> IngestionRun:
+    run = IngestionRun(
+        run_id=run_id,
+        source="bingx",
+        source_type="bingx_candles",
+        kind=IngestionKind.POLL,
+        started_ms=NOW_MS,
+        updated_ms=NOW_MS,
+    )
+    return replace(run, **changes)
 
 
 def note(at_ms: int) -> Event:
