@@ -177,7 +177,7 @@ def retry_now(store: Store, item_id: str, *, now_ms: int) -> tuple[RetryItem, Re
         found = _need(store, item_id)
         after = retries.revived(found.value, now_ms=now_ms)
         put(store, after, expected_version=found.version)
-        resolve_warn(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
+        resolve_alert(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
         return found.value, after
 
     return _again(change)
@@ -197,7 +197,7 @@ def discard(store: Store, item_id: str, *, now_ms: int) -> RetryItem:
 
     item = _again(stop)
     store.delete(kinds.RETRIES, item_id)
-    resolve_warn(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
+    resolve_alert(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
     store.emit(retry_changed(item, "discarded", at_ms=now_ms))
     return item
 
@@ -252,4 +252,4 @@ def _again[R](change: Callable[[], R]) -> R:
 
 async def _warn(store: Store, code: str, about: str, detail: str, at_ms: int) -> None:
     cause = Cause(code=code, about=about, category="data", severity="warning", detail=detail)
-    await raise_warn(store, cause, at_ms=at_ms)
+    await raise_alert(store, cause, at_ms=at_ms)
