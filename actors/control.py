@@ -20,7 +20,7 @@ from actors.market_time import MarketClock
 from actors.placement import Approver
 from actors.run_book import ACTIVE, DECIDING, RunBook
 from actors.signal_status import change_status, new_signal_status, wish_key
-from actors.source_switch import BINGX, SourceSwitch, in_scope, poll_asks
+from actors.source_switch import SourceSwitch, in_scope, poll_asks
 from actors.start_gates import Plan, plan_run
 from actors.store_calls import retried, stored
 from actors.wiring import Wiring
@@ -28,6 +28,7 @@ from desk import ids, runs
 from desk.errors import BadInput, DeskError, IllegalTransition, NotFound, VersionConflict
 from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
+from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
 from desk.runs import Job, Mode, Run, SourceStatus
 from desk.store import kinds

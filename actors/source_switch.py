@@ -16,8 +16,6 @@ from desk.runs import SourceStatus
 from desk.store import kinds
 from desk.store.port import Store
 
-BINGX = "bingx"
-
 
 def in_scope(
     scope: FeedScope, pairs: Sequence[Pair], intervals: Sequence[Interval]

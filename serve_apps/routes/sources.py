@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from actors.commands import BackfillAsk, FeedScope
-from actors.source_switch import BINGX
 from desk.errors import BadInput
 from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
+from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx

@@ -349,6 +349,16 @@ def test_what_an_operator_sets_counts_from_the_next_turn_and_over_a_restart(
     assert len(watched.fetcher.asked) == sooner
 
 
+def test_retries_are_looked_at_as_often_as_the_operator_said(watched: Watched) -> None:
+    set_by_an_operator(watched, RETRY_QUEUE_INTERVAL_SEC=5)
+
+    async def turn() -> float:
+        await watched.monitor.turn()
+        return await watched.monitor.turn_retries()
+
+    assert asyncio.run(turn()) == 5.0
+
+
 def test_attempts_and_cooldown_are_what_the_operator_said(watched: Watched) -> None:
     set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=3, DATA_GAP_HEAL_COOLDOWN_MIN=0)
 
