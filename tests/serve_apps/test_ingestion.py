@@ -84,7 +84,8 @@ def test_each_source_is_counted_by_its_evidence(
     rows = {row["source"]: row for row in client.get(path).json()["items"]}
 
     bingx = rows["bingx"]
-    assert (bingx["enabled"], bingx["paused"]) == (2, 1)
-    assert (bingx["ok"], bingx["stale"], bingx["unavailable"]) == (1, 1, 0)
+    # Two pairs, one interval and seven feeds: what has no row is not ok, and is counted too.
+    assert (bingx["enabled"], bingx["paused"]) == (15, 1)
+    assert (bingx["ok"], bingx["stale"], bingx["unavailable"]) == (1, 1, 13)
     assert (bingx["rows_per_min"], bingx["last_run"]["run_id"]) == (2.0, "a")
     assert (rows["telegram"]["enabled"], rows["telegram"]["last_run"]) == (0, None)
