@@ -41,6 +41,17 @@ async def raise_alert(store: DocStore, cause: Cause, *, at_ms: int) -> None:
         log.warning("alert_lost", code=cause.code, about=cause.about, error=str(away))
 
 
+def resolve_alert(store: DocStore, alert_id: str, *, at_ms: int) -> None:
+    """Close an alert whose cause is gone. One that is absent or closed stays as it is."""
+    found = store.get(kinds.ALERTS, alert_id)
+    if found is None or found.value.status == "resolved":
+        return
+    after = replace(found.value, status="resolved")
+    store.put(
+        kinds.ALERTS, alert_id, after, at_ms=found.at_ms, event=alert_event(after, at_ms=at_ms)
+    )
+
+
 async def _put(store: DocStore, cause: Cause, at_ms: int) -> bool:
     alert_id = f"{cause.code}:{cause.about}"
     found = await stored(lambda: store.get(kinds.ALERTS, alert_id), within_s=2.0)

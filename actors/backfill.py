@@ -1,20 +1,25 @@
 """Fetching history: page by page from the newest to the oldest, with a cursor that survives the worker."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from actors.backfill_job import KIND, ask_of
+from actors import retry_queue
+from actors.backfill_job import KIND, ask_of, cursor_key, is_scheduled
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
+from actors.ingestion_log import IngestionLog, OpenRun, ingestion_id
 from actors.job_book import JobBook, JobCancelled
 from actors.series_claim import claim_from
+from actors.source_book import CANDLES
 from actors.store_calls import stored
 from desk.clock import Clock, from_iso, to_iso
 from desk.errors import DeskError, VenueUnavailable
 from desk.ids import Pair
+from desk.market.ingestion import BINGX, IngestionKind, IngestionRun, IngestionStatus, Reading
 from desk.market.interval import Interval, interval_ms, last_closed_open_ms
 from desk.runs import Job, JobStatus
 from desk.store import kinds
@@ -22,7 +27,7 @@ from desk.store.port import Store
 from desk.venues import pager
 from desk.venues.bingx import CANDLES_PER_CALL
 from desk.venues.turns import Urgency, urgency
-from desk.wallclock import monotonic_s
+from desk.wallclock import monotonic_s, wall_ms
 
 log = structlog.stdlib.get_logger()
 
@@ -69,10 +74,15 @@ class Backfill:
         intake: CandleIntake,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_wall_ms: Callable[[], int] = wall_ms,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._pair, self._store, self._venue, self._clock = pair, store, venue, clock
         self._intake, self._pause = intake, pause
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._log = IngestionLog(store, clock.now_ms)
+        self._wall_ms, self._jitter = now_wall_ms, jitter
+        self._at_work: set[str] = set()
 
     async def unfinished(self) -> list[Job]:
         """Jobs of this pair that an earlier incarnation, or nobody yet, has worked on."""
@@ -86,27 +96,63 @@ class Backfill:
         ]
 
     async def work_on(self, job_id: str, *, page_pause_s: float = 0.0) -> None:
-        """Carry a job to its end. What goes wrong is written into its row."""
+        """Carry a job to its end. What goes wrong is written into its row.
+
+        Idempotent: a job that is at work already is left to that.
+        """
+        if job_id in self._at_work:
+            return
+        self._at_work.add(job_id)
+        try:
+            await self._work_on(job_id, page_pause_s)
+        finally:
+            self._at_work.discard(job_id)
+
+    async def _work_on(self, job_id: str, page_pause_s: float) -> None:
         async with self._places:
             book = JobBook(self._store, job_id, self._clock)
+            job = await stored(lambda: book.job)
+            run = await self._log.begin(run_of(job, now_ms=self._clock.now_ms()))
             try:
                 with urgency(Urgency.BACKFILL):
-                    await self._persist(book, page_pause_s)
+                    await self._persist(book, run, page_pause_s)
+                await run.end(IngestionStatus.DONE)
             except JobCancelled:
                 log.info("backfill_cancelled", job_id=job_id)
+                await run.end(IngestionStatus.CANCELLED)
             except DeskError as failed:
                 why = str(failed)
                 log.warning("backfill_failed", job_id=job_id, error=why)
+                await run.end(IngestionStatus.FAILED, error=why)
                 await stored(lambda: book.fail(why))
                 await self._leave_to_the_monitor(job_id)
+                if isinstance(failed, VenueUnavailable):
+                    await self._enter_queue(await stored(lambda: book.job), why)
 
-    async def _persist(self, book: JobBook, page_pause_s: float) -> None:
+    async def _enter_queue(self, job: Job, why: str) -> None:
+        """Let it be tried again later; not one that was cancelled meanwhile, nor a scheduled one,
+        which its schedule goes on with."""
+        if job.status is not JobStatus.FAILED or is_scheduled(job):
+            return
+        given = job.arguments
+        names = ("pair", "interval", "start_ms", "end_ms", "max_batches")
+        await retry_queue.enter(
+            self._store,
+            KIND,
+            {**{name: given[name] for name in names if name in given}, "job_id": job.job_id},
+            dedupe=[str(given.get(name, "")) for name in names],
+            error=why,
+            now_ms=self._wall_ms(),
+            jitter=self._jitter(),
+        )
+
+    async def _persist(self, book: JobBook, run: OpenRun, page_pause_s: float) -> None:
         """Go on from the cursor when the venue was away; give up only if that brings nothing new."""
         failures, reached_ms = 0, -1
         while True:
             job = await stored(lambda: book.job)
             try:
-                return await self._fetch(job, book, page_pause_s)
+                return await self._fetch(job, book, run, page_pause_s)
             except VenueUnavailable as away:
                 known = await self._known(job.job_id)
                 now_at_ms = known.next_end_ms if known else 0
@@ -115,10 +161,11 @@ class Backfill:
                 if failures > len(RETRY_WAITS_S):
                     raise
                 wait_s = RETRY_WAITS_S[failures - 1]
+                await run.add(Reading(answers=0, errors=1, error=str(away)))
                 log.info("backfill_waits", job_id=job.job_id, wait_s=wait_s, error=str(away))
                 await self._pause(wait_s)
 
-    async def _fetch(self, job: Job, book: JobBook, page_pause_s: float) -> None:
+    async def _fetch(self, job: Job, book: JobBook, run: OpenRun, page_pause_s: float) -> None:
         ask, step_ms = ask_of(job), interval_ms(ask_of(job).interval)
         progress = await self._known(job.job_id) or await self._begin(ask, step_ms)
         if progress is None:
@@ -142,6 +189,9 @@ class Backfill:
             progress.next_end_ms = int(page.open_ms[0])
             progress.batches += 1
             progress.added += taken.added
+            # Its cursor is where it goes on: the oldest open time that was read.
+            reading = replace(taken.reading(step_ms), cursor=str(progress.next_end_ms))
+            await run.add(reading)
             rate_per_s = (progress.done(step_ms) - done_before) / max(monotonic_s() - began_s, 1e-3)
             await self._advance(book, ask, progress, rate_per_s)
             is_cut_short = ask.max_batches is not None and progress.batches >= ask.max_batches
@@ -221,6 +271,17 @@ class Backfill:
         return _Progress(**found.value) if found and is_whole else None
 
 
-def cursor_key(job_id: str) -> str:
-    """Where a backfill's progress is kept."""
-    return f"backfill:{job_id}"
+def run_of(job: Job, *, now_ms: int) -> IngestionRun:
+    """The ingestion run of a backfill that begins."""
+    ask = ask_of(job)
+    return IngestionRun(
+        run_id=ingestion_id("backfill", job.job_id),
+        source=BINGX,
+        source_type=CANDLES,
+        kind=IngestionKind.BACKFILL,
+        pair=ask.pair,
+        interval=ask.interval,
+        job_id=job.job_id,
+        started_ms=now_ms,
+        updated_ms=now_ms,
+    )

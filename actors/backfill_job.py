@@ -4,6 +4,7 @@ from actors.commands import BackfillAsk
 from desk.runs import Job, JobStatus
 
 KIND = "backfill"
+SCHEDULED = "scheduled"
 
 
 def job_of(job_id: str, ask: BackfillAsk, *, now_ms: int, scheduled: bool = False) -> Job:
@@ -11,7 +12,7 @@ def job_of(job_id: str, ask: BackfillAsk, *, now_ms: int, scheduled: bool = Fals
     bounds = {"start_ms": ask.start_ms, "end_ms": ask.end_ms, "max_batches": ask.max_batches}
     given: dict[str, object] = {name: at for name, at in bounds.items() if at is not None}
     if scheduled:
-        given["scheduled"] = True
+        given[SCHEDULED] = True
     return Job(
         job_id=job_id,
         kind=KIND,
@@ -34,3 +35,13 @@ def ask_of(job: Job) -> BackfillAsk:
         end_ms=given.get("end_ms"),
         max_batches=given.get("max_batches"),
     )
+
+
+def is_scheduled(job: Job) -> bool:
+    """Whether nobody asked for this backfill."""
+    return bool(job.arguments.get(SCHEDULED))
+
+
+def cursor_key(job_id: str) -> str:
+    """Where a backfill's progress is kept."""
+    return f"backfill:{job_id}"

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from actors.backfill import Backfill
-from actors.backfill_job import job_of
+from actors.backfill_job import SCHEDULED, job_of
 from actors.commands import BackfillAsk
 from actors.events import job_event
 from actors.store_calls import stored
@@ -21,7 +21,6 @@ from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
 
-SCHEDULED = "scheduled"
 BEGIN_AFTER_S = 20.0
 """What an operator sees first must not wait for history."""
 PAGE_PAUSE_S = 1.0
@@ -29,11 +28,6 @@ AGAIN_S = 600.0
 """Wall seconds until a backfill that ended before the beginning goes on."""
 HELD_MS = DAY_MS
 """Market time for which a scheduled backfill that an operator cancelled stays away."""
-
-
-def is_scheduled(job: Job) -> bool:
-    """Whether nobody asked for this backfill."""
-    return bool(job.arguments.get(SCHEDULED))
 
 
 class BackfillSchedule:
@@ -48,10 +42,12 @@ class BackfillSchedule:
         backfill: Backfill,
         *,
         max_batches: int | None = None,
+        is_enabled: Callable[[Interval], Awaitable[bool]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pair, self._store, self._clock, self._backfill = pair, store, clock, backfill
         self._intervals, self._max_batches, self._sleep = intervals, max_batches, sleep
+        self._is_enabled = is_enabled
 
     async def run(self) -> None:
         """Return once the earliest candle of every interval was reached."""
@@ -70,6 +66,8 @@ class BackfillSchedule:
         fact: dict[str, Any] = dict(found.value) if found else {}
         if fact.get("is_earliest"):
             return True
+        if self._is_enabled is not None and not await self._is_enabled(interval):
+            return False
         if fact.get("held_until_ms", 0) > self._clock.now_ms():
             return False
         job_id = fact.get("job_id") or await self._new_job(interval, fact.get("earliest_ms"))

@@ -15,6 +15,7 @@ from actors.store_calls import stored
 from desk.ids import Pair
 from desk.market import integrity, quality, quarantine, revisions
 from desk.market.candles import Candles
+from desk.market.ingestion import Reading
 from desk.market.interval import Interval
 from desk.market.quality import Counts, IntakeTally
 from desk.market.quarantine import RefusedRow
@@ -35,6 +36,21 @@ class Taken:
     added: int
     refused: int = 0
     """Rows that are in the quarantine instead."""
+    revised: int = 0
+    """Rows that were stored already, and otherwise."""
+
+    def reading(self, step_ms: int) -> Reading:
+        """The batch as the record of its ingestion run counts it."""
+        opens = self.candles.open_ms
+        return Reading(
+            new=self.added,
+            updated=self.revised,
+            errors=self.refused,
+            error=f"{self.refused} rows are in the quarantine" if self.refused else "",
+            cursor=str(int(opens[-1])) if len(opens) else "",
+            from_ms=int(opens[0]) if len(opens) else None,
+            to_ms=int(opens[-1]) + step_ms if len(opens) else None,
+        )
 
 
 class CandleIntake:
@@ -85,7 +101,7 @@ class CandleIntake:
         if len(candles):
             added = await stored(lambda: self._store.write_candles(self._pair, interval, candles))
         self._pulse.count("candles", added)
-        return Taken(candles=candles, added=added, refused=len(refused))
+        return Taken(candles=candles, added=added, refused=len(refused), revised=revised)
 
     async def _quarantine(self, interval: Interval, refused: Sequence[RefusedRow]) -> None:
         self._pulse.count("candles_rejected", len(refused))

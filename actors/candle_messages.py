@@ -43,3 +43,10 @@ class Fetched:
     is_answered: bool
     latest_ms: int = 0
     """The newest open time in the answer: holes before it were passed over, later ones not reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollNow:
+    """Ask for these intervals of candles, or types of source, at once."""
+
+    names: tuple[str, ...]

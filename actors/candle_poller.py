@@ -4,25 +4,29 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import ray
 import structlog
 
 from actors.backfill import Backfill
-from actors.backfill_schedule import BackfillSchedule, is_scheduled
+from actors.backfill_job import is_scheduled
+from actors.backfill_schedule import BackfillSchedule
 from actors.candle_intake import CandleIntake, Taken
-from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
+from actors.candle_messages import CandleClosed, Fetched, FetchRange, PollNow, StartBackfill
 from actors.events import candle_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, clock_fact
+from actors.poll_sessions import PollSessions, Series
 from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import measured, rebuilt, stored
 from desk import ids
-from desk.clock import SECOND_MS, ClockAnchor
+from desk.clock import HOUR_MS, SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
 from desk.ids import Pair
 from desk.market.candles import Candles
+from desk.market.ingestion import BINGX
 from desk.market.interval import (
     CALENDAR_MS,
     Interval,
@@ -126,6 +130,7 @@ class CandlePoller:
         self._pulse = Pulse(f"candle_poller:{parts.pair}")
         self._intake = CandleIntake(parts.pair, parts.store, parts.clock, self._pulse)
         self._sources = SourceBook(parts.pair, parts.store, parts.clock)
+        self._sessions = PollSessions(parts.store, parts.clock.now_ms, source=BINGX)
         self._backfill = Backfill(parts.pair, parts.store, parts.venue, parts.clock, self._intake)
         self._announced_ms = {
             interval: rebuilt(lambda interval=interval: self._newest_stored(interval))
@@ -138,6 +143,7 @@ class CandlePoller:
             parts.clock,
             self._backfill,
             max_batches=parts.backfill_max_batches,
+            is_enabled=partial(self._sources.is_enabled, CANDLES),
         )
         self._clock_max_age_s = CLOCK_MAX_AGE_S + parts.index * CLOCK_STAGGER_S
         self._due_ms = dict.fromkeys(parts.intervals, 0)
@@ -147,8 +153,8 @@ class CandlePoller:
         self._work: set[asyncio.Task[None]] = set()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
         # A pulse of its own: were it the same one, neither loop's standstill would be seen.
-        longer = Pulse(f"{self._pulse.name}:longer")
-        self._longer_loop = begin(lambda: keep_turning(self.turn_longer, longer))
+        self._longer_pulse = Pulse(f"{self._pulse.name}:longer")
+        self._longer_loop = begin(lambda: keep_turning(self.turn_longer, self._longer_pulse))
 
     @ray.method(max_task_retries=0)
     async def backfill(self, ask: StartBackfill) -> None:
@@ -174,6 +180,15 @@ class CandlePoller:
             return Fetched(added=added, is_answered=False, latest_ms=latest_ms)
         # A row that could not be stored is no proof that the venue has none.
         return Fetched(added=added, is_answered=not refused, latest_ms=latest_ms)
+
+    @ray.method(max_task_retries=0)
+    async def poll_now(self, ask: PollNow) -> None:
+        """Poll intervals without waiting for their next close; the loops do it, within seconds."""
+        for interval in self._intervals:
+            if interval in ask.names:
+                self._due_ms[interval] = 0
+        self._pulse.wake()
+        self._longer_pulse.wake()
 
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:
@@ -275,6 +290,7 @@ class CandlePoller:
             batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
         except VenueUnavailable as down:
             await self._sources.failed(CANDLES, interval, why=str(down))
+            await self._sessions.failed(self._series(interval), str(down))
             if interval != self._intervals[0]:
                 # Not at the next close, which may be days away; the other longer ones go first.
                 self._due_ms[interval] = now_ms + self._market_ms(FAILED_RETRY_S)
@@ -292,6 +308,14 @@ class CandlePoller:
             await self._sources.delivered(CANDLES, interval, last_event_ms=newest_ms + step_ms)
         if newest_ms > self._announced_ms[interval]:
             await self._announce(interval, taken)
+        # Last: whoever decides on this candle does not wait for the records.
+        is_last = self._clock.anchor.wall_seconds(step_ms) * SECOND_MS >= HOUR_MS and not is_late
+        await self._sessions.answered(
+            self._series(interval), taken.reading(step_ms), is_last=is_last
+        )
+
+    def _series(self, interval: Interval) -> Series:
+        return Series(CANDLES, self._pair, interval)
 
     def _come_back(self, interval: Interval, *, is_late: bool, now_ms: int) -> None:
         """Ask again soon when the newest candle was not there yet, some times before the next close."""

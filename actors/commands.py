@@ -43,3 +43,21 @@ class BackfillAsk:
     start_ms: int | None = None
     end_ms: int | None = None
     max_batches: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedScope:
+    """Which of the venue's data sources are meant; None: every one."""
+
+    source_type: str | None = None
+    pair: str | None = None
+    interval: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """What a pause, resume or run of data sources is for."""
+
+    sources: int
+    run_ids: tuple[str, ...] = ()
+    """Deciding runs that a pause leaves without candles: they pause once those are too old."""

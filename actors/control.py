@@ -1,5 +1,6 @@
 """Commands of an operator, carried out on the running actors and the store, each with its audit event."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -12,13 +13,14 @@ from actors.audit import Audit
 from actors.backfill_job import job_of
 from actors.channel_book import source_of
 from actors.closing import CancellingExecutor, Closer
-from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from actors.decision_scene import follows_key
 from actors.events import job_event, ops_event, run_event
 from actors.market_time import MarketClock
 from actors.placement import Approver
 from actors.run_book import ACTIVE, DECIDING, RunBook
 from actors.signal_status import change_status, new_signal_status, wish_key
+from actors.source_switch import SourceSwitch, in_scope, poll_asks
 from actors.start_gates import Plan, plan_run
 from actors.store_calls import retried, stored
 from actors.wiring import Wiring
@@ -26,6 +28,7 @@ from desk import ids, runs
 from desk.errors import BadInput, DeskError, IllegalTransition, NotFound, VersionConflict
 from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
+from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
 from desk.market.signals import TRADINGVIEW
 from desk.runs import Job, Mode, Run, SourceStatus
@@ -54,6 +57,10 @@ class Floor(Protocol):
     async def reconcile(self, account: str, trace_id: str) -> ReconcileReport: ...
 
     async def backfill(self, job_id: str, ask: BackfillAsk) -> None: ...
+
+    async def poll_now(self, pair: str, names: tuple[str, ...]) -> None:
+        """Have intervals of a pair's candles polled, or without a pair types of other sources."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +294,45 @@ class Control:
             after={"sources": len(names)},
         )
         return len(names)
+
+    async def turn_feeds(
+        self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
+    ) -> Turned:
+        """Pause, resume or run the venue's data sources in scope; a dry run only says which.
+
+        A pause is kept in their status rows and holds over restarts; a resume polls at once too.
+        Raises `BadInput` for a scope that fits no configured source.
+        """
+        rows = in_scope(scope, self._wiring.pairs, self._wiring.intervals)
+        switch = SourceSwitch(self._store, self._clock)
+        run_ids = tuple(await switch.runs_on(rows)) if wish == "pause" else ()
+        turned = Turned(sources=len(rows), run_ids=run_ids)
+        if dry_run:
+            return turned
+        if wish != "run":
+            await switch.turn(rows, enabled=wish == "resume")
+        if wish != "pause":
+            await asyncio.gather(*(self._poll_now(*ask) for ask in poll_asks(rows)))
+        said = {"source_type": scope.source_type, "pair": scope.pair, "interval": scope.interval}
+        await self._audit.note(
+            f"source.{wish}",
+            f"source/{BINGX}",
+            actor=actor,
+            trace_id=trace_id,
+            after={
+                **{name: value for name, value in said.items() if value is not None},
+                "sources": len(rows),
+                "runs": list(run_ids),
+            },
+        )
+        return turned
+
+    async def _poll_now(self, pair: str, names: tuple[str, ...]) -> None:
+        """A poller that is away polls everything by itself as soon as it is back."""
+        try:
+            await self._floor.poll_now(pair, names)
+        except DeskError as away:
+            log.warning("poll_waits_for_its_poller", pair=pair, error=str(away))
 
     async def backfill(self, ask: BackfillAsk, *, actor: str, trace_id: str) -> Job:
         """Have history fetched; the job's row and events carry its progress."""

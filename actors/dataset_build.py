@@ -4,8 +4,8 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from actors.backfill import Backfill, cursor_key
-from actors.backfill_job import KIND, job_of
+from actors.backfill import Backfill
+from actors.backfill_job import KIND, cursor_key, job_of
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.heartbeat import Pulse

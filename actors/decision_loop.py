@@ -11,7 +11,7 @@ import structlog
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import Draft
-from actors.decision_scene import Scene, ends_at, read_scene, read_sources, reference_price
+from actors.decision_scene import Scene, ends_at, read_scene, read_sources, reference_price, silence
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.placement import Approver, Executor, Placement, place
@@ -143,17 +143,12 @@ class DecisionLoop:
         return await self._runs.change(run.run_id, start)
 
     async def _notice_silence(self, run: Run) -> None:
-        """Pause when a required source has gone stale without a candle to tell of it."""
+        """Pause when a required source has gone silent without a candle to tell of it."""
         now_ms, speed = self._clock.now_ms(), self._clock.anchor.speed
         found = await stored(lambda: read_sources(self._store, run, now_ms=now_ms, speed=speed))
-        for source in found:
-            if source.enabled and source.status == "stale":
-                await self._runs.pause(
-                    run.run_id,
-                    "data_source_unavailable",
-                    category="data",
-                    detail=f"{source.source_type}: {source.detail}",
-                )
+        if (why := silence(found, now_ms=now_ms, speed=speed)) is not None:
+            code, detail = why
+            await self._runs.pause(run.run_id, code, category="data", detail=detail)
 
     async def _catch_up(self, run: Run) -> None:
         """Decide on the newest candle when nobody told us of it; older ones are gone."""

@@ -1,10 +1,11 @@
 """Everything one decision rests on, read in one go, and the gates it has to pass before the policy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from actors.market_time import acceleration_grace_ms
-from actors.source_book import CANDLES, judged, key_of
+from actors.source_book import CANDLES, is_overdue, judged, key_of
 from desk import runs
 from desk.errors import NotFound
 from desk.market import bar_closes
@@ -99,6 +100,26 @@ def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[
     """The required sources of a run, as fresh as they are now."""
     found = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
     return (judged(found.value, now_ms=now_ms, speed=speed),) if found else ()
+
+
+def silence(
+    sources: Sequence[SourceStatus], *, now_ms: int, speed: float
+) -> tuple[str, str] | None:
+    """Why a run that no candle reaches must pause, as code and detail; None: it may wait on.
+
+    A source that was not answered for once is no reason yet, one whose newest event is older than
+    its threshold is, and so is one that has no record. A source that is switched off is not
+    required: what it no longer brings is missing in the window, which the integrity gate speaks of.
+    """
+    if not sources:
+        return "data_source_unavailable", f"{CANDLES}: has no status"
+    for source in sources:
+        if not is_overdue(source, now_ms=now_ms, speed=speed):
+            continue
+        if source.enabled:
+            return "data_source_unavailable", f"{source.source_type}: {source.detail}"
+        return "data_integrity_block", f"stale_candles: {source.source_type} is switched off"
+    return None
 
 
 def follows_key(run_id: str) -> str:

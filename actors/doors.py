@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from actors.candle_messages import CandleClosed, Fetched, FetchRange
+from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
+from actors.commands import BackfillAsk
 from actors.names import (
     CANDLE_POLLER,
     DECISION_LOOP,
@@ -40,6 +41,7 @@ SETTLE_S = 5.0
 MARK_S = 3.0
 TELL_S = 30.0
 FETCH_S = 120.0
+START_S = 5.0
 
 
 class LedgerDoor:
@@ -125,6 +127,11 @@ class PollerDoor:
         door = self._doors.setdefault(pair, Door(CANDLE_POLLER, pair, namespace=self._namespace))
         ask = FetchRange(interval=interval, start_ms=start_ms, end_ms=end_ms)
         return await door.ask(lambda actor: actor.fetch.remote(ask), within_s=FETCH_S)
+
+    async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        door = Door(CANDLE_POLLER, ask.pair, namespace=self._namespace)
+        start = StartBackfill(job_id=job_id, ask=ask)
+        await door.ask(lambda actor: actor.backfill.remote(start), within_s=START_S)
 
 
 class CandleListeners:

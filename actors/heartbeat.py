@@ -44,6 +44,7 @@ class Pulse:
         self.counters: Counter[str] = Counter()
         self._started_wall_ms = wall_ms()
         self._turned_s = monotonic_s()
+        self._is_woken = False
 
     def turn(self) -> None:
         """The loop is alive."""
@@ -54,12 +55,17 @@ class Pulse:
         self.counters[what] += by
 
     async def sleep(self, seconds: float) -> None:
-        """Wait while still turning."""
+        """Wait while still turning, or until woken."""
         until_s = monotonic_s() + seconds
-        while (left_s := until_s - monotonic_s()) > 0:
+        while (left_s := until_s - monotonic_s()) > 0 and not self._is_woken:
             self.turn()
             await asyncio.sleep(min(left_s, SLICE_S))
+        self._is_woken = False
         self.turn()
+
+    def wake(self) -> None:
+        """End the wait under way within a slice, or the next one."""
+        self._is_woken = True
 
     async def through[R](self, work: Awaitable[R]) -> R:
         """Wait for work that has a deadline of its own, longer than a loop may stand still."""

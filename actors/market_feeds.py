@@ -9,8 +9,10 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors.candle_messages import PollNow
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
+from actors.poll_sessions import PollSessions, Series
 from actors.source_book import (
     FUNDING,
     INDEX,
@@ -25,6 +27,7 @@ from actors.store_calls import rebuilt, stored
 from desk.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from desk.errors import DeskError, VenueUnavailable
 from desk.ids import Pair
+from desk.market.ingestion import BINGX, Reading
 from desk.store import kinds
 from desk.store.port import Kind, Store
 from desk.venues.port import MarketFeeds
@@ -66,6 +69,7 @@ class FeedParts:
 class Feed:
     """One kind of feed: the data sources it keeps fresh, and how often it is asked for.
 
+    `poll` returns how many rows it kept, or None when nothing was due.
     `every_ms` is market time, `at_least_s` wall time: an accelerated market is not followed faster.
     """
 
@@ -73,7 +77,12 @@ class Feed:
     sources: tuple[str, ...]
     every_ms: int
     at_least_s: float
-    poll: Callable[[], Awaitable[None]]
+    poll: Callable[[], Awaitable[int | None]]
+
+    @property
+    def series(self) -> Series:
+        """As its ingestion runs are named: one request serves all pairs, or all are one round."""
+        return Series(self.sources[0])
 
 
 # --- the shell ----------------------------------------------------------------------------------
@@ -89,12 +98,21 @@ class MarketFeedPoller:
         self._pulse = Pulse(f"feed_poller:{parts.group}")
         self._books = {pair: SourceBook(pair, parts.store, parts.clock) for pair in parts.pairs}
         self.feeds = {feed.name: feed for feed in self._feeds(parts.group)}
+        self._sessions = PollSessions(parts.store, parts.clock.now_ms, source=BINGX)
         self._due_ms = dict.fromkeys(self.feeds, 0)
         self._failures = dict.fromkeys(self.feeds, 0)
         self._pulses = {name: Pulse(f"{self._pulse.name}:{name}") for name in self.feeds}
         self._loops = [
             begin(partial(self._loop_of, name, pulse)) for name, pulse in self._pulses.items()
         ]
+
+    @ray.method(max_task_retries=0)
+    async def poll_now(self, ask: PollNow) -> None:
+        """Poll the feeds that keep these sources fresh, of all pairs; their loops do it."""
+        for name, feed in self.feeds.items():
+            if set(feed.sources) & set(ask.names):
+                self._due_ms[name] = 0
+                self._pulses[name].wake()
 
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:
@@ -115,10 +133,12 @@ class MarketFeedPoller:
         speed = self._clock.anchor.speed
         if self._due_ms[name] <= now_ms:
             try:
-                await self._pulses[name].through(feed.poll())
+                kept = await self._pulses[name].through(feed.poll())
             except VenueUnavailable as down:
                 return await self._wait_out(feed, down)
             self._failures[name] = 0
+            if kept is not None:
+                await self._sessions.answered(feed.series, Reading(new=kept))
             every_ms = max(feed.every_ms, round(feed.at_least_s * SECOND_MS * speed))
             self._due_ms[name] = now_ms - now_ms % feed.every_ms + every_ms
         return max(self._clock.anchor.wall_seconds(self._due_ms[name] - self._clock.now_ms()), 0.0)
@@ -130,6 +150,7 @@ class MarketFeedPoller:
             for book in self._books.values():
                 if await book.is_enabled(source):
                     await book.failed(source, why=str(down))
+        await self._sessions.failed(feed.series, str(down))
         self._failures[feed.name] += 1
         return DOWN_RETRY_S[min(self._failures[feed.name], len(DOWN_RETRY_S)) - 1]
 
@@ -177,12 +198,13 @@ class MarketFeedPoller:
             poll=partial(self._poll_each, source, poll),
         )
 
-    async def _poll_each(self, source: str, poll: Callable[[Pair], Awaitable[int]]) -> None:
+    async def _poll_each(self, source: str, poll: Callable[[Pair], Awaitable[int]]) -> int | None:
         """One pair after another; one that fails does not take the others with it."""
-        failures = 0
+        failures, kept, asked = 0, 0, 0
         for pair, book in self._books.items():
             if not await book.is_enabled(source):
                 continue
+            asked += 1
             try:
                 newest_ms = await poll(pair)
             except VenueUnavailable as down:
@@ -190,11 +212,14 @@ class MarketFeedPoller:
                 if failures >= min(MOST_FAILURES, len(self._pairs)):
                     raise
                 await book.failed(source, why=str(down))
+                await self._sessions.failed(Series(source), f"{pair}: {down}")
             else:
                 failures = 0
+                kept += 1
                 await book.delivered(source, last_event_ms=newest_ms)
+        return kept if asked else None
 
-    async def _poll_marks(self) -> None:
+    async def _poll_marks(self) -> int:
         """Mark, index and the current funding rate of all pairs; the ledgers hear of the marks."""
         seen = await self._venue.mark_prices()
         heard: dict[Pair, Decimal] = {}
@@ -215,9 +240,11 @@ class MarketFeedPoller:
         except DeskError as away:
             self._pulse.count("mark_unheard")
             log.warning("marks_unheard", error=str(away))
+        return len(heard)
 
-    async def _poll_settlements(self) -> None:
+    async def _poll_settlements(self) -> int | None:
         """What was settled since the newest stored rate; asked for once a settlement is due."""
+        kept: int | None = None
         for pair, book in self._books.items():
             kind, now_ms = kinds.funding_rates(pair), self._clock.now_ms()
             newest = await stored(lambda kind=kind: self._store.list(kind, limit=1))
@@ -225,11 +252,14 @@ class MarketFeedPoller:
             is_due = not newest or now_ms - known_ms >= SETTLEMENT_MS
             if not is_due or not await book.is_enabled(FUNDING):
                 continue
-            for rate in await self._venue.funding_rates(pair, known_ms + 1, now_ms + 1):
+            rates = await self._venue.funding_rates(pair, known_ms + 1, now_ms + 1)
+            for rate in rates:
                 await self._keep(kind, str(rate.due_ms), rate, at_ms=rate.due_ms)
+            kept = (kept or 0) + len(rates)
+        return kept
 
-    async def _poll_tickers(self) -> None:
-        seen = await self._venue.tickers()
+    async def _poll_tickers(self) -> int:
+        seen, kept = await self._venue.tickers(), 0
         for pair, book in self._books.items():
             if not await book.is_enabled(TICKER):
                 continue
@@ -239,6 +269,8 @@ class MarketFeedPoller:
             at_ms = seen[pair].at_ms
             await self._keep(kinds.TICKERS, pair, seen[pair], at_ms=at_ms)
             await book.delivered(TICKER, last_event_ms=at_ms)
+            kept += 1
+        return kept
 
     async def _poll_open_interest(self, pair: Pair) -> int:
         seen = await self._venue.open_interest(pair)

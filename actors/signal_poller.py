@@ -1,5 +1,6 @@
 """The poller of Telegram channels. Polling is the truth; what Telegram tells live only comes sooner."""
 
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,14 +10,18 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors import retry_queue
 from actors.channel_book import ChannelBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.poll_sessions import PollSessions, Series
+from actors.retry_attempts import TELEGRAM_SYNC
 from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
 from desk.clock import SECOND_MS
 from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import TELEGRAM, ChannelMessage
+from desk.market.ingestion import IngestionKind, Reading
 from desk.runs import SourceStatus
 from desk.sources.changes import Changed, Hear
 from desk.store import kinds, signals
@@ -55,6 +60,7 @@ class SignalParts:
     now_ms: Callable[[], int]
     every_s: int
     sync_limit: int
+    jitter: Callable[[], float] = random.random
 
 
 class SignalPoller:
@@ -69,6 +75,13 @@ class SignalPoller:
         self._due_ms = dict.fromkeys(parts.channels, 0)
         self._failures = dict.fromkeys(parts.channels, 0)
         self._run_version = -1
+        self._sessions = PollSessions(
+            parts.store,
+            parts.now_ms,
+            source=TELEGRAM,
+            kind=IngestionKind.SYNC,
+            wall_ms=parts.now_ms,
+        )
         self._pulse = Pulse("signal_poller")
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -115,6 +128,15 @@ class SignalPoller:
             return
         except FeedRefused as refused:
             await self._failed(book, refused)
+            await retry_queue.enter(
+                self._store,
+                TELEGRAM_SYNC,
+                {"source_id": book.source_id},
+                dedupe=(book.source_id,),
+                error=str(refused),
+                now_ms=self._parts.now_ms(),
+                jitter=self._parts.jitter(),
+            )
             return
         except FeedError as away:
             wait_s = AWAY_S[min(self._failures[channel], len(AWAY_S) - 1)]
@@ -138,6 +160,11 @@ class SignalPoller:
         if reading.message_id and len(page) == limit + OVERLAP:
             self._due_ms[channel] = now_ms + round(CATCH_UP_S * SECOND_MS)
         newest_ms = max((message.sent_ms for message in page), default=0)
+        newest_id = max((message.message_id for message in page), default=0)
+        await self._sessions.answered(
+            Series(TELEGRAM, source_id=book.source_id),
+            Reading(new=rows, cursor=str(newest_id or reading.message_id)),
+        )
         await self._note(
             book,
             lambda row: replace(
@@ -152,6 +179,7 @@ class SignalPoller:
     async def _failed(self, book: ChannelBook, why: FeedError) -> None:
         self._pulse.count("polls_failed")
         log.warning("channel_not_read", source=book.source_id, error=str(why))
+        await self._sessions.failed(Series(TELEGRAM, source_id=book.source_id), str(why))
         await self._note(book, lambda row: replace(row, status=UNAVAILABLE, detail=str(why)[:300]))
 
     async def _note(

@@ -1,6 +1,6 @@
 """How fresh each data source of a pair is, as its poller last saw it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from actors.events import source_event
@@ -111,10 +111,29 @@ def new_status(source_type: str, pair: Pair, interval: Interval) -> SourceStatus
     )
 
 
+def configured(pairs: Sequence[Pair], intervals: Sequence[Interval]) -> list[SourceStatus]:
+    """Every source of the venue that a desk of these pairs and intervals polls, as if nothing were
+    known of it: whoever lists sources starts from these, for one without a row is not ok."""
+    kinds_of_feed = [name for name in THRESHOLDS_S if name != CANDLES]
+    return [
+        replace(new_status(source_type, pair, interval), detail="was not polled yet")
+        for pair in pairs
+        for source_type, interval in (
+            *((CANDLES, interval) for interval in intervals),
+            *((name, "") for name in kinds_of_feed),
+        )
+    ]
+
+
 def judged(source: SourceStatus, *, now_ms: int, speed: float = 1.0) -> SourceStatus:
     """The row as it counts now: a source that says nothing any more goes stale by itself."""
-    age_ms = now_ms - source.last_event_ms
-    allowed_ms = source.freshness_threshold_s * 1000 + acceleration_grace_ms(speed)
-    if source.status == OK and age_ms > allowed_ms:
-        return replace(source, status=STALE, detail=f"newest event {age_ms // 1000} s old")
+    if source.status == OK and is_overdue(source, now_ms=now_ms, speed=speed):
+        age_s = (now_ms - source.last_event_ms) // 1000
+        return replace(source, status=STALE, detail=f"newest event {age_s} s old")
     return source
+
+
+def is_overdue(source: SourceStatus, *, now_ms: int, speed: float = 1.0) -> bool:
+    """Whether its newest event is older than its threshold, whatever its last poll said."""
+    allowed_ms = source.freshness_threshold_s * 1000 + acceleration_grace_ms(speed)
+    return now_ms - source.last_event_ms > allowed_ms

@@ -7,6 +7,7 @@ from math import isfinite
 from actors.commands import StartRun
 from actors.decision_scene import read_sources, verdict_of
 from actors.promotion import promotion_verdict
+from actors.source_book import CANDLES
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import BadInput, NotFound, SettingsError
 from desk.ids import Pair, parse_pair
@@ -225,9 +226,11 @@ def _check_data(store: Store, run: Run, *, now_ms: int, speed: float) -> None:
             f"candles of {run.pair} do not allow decisions yet ({', '.join(verdict.blocks)};"
             f" {len(window)} of {needed} stored): backfill {run.pair} and try again",
         )
-    stale = [row for row in read_sources(store, run, now_ms=now_ms, speed=speed) if row.enabled]
-    for source in stale:
-        if source.status != "ok":
+    sources = read_sources(store, run, now_ms=now_ms, speed=speed)
+    if not sources:
+        raise BadInput("pair", f"{CANDLES} of {run.pair} has no status: wait until it is ok")
+    for source in sources:
+        if source.enabled and source.status != "ok":
             raise BadInput(
                 "pair",
                 f"{source.source_type} of {run.pair} is {source.status}: wait until it is ok",

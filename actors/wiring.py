@@ -64,6 +64,7 @@ class Wiring:
     gap_heal_cooldown_min: int = 30
     gap_heal_max_gaps_per_run: int = 5
     gap_heal_max_attempts: int = 5
+    retry_queue_interval_s: int = 30
     reconcile_interval_min: int = 5
     max_decision_age_ms: int = 60_000
     """An intent older than this is not sent any more."""
@@ -132,6 +133,7 @@ class Wiring:
             gap_heal_cooldown_min=settings.gap_heal_cooldown_min,
             gap_heal_max_gaps_per_run=settings.gap_heal_max_gaps_per_run,
             gap_heal_max_attempts=settings.gap_heal_max_attempts,
+            retry_queue_interval_s=settings.retry_queue_interval_s,
             reconcile_interval_min=settings.reconcile_interval_min,
             telegram_channels=settings.telegram_chat_ids,
             telegram_api_id=settings.telegram_api_id or 0,

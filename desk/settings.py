@@ -32,6 +32,7 @@ OUR_PREFIXES = (
     "TRADE_",
     "DECISION_",
     "INGESTION_",
+    "RETRY_",
     "RL_",
     "ACCOUNT_RISK_",
     "TRADINGVIEW_",
@@ -156,6 +157,12 @@ class Settings(BaseSettings):
         ge=1,
         validation_alias="DATA_GAP_HEAL_MAX_ATTEMPTS",
         description="Tries before a gap counts as absent at the venue.",
+    )
+    retry_queue_interval_s: int = Field(
+        30,
+        ge=1,
+        validation_alias="RETRY_QUEUE_INTERVAL_SEC",
+        description="Wall seconds between looks at the queue of failed ingestion jobs.",
     )
     reconcile_interval_min: int = Field(
         5,

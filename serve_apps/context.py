@@ -19,6 +19,7 @@ from serve_apps.addresses import Network
 from serve_apps.candle_pages import CandleReader
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
+from serve_apps.ingestion_settings import SettingFact
 from serve_apps.problems import trace_id_of
 from serve_apps.sessions import session_of
 from serve_apps.sse import StreamTimes
@@ -57,6 +58,7 @@ class ApiFacts:
     """Networks of the proxies whose `X-Forwarded-For` counts."""
     signal_sources: tuple[tuple[str, str], ...] = ()
     """Type and id of each configured source of signals."""
+    ingestion: tuple[SettingFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

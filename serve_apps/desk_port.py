@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from desk.runs import Job, Run
 
 
@@ -39,6 +39,12 @@ class Desk(Protocol):
 
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         """Pause, resume or run a source of signals; returns how many channels it has."""
+        ...
+
+    async def turn_feeds(
+        self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
+    ) -> Turned:
+        """Pause, resume or run the venue's data sources in scope; a dry run only says which."""
         ...
 
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:

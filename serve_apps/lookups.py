@@ -3,6 +3,7 @@
 from actors.names import FEED_SYNC, SIGNAL_POLLER
 from actors.promotion import promotion_verdict
 from actors.signal_status import judged_signal, new_signal_status, status_key
+from actors.source_book import configured, key_of
 from actors.watch import LATE, UP
 from desk.errors import NotFound
 from desk.evaluation.promotion import PromotionVerdict
@@ -21,6 +22,8 @@ from serve_apps.views.agents import ENDED
 from serve_apps.views.ops import signal_source_view, source_view
 
 MANY = 1_000
+ALL_SOURCES = 10_000
+"""More than 50 pairs have: a row that is left out would count as one that was never written."""
 POLLER_PATIENCE_MS = 30_000
 """Age of the last heartbeat at which nobody counts as polling; it is written every 5 s."""
 
@@ -97,11 +100,15 @@ def open_alerts(store: DocStore) -> dict[str, int]:
 
 
 def sources(ctx: Context) -> list[SourceView]:
-    """Every data source of the venue, judged now."""
+    """Every data source of the venue, judged now; a configured one without a row is not ok."""
     anchor, now_ms = ctx.anchor(), ctx.clock.now_ms()
     speed = anchor.speed if anchor else 1.0
-    rows = [doc.value for doc in ctx.store.list(kinds.SOURCES, limit=MANY)]
-    return [source_view(row, now_ms=now_ms, speed=speed) for row in rows if not row.source_id]
+    unpolled = configured(ctx.facts.pairs, ctx.facts.intervals)
+    rows = {key_of(row.source_type, row.pair, row.interval): row for row in unpolled}
+    for doc in ctx.store.list(kinds.SOURCES, limit=ALL_SOURCES):
+        if not doc.value.source_id:
+            rows[doc.key] = doc.value
+    return [source_view(row, now_ms=now_ms, speed=speed) for row in rows.values()]
 
 
 def signal_sources(ctx: Context) -> list[SourceView]:

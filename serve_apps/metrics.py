@@ -6,6 +6,7 @@ Made from the store at each scrape: a restarted process leaves no stale series b
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from desk.clock import HOUR_MS
+from desk.market.retries import MAX_ITEMS, RetryStatus
 from desk.store import kinds
 from desk.trading import ledger as books
 from serve_apps import lookups
@@ -23,6 +24,7 @@ def render(ctx: Context) -> bytes:
     _runs_and_alerts(registry, ctx)
     _actors(registry, ctx)
     _sources(registry, ctx)
+    _retries(registry, ctx)
     _latencies(registry, ctx, now_ms)
     _gauge(registry, "desk_event_streams", "Open event streams of this replica.").set(
         ctx.hub.open_streams
@@ -85,6 +87,16 @@ def _sources(registry: CollectorRegistry, ctx: Context) -> None:
         ok.labels(*names).set(source.status == "ok")
         if source.age_ms is not None:
             age.labels(*names).set(source.age_ms / 1000)
+
+
+def _retries(registry: CollectorRegistry, ctx: Context) -> None:
+    items = _gauge(
+        registry, "desk_retry_queue_items", "Failed ingestion jobs by status.", ("status",)
+    )
+    for status in RetryStatus:
+        items.labels(status.value).set(0)
+    for doc in ctx.store.list(kinds.RETRIES, limit=MAX_ITEMS):
+        items.labels(doc.value.status.value).inc()
 
 
 def _latencies(registry: CollectorRegistry, ctx: Context, now_ms: int) -> None:

@@ -30,6 +30,7 @@ from serve_apps import policy
 from serve_apps.addresses import networks
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
+from serve_apps.ingestion_settings import SettingFact, ingestion_settings
 from serve_apps.learning import RayLearning
 from serve_apps.stored_candles import StoredCandles
 from serve_apps.ui.assets import load_assets
@@ -57,6 +58,7 @@ class OperatorWiring:
     ui_vendor: Path | None
     feeds: Feeds
     proxy_cidrs: tuple[str, ...] = ()
+    ingestion: tuple[SettingFact, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, wiring: Wiring, venue: str) -> "OperatorWiring":
@@ -69,6 +71,7 @@ class OperatorWiring:
             ui_vendor=settings.ui_vendor,
             feeds=_feeds(settings),
             proxy_cidrs=settings.trusted_proxy_cidrs,
+            ingestion=ingestion_settings(settings),
         )
 
 
@@ -105,6 +108,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             server_version=version("raydesk"),
             feeds=given.feeds,
             proxies=networks(given.proxy_cidrs),
+            ingestion=given.ingestion,
             signal_sources=(
                 *((TRADINGVIEW, name) for name in dict(given.feeds.token_hashes)),
                 *((TELEGRAM, source_of(name)) for name in wiring.telegram_channels),

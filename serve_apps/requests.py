@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 type Reason = Annotated[str, Field(max_length=500)]
 type Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
@@ -69,6 +69,37 @@ class BackfillBody(Body):
     start_ms: Millis | None = None
     end_ms: Millis | None = None
     max_batches: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class SourceTurnBody(Body):
+    """Which of the exchange's sources are meant; what is left out means every one."""
+
+    source_type: Annotated[str, Field(max_length=32)] | None = None
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    interval: Annotated[str, Field(max_length=4)] | None = None
+    """Of candles only."""
+    dry_run: bool = False
+    """Say what would be turned, and which runs would pause, without turning it."""
+
+
+class SourceConfigBody(Body):
+    """One row, and what to set in it: a source of the exchange by pair (candles by interval too), a
+    source of signals by its id."""
+
+    source_type: Annotated[str, Field(max_length=32)]
+    source_id: Annotated[str, Field(max_length=64)] | None = None
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    interval: Annotated[str, Field(max_length=4)] | None = None
+    enabled: bool | None = None
+    freshness_threshold_s: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+
+
+class IngestionConfigBody(Body):
+    """Every setting that is to differ from the environment's, by its name there."""
+
+    settings: Annotated[
+        dict[Annotated[str, Field(max_length=64)], StrictBool | StrictInt], Field(max_length=64)
+    ]
 
 
 class TrainingBody(Body):

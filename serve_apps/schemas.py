@@ -272,7 +272,7 @@ class DatasetLineage(Answer):
     dataset: DatasetView
     ancestors: list[DatasetView]
     """Nearest first, each once."""
-    source_runs: list[JobView]
+    source_runs: list["IngestionRunView"]
     """Those that are still on record."""
     version_ids: list[str]
     """Trained on it."""
@@ -678,7 +678,101 @@ class SourceTurnView(Answer):
     source: str
     wish: str
     sources: int
-    """Channels it is for."""
+    """Channels, or status rows of the exchange, it is for."""
+    runs: list[str] = Field(default_factory=list)
+    """Deciding runs that a pause leaves without candles: they pause once those are too old."""
+    dry_run: bool = False
+    """Nothing was changed: this is what would be."""
+
+
+class IngestionSetting(Answer):
+    name: str
+    value: bool | int | float | str | list[str] | None
+    """What counts now."""
+    origin: Literal["environment", "default", "operator"]
+    started_with: bool | int | float | str | list[str] | None
+    """What the environment, or the default, says."""
+    changeable: bool
+    """Whether it may be set while the desk runs."""
+
+
+class IngestionConfig(Answer):
+    items: list[IngestionSetting]
+    row_version: int
+    """0 before anything was set."""
+
+
+class IngestionRunView(Answer):
+    """Times are market time; wall time where `source_id` is set."""
+
+    run_id: str
+    source: Literal["bingx", "tradingview", "telegram"]
+    source_type: str
+    source_id: str
+    kind: Literal["poll", "sync", "backfill", "heal"]
+    pair: str
+    interval: str
+    job_id: str
+    """Of a backfill."""
+    status: Literal["running", "done", "failed", "cancelled"]
+    started_ms: int
+    updated_ms: int
+    finished_ms: int | None
+    answers: int
+    """Requests that were answered."""
+    new: int
+    updated: int
+    """Rows that were known and differ now."""
+    errors: int
+    """Requests without an answer, and refused rows."""
+    manual: int
+    """Polls that an operator asked for."""
+    cursor: str
+    error: str
+    """The newest one; text as it came."""
+    from_ms: int | None
+    to_ms: int | None
+    """Exclusive end of the event times that were read."""
+
+
+class IngestionSourceView(Answer):
+    """One source as a whole."""
+
+    source: Literal["bingx", "tradingview", "telegram"]
+    enabled: int
+    """Status rows that are polled."""
+    paused: int
+    """Status rows that an operator switched off."""
+    workers_alive: int
+    workers: int
+    ok: int
+    stale: int
+    unavailable: int
+    last_run: IngestionRunView | None
+    rows_per_min: float
+    """New rows of the last hour's runs, over that hour of the source's clock."""
+    retries_waiting: int
+    retries_dead: int
+    next_sync_ms: int | None
+    """When signals are next asked for; null where polling follows the candles."""
+
+
+class RetryView(Answer):
+    """A failed ingestion job that is tried again. Times are wall time."""
+
+    item_id: str
+    job_type: str
+    payload: dict[str, JsonValue]
+    dedupe_key: str
+    status: Literal["waiting", "in_flight", "dead"]
+    attempts: int
+    max_attempts: int
+    next_attempt_at_ms: int
+    """0 when none is planned."""
+    last_error: str
+    created_ms: int
+    updated_ms: int
+    row_version: int
 
 
 class AlertExample(Answer):

@@ -1,10 +1,11 @@
 """The parts of the operator's commands: doors to the running actors."""
 
-from actors.candle_messages import StartBackfill
+from actors.candle_messages import PollNow, StartBackfill
 from actors.commands import BackfillAsk, ReconcileReport
 from actors.control import Control, ControlParts
 from actors.doors import ExecutorDoor, LedgerDoor
-from actors.names import CANDLE_POLLER, RECONCILER, SUPERVISOR, Door
+from actors.market_feeds import ACTIVITY, PRICES
+from actors.names import CANDLE_POLLER, FEED_POLLER, RECONCILER, SUPERVISOR, Door
 from actors.parts.foundation import market_clock, open_store
 from actors.reconciler import Reconcile
 from actors.supervisor import Watched
@@ -15,6 +16,7 @@ from desk.store.port import Store
 WATCH_S = 5.0
 RECONCILE_S = 60.0
 BACKFILL_S = 5.0
+POLL_S = 5.0
 
 
 class RayFloor:
@@ -43,6 +45,16 @@ class RayFloor:
         door = Door(CANDLE_POLLER, ask.pair, namespace=self._namespace)
         start = StartBackfill(job_id=job_id, ask=ask)
         await door.ask(lambda actor: actor.backfill.remote(start), within_s=BACKFILL_S)
+
+    async def poll_now(self, pair: str, names: tuple[str, ...]) -> None:
+        ask = PollNow(names=names)
+        if pair:
+            door = Door(CANDLE_POLLER, pair, namespace=self._namespace)
+            await door.ask(lambda actor: actor.poll_now.remote(ask), within_s=POLL_S)
+            return
+        for group in (PRICES, ACTIVITY):
+            feeds = Door(FEED_POLLER, group, namespace=self._namespace)
+            await feeds.ask(lambda actor: actor.poll_now.remote(ask), within_s=POLL_S)
 
 
 def control(wiring: Wiring, store: Store | None = None) -> Control:

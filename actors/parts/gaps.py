@@ -21,4 +21,5 @@ def gap_parts(wiring: Wiring) -> GapParts:
         cooldown_min=wiring.gap_heal_cooldown_min,
         max_gaps_per_run=wiring.gap_heal_max_gaps_per_run,
         max_attempts=wiring.gap_heal_max_attempts,
+        retry_every_s=wiring.retry_queue_interval_s,
     )

@@ -51,6 +51,10 @@ class Api:
         """Command; returns the decoded answer."""
         return self._call("POST", path, body=body or {})
 
+    def change(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        """Change a resource by `PUT` or `PATCH`; returns the decoded answer."""
+        return self._call(method, path, body=body)
+
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
         """Every item of a list, following `next_cursor`."""
         cursor = None

@@ -192,8 +192,8 @@ def lineage(row: Row) -> list[Table]:
     story = _table("lineage", "what", "id", "detail")
     for parent in row["ancestors"]:
         story.add_row("ancestor", parent["dataset_id"], f"sha256 {parent['sha256']}")
-    for job in row["source_runs"]:
-        story.add_row("fetched by", job["job_id"], f"{job['status']}, {job['detail']}")
+    for run in row["source_runs"]:
+        story.add_row("fetched by", run["run_id"], f"{run['kind']}, {run['status']}")
     for kind in ("version", "evaluation"):
         for key in row[f"{kind}_ids"]:
             story.add_row(f"used by {kind}", key, "")

@@ -254,12 +254,13 @@ def plan_heal(
     *,
     now_ms: int,
     cooldown_ms: int,
-    max_attempts: int,
     max_gaps: int | None = None,
 ) -> list[GapEvent]:
     """Return the gaps to fetch again now: those whose last attempt is longest ago, then the newest.
 
-    A gap found in HEALING was left by a crash and counts as open. Each waits `cooldown_ms` of
+    A gap found in HEALING was left by a crash and counts as open, its last attempt too. What was
+    tried often enough is absent: one that is not, though it had its attempts, was cut short at the
+    last of them, or fewer are wanted since, and has one more. Each waits `cooldown_ms` of
     market time after an attempt that counted. Attempts that proved nothing do not count, so the
     order is by time and not by attempts: one that is never answered must not starve the others.
     """
@@ -267,7 +268,6 @@ def plan_heal(
         gap
         for gap in gaps
         if gap.status in _PENDING
-        and gap.attempts < max_attempts
         and gap.last_attempt_ms < now_ms
         and (not gap.attempts or now_ms - gap.last_attempt_ms >= cooldown_ms)
     ]

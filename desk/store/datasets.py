@@ -1,7 +1,7 @@
 """Datasets on disk and on record: an immutable copy of the candles, and where they came from."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +13,9 @@ from desk.learning.study import Dataset, check_words, snapshot
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
 from desk.market.gaps import missing_ends
+from desk.market.ingestion import BINGX, IngestionKind, IngestionRun, IngestionStatus, has_read
 from desk.market.interval import Interval, interval_ms
-from desk.runs import Job
+from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.candle_file import from_parquet, to_parquet
 from desk.store.durable import publish
@@ -22,6 +23,8 @@ from desk.store.port import DocStore
 
 _MANY = 1_000
 _MOST_ANCESTORS = 100
+_MOST_RUNS = 500
+"""Ingestion runs that one dataset names, the newest."""
 
 
 class CandleReader(Protocol):
@@ -117,7 +120,7 @@ class Datasets:
         complete = replace(
             dataset,
             created_ms=now_ms,
-            source_run_ids=tuple(job.job_id for job in self._runs_behind(ask)),
+            source_run_ids=tuple(run.run_id for run in self._runs_behind(ask)),
             parents=ask.parents,
             detail={"file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
         )
@@ -169,15 +172,16 @@ class Datasets:
         """Its parents, theirs, and so on, nearest first, each once."""
         return ancestors_of(self._store, dataset_id)
 
-    def _runs_behind(self, ask: DatasetAsk) -> Iterator[Job]:
-        """Jobs that fetched candles of the range, newest first."""
-        for doc in self._store.list(kinds.JOBS, limit=_MANY):
-            given = doc.value.arguments
-            if (given.get("pair"), given.get("interval")) != (ask.pair, ask.interval):
-                continue
-            start_ms, end_ms = given.get("start_ms") or 0, given.get("end_ms") or doc.at_ms
-            if doc.value.kind == "backfill" and start_ms < ask.end_ms and end_ms > ask.first_ms:
-                yield doc.value
+    def _runs_behind(self, ask: DatasetAsk) -> list[IngestionRun]:
+        """Ingestion runs that read candles of the range, newest first."""
+        found: list[IngestionRun] = []
+        for run in _runs(self._store):
+            is_ours = (run.source, run.pair, run.interval) == (BINGX, ask.pair, ask.interval)
+            if is_ours and has_read(run, ask.first_ms, ask.end_ms):
+                found.append(run)
+                if len(found) == _MOST_RUNS:
+                    break
+        return found
 
     def _problem_of(self, dataset: Dataset) -> str:
         try:
@@ -218,7 +222,7 @@ class Lineage:
     dataset: Dataset
     ancestors: tuple[Dataset, ...]
     """Nearest first."""
-    source_runs: tuple[Job, ...]
+    source_runs: tuple[IngestionRun, ...]
     """Those that are still on record."""
     version_ids: tuple[str, ...]
     evaluation_ids: tuple[str, ...]
@@ -247,13 +251,54 @@ def ancestors_of(store: DocStore, dataset_id: str) -> list[Dataset]:
 def lineage_of(store: DocStore, dataset_id: str) -> Lineage:
     """The story of a dataset. Raises `NotFound`."""
     dataset = record_of(store, dataset_id)
-    jobs = [store.get(kinds.JOBS, job_id) for job_id in dataset.source_run_ids]
     versions = store.list(kinds.VERSIONS, limit=_MANY)
     evaluations = store.list(kinds.EVALUATIONS, limit=_MANY)
     return Lineage(
         dataset=dataset,
         ancestors=tuple(ancestors_of(store, dataset_id)),
-        source_runs=tuple(doc.value for doc in jobs if doc is not None),
+        source_runs=tuple(_source_runs(store, dataset.source_run_ids)),
         version_ids=tuple(doc.key for doc in versions if doc.value.dataset_id == dataset_id),
         evaluation_ids=tuple(doc.key for doc in evaluations if doc.value.dataset_id == dataset_id),
+    )
+
+
+def _runs(store: DocStore) -> Iterator[IngestionRun]:
+    """Every ingestion run on record, newest first, a page at a time."""
+    before_ms, seen = None, set[str]()
+    while True:
+        docs = store.list(kinds.INGESTION, before_ms=before_ms, limit=_MANY)
+        fresh = [doc for doc in docs if doc.key not in seen]
+        yield from (doc.value for doc in fresh)
+        if len(docs) < _MANY or not fresh:
+            return
+        seen = {doc.key for doc in docs}
+        before_ms = docs[-1].at_ms + 1
+
+
+def _source_runs(store: DocStore, run_ids: Sequence[str]) -> Iterator[IngestionRun]:
+    """Those still on record. Datasets of older releases name the backfills' jobs instead."""
+    for run_id in run_ids:
+        run, job = store.get(kinds.INGESTION, run_id), store.get(kinds.JOBS, run_id)
+        if run is not None:
+            yield run.value
+        elif job is not None:
+            yield _run_of(job.value)
+
+
+def _run_of(job: Job) -> IngestionRun:
+    is_over = job.status not in {JobStatus.QUEUED, JobStatus.RUNNING}
+    return IngestionRun(
+        run_id=job.job_id,
+        source=BINGX,
+        source_type="bingx_candles",
+        kind=IngestionKind.BACKFILL,
+        pair=str(job.arguments.get("pair", "")),
+        interval=str(job.arguments.get("interval", "")),
+        job_id=job.job_id,
+        status=IngestionStatus(job.status.value) if is_over else IngestionStatus.RUNNING,
+        started_ms=job.created_ms,
+        updated_ms=job.updated_ms,
+        finished_ms=job.updated_ms if is_over else None,
+        new=int(job.result.get("new", 0)),
+        error=job.error,
     )

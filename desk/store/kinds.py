@@ -9,9 +9,11 @@ from desk.learning.versions import AgentVersion
 from desk.market.bar_closes import PairCloses
 from desk.market.feed_readings import FeedReading
 from desk.market.gaps import GapEvent
+from desk.market.ingestion import IngestionRun
 from desk.market.interval import Interval
 from desk.market.quality import IntakeTally
 from desk.market.quarantine import QuarantinedRow
+from desk.market.retries import RetryItem
 from desk.market.revisions import CandleRevision
 from desk.market.signals import SignalReceipt
 from desk.runs import (
@@ -56,6 +58,8 @@ ALERTS = Kind(name="alert", type=Alert)
 AUDIT = Kind(name="audit", type=AuditEvent)
 JOBS = Kind(name="job", type=Job)
 GAPS = Kind(name="gap", type=GapEvent)
+INGESTION = Kind(name="ingestion", type=IngestionRun)
+"""Key: run id; by when they began. At most `ingestion_log.KEPT`."""
 SOURCES = Kind(name="source", type=SourceStatus)
 """Key: `{source_type}:{pair}:{interval}`."""
 INTAKE = Kind(name="intake", type=IntakeTally)
@@ -64,6 +68,8 @@ FEED_READINGS = Kind(name="feedreading", type=FeedReading)
 """Key: source id of a push feed. Written by its sync alone."""
 BAR_CLOSES = Kind(name="barcloses", type=PairCloses)
 """Key: pair. Closes of bars as other feeds saw them."""
+RETRIES = Kind(name="retry", type=RetryItem)
+"""Key: item id, a function of its dedupe key; by when they entered."""
 ACTORS = Kind(name="actor", type=ActorStatus)
 INSTRUMENTS = Kind(name="instrument", type=Instrument)
 """Key: pair. Written by its poller from the venue's contract list."""

@@ -12,7 +12,7 @@ from serve_apps import lookups
 from serve_apps.context import Ctx
 from serve_apps.paging import Paged, page_of
 from serve_apps.schemas import DatasetLineage, DatasetView, Page
-from serve_apps.views.agents import job_view
+from serve_apps.views.ingestion import run_view
 
 router = APIRouter(tags=["datasets"])
 
@@ -42,7 +42,7 @@ def read_lineage(ctx: Ctx, dataset_id: str) -> DatasetLineage:
     return DatasetLineage(
         dataset=_view(found.dataset),
         ancestors=[_view(one) for one in found.ancestors],
-        source_runs=[job_view(job) for job in found.source_runs],
+        source_runs=[run_view(run) for run in found.source_runs],
         version_ids=list(found.version_ids),
         evaluation_ids=list(found.evaluation_ids),
     )

@@ -1,6 +1,4 @@
-"""TradingView feeds: their sync now, by schedule or not at all, and what it found."""
-
-from typing import Literal
+"""TradingView feeds: their sync now, and what it found."""
 
 from fastapi import APIRouter
 
@@ -8,24 +6,17 @@ from actors.signal_status import status_key
 from desk.market.feed_readings import FeedReading
 from desk.market.signals import TRADINGVIEW
 from desk.store import kinds
-from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.context import By, Context, Ctx
 from serve_apps.schemas import AlertCounts, FeedSyncView, Page, SourceTurnView
 
 router = APIRouter(tags=["data sources"])
 
 
-@router.post("/ops/ingestion/tradingview/{wish}", status_code=202)
-async def turn_tradingview(
-    ctx: Ctx, by: By, wish: Literal["run", "pause", "resume"]
-) -> SourceTurnView:
-    """Sync the feeds now, stop syncing them, or go on. A paused feed's alerts are kept all the same."""
-    return await _turn(ctx, by, wish)
-
-
 @router.post("/ingestion/tradingview/sync", status_code=202)
 async def sync_tradingview(ctx: Ctx, by: By) -> SourceTurnView:
     """Sync the feeds now."""
-    return await _turn(ctx, by, "run")
+    count = await ctx.desk.turn_source(TRADINGVIEW, "run", actor=by.actor, trace_id=by.trace_id)
+    return SourceTurnView(source=TRADINGVIEW, wish="run", sources=count)
 
 
 @router.get("/ingestion/tradingview/sync")
@@ -33,11 +24,6 @@ def list_syncs(ctx: Ctx) -> Page[FeedSyncView]:
     """List the feeds with what their last sync counted, and what arrived since."""
     sources = sorted(dict(ctx.facts.feeds.token_hashes))
     return Page(items=[_view(ctx, source_id) for source_id in sources])
-
-
-async def _turn(ctx: Context, by: Caller, wish: str) -> SourceTurnView:
-    count = await ctx.desk.turn_source(TRADINGVIEW, wish, actor=by.actor, trace_id=by.trace_id)
-    return SourceTurnView(source=TRADINGVIEW, wish=wish, sources=count)
 
 
 def _view(ctx: Context, source_id: str) -> FeedSyncView:

@@ -4,14 +4,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from actors.commands import BackfillAsk
+from actors.commands import BackfillAsk, FeedScope
 from desk.errors import BadInput
 from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
+from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx
-from serve_apps.requests import BackfillBody
+from serve_apps.requests import BackfillBody, SourceTurnBody
 from serve_apps.schemas import JobView, Page, SourceTurnView, SourceView
 from serve_apps.views.agents import job_view
 
@@ -38,23 +39,49 @@ async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobVie
     return await _backfill(ctx, by, body or BackfillBody())
 
 
-@router.post("/ops/ingestion/telegram/{wish}", status_code=202)
-async def turn_telegram(
-    ctx: Ctx, by: By, wish: Literal["run", "pause", "resume"]
+@router.post("/ops/ingestion/{source}/{wish}", status_code=202)
+async def turn_source(
+    ctx: Ctx,
+    by: By,
+    source: Literal["bingx", "tradingview", "telegram"],
+    wish: Literal["run", "pause", "resume"],
+    body: SourceTurnBody | None = None,
 ) -> SourceTurnView:
-    """Poll the channels now, stop polling them, or go on. Kept over restarts."""
-    return await _turn(ctx, by, wish)
+    """Poll a source now, stop polling it, or go on. Kept over restarts."""
+    return await _turn(ctx, by, source, wish, body or SourceTurnBody())
 
 
 @router.post("/ingestion/telegram/ingest", status_code=202)
 async def ingest_telegram(ctx: Ctx, by: By) -> SourceTurnView:
     """Poll the channels now."""
-    return await _turn(ctx, by, "run")
+    return await _turn(ctx, by, TELEGRAM, "run", SourceTurnBody())
 
 
-async def _turn(ctx: Context, by: Caller, wish: str) -> SourceTurnView:
-    count = await ctx.desk.turn_source(TELEGRAM, wish, actor=by.actor, trace_id=by.trace_id)
-    return SourceTurnView(source=TELEGRAM, wish=wish, sources=count)
+@router.post("/ingestion/bingx/refresh", status_code=202)
+async def refresh(ctx: Ctx, by: By, body: SourceTurnBody | None = None) -> SourceTurnView:
+    """Poll the exchange now."""
+    return await _turn(ctx, by, BINGX, "run", body or SourceTurnBody())
+
+
+async def _turn(
+    ctx: Context, by: Caller, source: str, wish: str, body: SourceTurnBody
+) -> SourceTurnView:
+    if source == BINGX:
+        scope = FeedScope(source_type=body.source_type, pair=body.pair, interval=body.interval)
+        turned = await ctx.desk.turn_feeds(
+            wish, scope, dry_run=body.dry_run, actor=by.actor, trace_id=by.trace_id
+        )
+        return SourceTurnView(
+            source=source,
+            wish=wish,
+            sources=turned.sources,
+            runs=list(turned.run_ids),
+            dry_run=body.dry_run,
+        )
+    for field in body.model_fields_set:
+        raise BadInput(field, f"was given, but {source} is turned as a whole: leave it out")
+    count = await ctx.desk.turn_source(source, wish, actor=by.actor, trace_id=by.trace_id)
+    return SourceTurnView(source=source, wish=wish, sources=count)
 
 
 async def _backfill(ctx: Context, by: Caller, body: BackfillBody) -> JobView:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.backfill import AT_ONCE, RETRY_WAITS_S, Backfill, cursor_key
-from actors.backfill_job import job_of
-from actors.backfill_schedule import BackfillSchedule, is_scheduled
+from actors.backfill import AT_ONCE, RETRY_WAITS_S, Backfill
+from actors.backfill_job import cursor_key, is_scheduled, job_of
+from actors.backfill_schedule import BackfillSchedule
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.heartbeat import Pulse
@@ -18,6 +18,7 @@ from actors.series_claim import claimed_from
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.errors import VenueUnavailable
 from desk.market.candles import Candles
+from desk.market.ingestion import IngestionRun
 from desk.market.interval import interval_ms
 from desk.runs import Job, JobStatus
 from desk.store import kinds
@@ -387,3 +388,47 @@ def test_without_intervals_nothing_is_scheduled() -> None:
 
     assert stage.store.list(kinds.JOBS) == []
     assert stage.waits == []
+
+
+def ingestion_run(stage: Stage) -> IngestionRun:
+    [doc] = stage.store.list(kinds.INGESTION)
+    return doc.value
+
+
+def test_a_backfill_is_one_ingestion_run_over_kills_with_everything_it_brought() -> None:
+    stage = Stage(Market(kill_after=18))
+    job_id = stage.ask()
+    with pytest.raises(Killed):
+        stage.work(job_id)
+    stage.market.kill_after = 1_000_000
+    stage.restart()
+
+    stage.work(job_id)
+
+    run = ingestion_run(stage)
+    assert (run.kind, run.status, run.job_id) == ("backfill", "done", job_id)
+    assert (run.from_ms, run.to_ms) == (LISTED_MS, BEGIN_MS - MINUTE_MS)
+    assert 0 < run.new <= 4_999
+
+
+@pytest.mark.parametrize(("away", "status", "is_read"), [(0, "done", True), (100, "failed", False)])
+def test_an_ingestion_run_ends_as_its_backfill_did(
+    *, away: int, status: str, is_read: bool
+) -> None:
+    stage = Stage(Market(away=away))
+
+    stage.work(stage.ask())
+
+    run = ingestion_run(stage)
+    assert (run.status, run.new > 0, run.error != "") == (status, is_read, not is_read)
+    assert run.finished_ms is not None
+
+
+def test_an_ingestion_run_of_a_cancelled_backfill_says_so() -> None:
+    stage = Stage()
+    job_id = stage.ask()
+    JobBook(stage.store, job_id, stage.clock).cancel()
+
+    stage.work(job_id)
+
+    assert ingestion_run(stage).status == "cancelled"

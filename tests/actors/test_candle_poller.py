@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 
 import numpy as np
 import pytest
 
 from actors import heartbeat
+from actors.backfill import Backfill
 from actors.backfill_job import job_of
-from actors.candle_messages import CandleClosed, FetchRange, StartBackfill
+from actors.backfill_schedule import BackfillSchedule
+from actors.candle_intake import CandleIntake
+from actors.candle_messages import CandleClosed, FetchRange, PollNow, StartBackfill
 from actors.candle_poller import CandlePoller, PollerParts
 from actors.commands import BackfillAsk
+from actors.source_book import CANDLES, SourceBook, new_status
 from desk.clock import MINUTE_MS, ClockAnchor
 from desk.errors import VenueUnavailable
 from desk.market.candles import Candle, Candles
@@ -383,6 +388,53 @@ def test_a_source_that_the_operator_switched_off_is_not_polled(feed: Feed) -> No
     feed.turn(minutes=2)
 
     assert feed.newest() == BEGIN_MS - MINUTE_MS
+
+
+def test_a_poll_that_was_asked_for_does_not_wait_for_the_next_close(feed: Feed) -> None:
+    feed.turn()
+    asked = len(feed.market.asked)
+
+    feed.turn()
+    rested = len(feed.market.asked)
+    asyncio.run(feed.poller.poll_now(PollNow(names=("1m",))))
+    feed.turn()
+
+    assert (rested - asked, len(feed.market.asked) - rested) == (0, 1)
+
+
+def test_a_wait_ends_when_it_is_woken() -> None:
+    pulse = heartbeat.Pulse("p")
+
+    async def wait() -> None:
+        waiting = asyncio.ensure_future(pulse.sleep(3_600))
+        await asyncio.sleep(0)
+        pulse.wake()
+        await asyncio.wait_for(waiting, 30)
+        pulse.wake()
+        await asyncio.wait_for(pulse.sleep(3_600), 30)
+
+    asyncio.run(wait())
+
+
+def test_history_is_not_fetched_by_itself_while_its_candles_are_paused(feed: Feed) -> None:
+    book = SourceBook(PAIR, feed.store, feed.clock)
+    intake = CandleIntake(PAIR, feed.store, feed.clock, heartbeat.Pulse("p"))
+    backfill = Backfill(PAIR, feed.store, feed.market, feed.clock, intake)
+    schedule = BackfillSchedule(
+        PAIR,
+        ("1m",),
+        feed.store,
+        feed.clock,
+        backfill,
+        is_enabled=partial(book.is_enabled, CANDLES),
+    )
+    key = f"bingx_candles:{PAIR}:1m"
+    off = replace(new_status(CANDLES, PAIR, "1m"), enabled=False)
+    feed.store.put(kinds.SOURCES, key, off, at_ms=0)
+
+    paused = asyncio.run(schedule.go_on("1m"))
+
+    assert (paused, feed.store.list(kinds.JOBS), feed.market.asked) == (False, [], [])
 
 
 @pytest.mark.catalogue("D06")

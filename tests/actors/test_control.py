@@ -13,11 +13,12 @@ import pytest
 from pydantic import SecretStr
 
 from actors import start_gates
-from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from actors.control import Control, ControlParts
 from actors.names import ActorAway
 from actors.order_executor import Cancel
 from actors.signal_status import status_key, wish_key
+from actors.source_book import CANDLES, THRESHOLDS_S, key_of
 from actors.wiring import Wiring
 from desk.errors import BadInput, NotFound
 from desk.evaluation.promotion import PromotionVerdict
@@ -31,7 +32,7 @@ from desk.trading.orders import Order, OrderState
 from desk.trading.venue_health import VenueHealth
 from desk.wallclock import wall_ms
 from tests.actors.fakes import PAIR
-from tests.actors.stage import BEGIN_MS, Stage
+from tests.actors.stage import BEGIN_MS, RUN_ID, Stage
 
 WHO: dict[str, Any] = {"actor": "alice", "trace_id": "tr-op"}
 PAPER_RUN = StartRun(mode=Mode.PAPER, pair=PAIR, risk_limit_set_id="default")
@@ -44,6 +45,7 @@ class Desk:
         self.stage = Stage()
         self.watched: list[str] = []
         self.backfills: list[str] = []
+        self.polls: list[tuple[str, tuple[str, ...]]] = []
         self.is_supervisor_away = False
         self.wiring = Wiring(
             store_url="", home=Path("/nowhere"), venue_url="", pairs=(PAIR,), intervals=("1m",)
@@ -97,6 +99,11 @@ class Desk:
 
     async def backfill(self, job_id: str, ask: BackfillAsk) -> None:
         self.backfills.append(job_id)
+
+    async def poll_now(self, pair: str, names: tuple[str, ...]) -> None:
+        self.polls.append((pair, names))
+        if self.is_supervisor_away:
+            raise ActorAway("candle_poller", "killed")
 
     def do(self, command: Callable[[Control], Awaitable[Any]]) -> Any:
         async def carry_out() -> Any:
@@ -197,6 +204,22 @@ def test_too_few_candles_are_refused_with_the_remedy(desk: Desk) -> None:
     desk.stage.clock.advance(3_600_000)
 
     with pytest.raises(BadInput, match="stale_candles"):
+        desk.start()
+
+
+@pytest.mark.parametrize(
+    ("status", "why"), [(None, "has no status"), ("unavailable", "is unavailable")]
+)
+def test_a_start_needs_a_source_that_is_known_to_be_ok(
+    desk: Desk, status: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.end_run()
+    found = desk.stage.store.get(kinds.SOURCES, key_of(CANDLES, PAIR, "1m"))
+    assert found is not None
+    rows = (replace(found.value, status=status),) if status else ()
+    monkeypatch.setattr(start_gates, "read_sources", lambda *_, **__: rows)
+
+    with pytest.raises(BadInput, match=why):
         desk.start()
 
 
@@ -486,3 +509,101 @@ def test_a_source_without_channels_is_not_turned(desk: Desk) -> None:
     with pytest.raises(NotFound):
         asyncio.run(desk.control.turn_source("telegram", "run", actor="me", trace_id="tr"))
     assert desk.stage.store.list(kinds.AUDIT) == []
+
+
+# --- the exchange's sources ---------------------------------------------------------------------
+
+FEEDS = tuple(name for name in THRESHOLDS_S if name != CANDLES)
+
+
+def turn_feeds(desk: Desk, wish: str, scope: FeedScope | None = None, **options: Any) -> Turned:
+    given: dict[str, Any] = {**WHO, "trace_id": f"tr-{wish}", **options}
+    return desk.do(lambda control: control.turn_feeds(wish, scope or FeedScope(), **given))
+
+
+def switched_off(desk: Desk) -> set[str]:
+    docs = desk.stage.store.list(kinds.SOURCES)
+    return {doc.key for doc in docs if not doc.value.enabled}
+
+
+def test_the_exchange_is_paused_row_by_row_and_resumed_with_a_poll(desk: Desk) -> None:
+    every = {f"{CANDLES}:{PAIR}:1m", *(f"{name}:{PAIR}:" for name in FEEDS)}
+
+    paused = turn_feeds(desk, "pause")
+    off = switched_off(desk)
+    turn_feeds(desk, "pause")
+    resumed = turn_feeds(desk, "resume")
+
+    assert off == every
+    assert paused == Turned(sources=len(every), run_ids=(RUN_ID,))
+    assert (resumed.run_ids, switched_off(desk)) == ((), set())
+    assert desk.polls == [(PAIR, ("1m",)), ("", FEEDS)]
+    assert sorted(desk.audited()) == ["source.pause", "source.pause", "source.resume"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "rows", "runs"),
+    [
+        (FeedScope(source_type="orderbook"), {f"orderbook:{PAIR}:"}, ()),
+        (FeedScope(interval="1m"), {f"{CANDLES}:{PAIR}:1m"}, (RUN_ID,)),
+        (FeedScope(pair="btc-usdt", source_type=CANDLES), {f"{CANDLES}:{PAIR}:1m"}, (RUN_ID,)),
+    ],
+)
+def test_a_pause_is_of_what_was_named_and_names_the_runs_that_will_pause(
+    desk: Desk, scope: FeedScope, rows: set[str], runs: tuple[str, ...]
+) -> None:
+    rehearsed = turn_feeds(desk, "pause", scope, dry_run=True)
+    before = (switched_off(desk), desk.audited())
+
+    assert turn_feeds(desk, "pause", scope) == rehearsed == Turned(sources=len(rows), run_ids=runs)
+    assert before == (set(), [])
+    assert switched_off(desk) == rows
+
+
+@pytest.mark.parametrize(
+    ("scope", "field"),
+    [
+        (FeedScope(pair="DOGE-USDT"), "pair"),
+        (FeedScope(pair="nonsense"), "pair"),
+        (FeedScope(interval="5m"), "interval"),
+        (FeedScope(interval="1m", source_type="ticker"), "interval"),
+        (FeedScope(source_type="telegram"), "source_type"),
+    ],
+)
+def test_a_scope_that_fits_no_source_changes_nothing(
+    desk: Desk, scope: FeedScope, field: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        turn_feeds(desk, "pause", scope)
+
+    assert refused.value.field == field
+    assert (switched_off(desk), desk.audited()) == (set(), [])
+
+
+def test_a_run_asks_the_pollers_and_one_that_is_away_fails_nothing(desk: Desk) -> None:
+    desk.is_supervisor_away = True
+
+    turned = turn_feeds(desk, "run", FeedScope(source_type=CANDLES))
+
+    assert (turned.sources, desk.polls) == (1, [(PAIR, ("1m",))])
+
+
+def test_a_paused_exchange_ends_in_a_paused_run_and_a_resumed_one_is_asked_again(
+    desk: Desk,
+) -> None:
+    """The drill: what an operator sees from the pause to the next decision."""
+    stage = desk.stage
+    stage.decide(0.0)
+
+    warned = turn_feeds(desk, "pause", FeedScope(source_type=CANDLES))
+    stage.clock.advance(121_000)
+    asyncio.run(stage.loop.turn())
+
+    assert warned.run_ids == (RUN_ID,)
+    assert (stage.run.status, stage.run.pause_reason) == (
+        RunStatus.PAUSED,
+        "data_integrity_block",
+    )
+    turn_feeds(desk, "resume", FeedScope(source_type=CANDLES))
+    assert switched_off(desk) == set()
+    assert turn_feeds(desk, "pause").run_ids == (), "a run that is paused already is not warned of"

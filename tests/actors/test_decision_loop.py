@@ -5,10 +5,13 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from actors import decision_loop, source_book
+from actors.decision_scene import silence
+from actors.source_book import CANDLES, key_of
 from desk import runs
 from desk.clock import MINUTE_MS
 from desk.errors import ArtifactRefused
@@ -377,6 +380,50 @@ def test_a_required_source_that_falls_silent_pauses_the_run_without_any_candle(
     assert stage.run.status is RunStatus.PAUSED
     assert stage.run.pause_reason == "data_source_unavailable"
     assert [doc.value.category for doc in stage.store.list(kinds.ALERTS)] == ["data"]
+
+
+def set_source(stage: Stage, **changes: Any) -> None:
+    key = key_of(CANDLES, PAIR, "1m")
+    row = stage.store.get(kinds.SOURCES, key)
+    assert row is not None
+    stage.store.put(kinds.SOURCES, key, replace(row.value, **changes), at_ms=0)
+
+
+def test_an_exchange_that_stays_away_pauses_the_run_and_a_poll_that_failed_once_does_not(
+    stage: Stage,
+) -> None:
+    stage.decide(0.0)
+    set_source(stage, status="unavailable", detail="no answer")
+
+    asyncio.run(stage.loop.turn())
+    first = stage.run.status
+    stage.clock.advance(121_000)
+    asyncio.run(stage.loop.turn())
+
+    assert first is RunStatus.RUNNING
+    assert stage.run.pause_reason == "data_source_unavailable"
+
+
+def test_a_run_whose_candles_were_switched_off_pauses_once_they_are_too_old(stage: Stage) -> None:
+    stage.decide(0.0)
+    set_source(stage, enabled=False)
+
+    asyncio.run(stage.loop.turn())
+    first = stage.run.status
+    stage.clock.advance(121_000)
+    asyncio.run(stage.loop.turn())
+
+    assert first is RunStatus.RUNNING
+    assert stage.run.pause_reason == "data_integrity_block"
+    [alert] = [doc.value for doc in stage.store.list(kinds.ALERTS)]
+    assert "switched off" in alert.detail
+
+
+def test_a_run_whose_source_has_no_status_pauses() -> None:
+    assert silence([], now_ms=1, speed=1.0) == (
+        "data_source_unavailable",
+        "bingx_candles: has no status",
+    )
 
 
 def test_an_accelerated_market_leaves_processes_their_wall_seconds(stage: Stage) -> None:

@@ -11,12 +11,16 @@ import pytest
 
 from actors import heartbeat
 from actors.candle_messages import Fetched
+from actors.commands import BackfillAsk
 from actors.gap_monitor import GapMonitor, GapParts, Scan
+from actors.ingestion_config import document, replace_overrides
 from actors.names import ActorAway
 from actors.series_claim import claim_from, claimed_from
+from actors.source_book import CANDLES, key_of, new_status
 from desk.clock import MINUTE_MS
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
+from desk.market.ingestion import has_read
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.wallclock import monotonic_s
@@ -56,6 +60,9 @@ class Refetch:
         added = self.store.write_candles(pair, interval, flat(found)) if found else 0
         latest_ms = min(end_ms, self.frozen_ms or end_ms)
         return Fetched(added=added, is_answered=True, latest_ms=latest_ms)
+
+    async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        raise ActorAway("candle_poller", "killed")
 
 
 class Watched:
@@ -97,6 +104,22 @@ class Watched:
 @pytest.fixture
 def watched() -> Watched:
     return Watched()
+
+
+def test_a_series_that_an_operator_paused_is_neither_judged_nor_read(watched: Watched) -> None:
+    row = new_status(CANDLES, PAIR, "1m")
+    key = key_of(CANDLES, PAIR, "1m")
+    watched.store.put(kinds.SOURCES, key, replace(row, enabled=False), at_ms=0)
+    watched.let_pass(60, stored=False)
+
+    paused = watched.gaps()
+    watched.store.put(kinds.SOURCES, key, row, at_ms=0)
+    resumed = watched.gaps()
+
+    assert (paused, [gap.status for gap in resumed if gap.start_ms == watched.hole[0]]) == (
+        [],
+        [GapStatus.OPEN],
+    )
 
 
 @pytest.mark.catalogue("D01")
@@ -294,3 +317,89 @@ def test_scans_follow_the_markets_clock(watched: Watched) -> None:
     asyncio.run(watched.monitor.turn())
 
     assert (scans, watched.monitor._pulse.counters["scans"]) == (1, 2)
+
+
+def set_by_an_operator(watched: Watched, **values: bool | int) -> None:
+    found = document(watched.store)
+    replace_overrides(
+        watched.store, values, now_ms=1, expected_version=found.version if found else 0
+    )
+
+
+def test_what_an_operator_sets_counts_from_the_next_turn_and_over_a_restart(
+    watched: Watched,
+) -> None:
+    def turn() -> float:
+        return asyncio.run(watched.monitor.turn())
+
+    set_by_an_operator(watched, DATA_GAP_HEAL_ENABLED=False)
+    turn()
+    unhealed = list(watched.fetcher.asked)
+    set_by_an_operator(watched, DATA_GAP_MONITOR_INTERVAL_MIN=2)
+    watched.let_pass(3)
+    turn()
+    sooner = len(watched.fetcher.asked)
+    watched.monitor = GapMonitor(lambda: watched.parts)
+    set_by_an_operator(watched, DATA_GAP_HEAL_ENABLED=False)
+    watched.let_pass(60)
+    turn()
+
+    assert unhealed == []
+    assert sooner == 1, "two market minutes instead of fifteen, and healing is as it was started"
+    assert len(watched.fetcher.asked) == sooner
+
+
+def test_retries_are_looked_at_as_often_as_the_operator_said(watched: Watched) -> None:
+    set_by_an_operator(watched, RETRY_QUEUE_INTERVAL_SEC=5)
+
+    async def turn() -> float:
+        await watched.monitor.turn()
+        return await watched.monitor.turn_retries()
+
+    assert asyncio.run(turn()) == 5.0
+
+
+def test_attempts_and_cooldown_are_what_the_operator_said(watched: Watched) -> None:
+    set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=3, DATA_GAP_HEAL_COOLDOWN_MIN=0)
+
+    ends: list[GapStatus] = []
+    for _ in range(3):
+        ends.append(watched.scan().status)
+        watched.let_pass(1)
+
+    assert ends == [GapStatus.OPEN, GapStatus.OPEN, GapStatus.ABSENT_AT_VENUE]
+
+
+def test_fewer_attempts_than_a_gap_has_had_end_with_its_next_one(watched: Watched) -> None:
+    set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=9, DATA_GAP_HEAL_COOLDOWN_MIN=0)
+    for _ in range(3):
+        watched.scan()
+        watched.let_pass(1)
+
+    set_by_an_operator(watched, DATA_GAP_HEAL_MAX_ATTEMPTS=2, DATA_GAP_HEAL_COOLDOWN_MIN=0)
+
+    assert watched.scan().status is GapStatus.ABSENT_AT_VENUE
+
+
+def test_a_last_attempt_that_a_crash_cut_short_is_made_again(watched: Watched) -> None:
+    gap = watched.scan()
+    cut_short = replace(gap, status=GapStatus.HEALING, attempts=watched.parts.max_attempts)
+    watched.store.put(kinds.GAPS, gap.gap_id, cut_short, at_ms=gap.end_ms)
+    watched.let_pass(60)
+
+    assert watched.scan().status is GapStatus.ABSENT_AT_VENUE
+
+
+def test_a_heal_leaves_an_ingestion_run_and_so_does_one_without_an_answer(watched: Watched) -> None:
+    watched.fetcher.is_away = True
+    watched.gaps()
+    watched.fetcher.is_away, watched.fetcher.has = False, set(watched.hole)
+    watched.let_pass(31)
+    watched.gaps()
+
+    runs = [doc.value for doc in watched.store.list(kinds.INGESTION)]
+    healed = next(run for run in runs if run.new)
+    failed = next(run for run in runs if run.errors)
+    assert (healed.kind, healed.status, healed.new) == ("heal", "done", len(watched.hole))
+    assert has_read(healed, watched.hole[0], watched.hole[-1] + MINUTE_MS)
+    assert (failed.status, failed.answers) == ("failed", 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from actors.candle_messages import PollNow
 from actors.market_feeds import ACTIVITY, PRICES, FeedParts, MarketFeedPoller
 from desk.clock import MINUTE_MS
 from desk.errors import VenueUnavailable
@@ -212,6 +213,20 @@ def test_an_accelerated_market_is_not_followed_faster_than_the_wall_allows() -> 
     wait_s = one_turn(desk)
 
     assert wait_s >= 4.8
+
+
+def test_a_feed_that_was_asked_for_is_polled_again_at_once_and_no_other() -> None:
+    desk = Desk(Scripted(), ACTIVITY)
+    one_turn(desk)
+    desk.venue.asked.clear()
+
+    asyncio.run(desk.poller.poll_now(PollNow(names=("orderbook",))))
+    one_turn(desk)
+    others = list(desk.venue.asked)
+    asyncio.run(desk.poller.poll_now(PollNow(names=("open_interest",))))
+    one_turn(desk)
+
+    assert (others, desk.venue.asked) == ([], list(PAIRS))
 
 
 def test_a_feed_that_the_operator_switched_off_is_not_asked_for() -> None:

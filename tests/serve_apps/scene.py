@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from actors.commands import BackfillAsk, ReconcileReport, StartRun
+from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from actors.events import decision_event, fill_event, order_event
 from desk import ids
 from desk.clock import MINUTE_MS, ManualClock
 from desk.errors import BadInput, NotFound
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candle, Candles
+from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.runs import (
     Action,
     ActorStatus,
@@ -28,6 +29,7 @@ from desk.runs import (
     RunStatus,
     SourceStatus,
 )
+from desk.settings import Settings, load_settings
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence
@@ -40,6 +42,7 @@ from serve_apps.addresses import networks
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.ingestion_settings import ingestion_settings
 from serve_apps.ui.assets import Assets
 
 PAIR = "BTC-USDT"
@@ -94,6 +97,12 @@ class FakeDesk:
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._hear("turn_source", source=source, wish=wish, actor=actor, trace_id=trace_id)
         return 1
+
+    async def turn_feeds(
+        self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
+    ) -> Turned:
+        self._hear("turn_feeds", wish=wish, scope=scope, dry_run=dry_run, actor=actor)
+        return Turned(sources=9, run_ids=("run-1",) if wish == "pause" else ())
 
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         self._hear("kill", on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id)
@@ -173,6 +182,7 @@ class Scene:
         feeds: Feeds | None = None,
         signal_sources: tuple[tuple[str, str], ...] = (),
         proxies: tuple[str, ...] = (),
+        settings: Settings | None = None,
         **options: Any,
     ) -> FastAPI:
         """Build the API over this desk."""
@@ -192,6 +202,7 @@ class Scene:
                 feeds=feeds or Feeds(),
                 signal_sources=signal_sources,
                 proxies=networks(proxies),
+                ingestion=ingestion_settings(settings or load_settings({})),
             ),
             assets=NO_PAGES,
             api_token=token,
@@ -463,6 +474,18 @@ def make_job(job_id: str, at_ms: int, *, pair: str = PAIR, **changes: Any) -> Jo
         arguments={"pair": pair},
     )
     return replace(job, **changes)
+
+
+def make_ingestion_run(run_id: str, **changes: Any) -> IngestionRun:
+    run = IngestionRun(
+        run_id=run_id,
+        source="bingx",
+        source_type="bingx_candles",
+        kind=IngestionKind.POLL,
+        started_ms=NOW_MS,
+        updated_ms=NOW_MS,
+    )
+    return replace(run, **changes)
 
 
 def note(at_ms: int) -> Event:

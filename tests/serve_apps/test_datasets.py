@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from desk.learning.study import Dataset
 from desk.store import kinds
-from tests.serve_apps.scene import PAIR, Scene, make_job
+from tests.serve_apps.scene import PAIR, Scene, make_ingestion_run, make_job
 
 MADE = Dataset(
     dataset_id="ds-parent",
@@ -25,7 +25,7 @@ CHILD = replace(
     MADE,
     dataset_id="ds-child",
     parents=("ds-parent",),
-    source_run_ids=("job-1", "job-gone"),
+    source_run_ids=("ing-1", "job-1", "job-gone"),
     created_ms=2,
 )
 
@@ -60,6 +60,8 @@ def test_the_lineage_names_ancestors_runs_and_what_rests_on_it(
     keep(scene, MADE, CHILD)
     job = make_job("job-1", 1, pair=PAIR)
     scene.store.put(kinds.JOBS, job.job_id, job, at_ms=1)
+    run = make_ingestion_run("ing-1", source="bingx", pair=PAIR, new=7)
+    scene.store.put(kinds.INGESTION, run.run_id, run, at_ms=1)
     version = scene.store.list(kinds.VERSIONS)[0].value
     trained = replace(version, version_id="v-trained", dataset_id="ds-child")
     scene.store.put(kinds.VERSIONS, "v-trained", trained, at_ms=2)
@@ -67,7 +69,9 @@ def test_the_lineage_names_ancestors_runs_and_what_rests_on_it(
     story = client.get("/datasets/ds-child/lineage").json()
 
     assert [one["dataset_id"] for one in story["ancestors"]] == ["ds-parent"]
-    assert [one["job_id"] for one in story["source_runs"]] == ["job-1"]
+    # A dataset of an older release names jobs: they are shown as the runs they were.
+    assert [one["run_id"] for one in story["source_runs"]] == ["ing-1", "job-1"]
+    assert story["source_runs"][0]["new"] == 7
     assert (story["version_ids"], story["evaluation_ids"]) == (["v-trained"], [])
 
 

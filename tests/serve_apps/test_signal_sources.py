@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from actors.commands import FeedScope
 from actors.signal_status import new_signal_status, status_key
 from desk.market import feed_readings
 from desk.market.feed_readings import FeedReading, read_on
@@ -57,6 +58,21 @@ def test_a_source_without_a_row_is_unavailable(scene: Scene) -> None:
     for source_type in ("telegram", "tradingview"):
         row = status(scene, source_type)
         assert (row["status"], row["badge"], row["last_success_ms"]) == ("unavailable", "never", 0)
+
+
+def test_every_configured_source_of_the_exchange_is_listed_and_none_is_ok_without_evidence(
+    scene: Scene,
+) -> None:
+    scene.source(last_event_ms=scene.clock.now_ms())
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        rows = client.get("/data-sources/status").json()["items"]
+        text = client.get("/metrics").text
+
+    assert len(rows) == 2 * 8, "two pairs, one interval of candles and seven feeds"
+    ok = [row for row in rows if row["status"] == "ok"]
+    assert [(row["source_type"], row["pair"]) for row in ok] == [("bingx_candles", "BTC-USDT")]
+    assert {row["badge"] for row in rows if row not in ok} == {"never"}
+    assert 'desk_source_ok{interval="",pair="ETH-USDT",source="mark_price"} 0.0' in text
 
 
 @pytest.mark.parametrize(
@@ -144,7 +160,8 @@ def test_an_operator_turns_a_source(scene: Scene, route: str, wish: str) -> None
     with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
         answer = client.post(route, headers=headers)
     assert answer.status_code == 202, answer.text
-    assert answer.json() == {"source": source, "wish": wish, "sources": 1}
+    said = {"source": source, "wish": wish, "sources": 1, "runs": [], "dry_run": False}
+    assert answer.json() == said
     [(command, said)] = scene.desk.heard
     assert (command, said["source"], said["wish"]) == ("turn_source", source, wish)
 
@@ -154,3 +171,41 @@ def test_an_unknown_wish_is_refused(scene: Scene) -> None:
         answer = client.post("/ops/ingestion/telegram/stop", headers={"idempotency-key": "k1"})
     assert answer.status_code == 422
     assert scene.desk.heard == []
+
+
+@pytest.mark.parametrize(
+    ("route", "wish", "body", "scope"),
+    [
+        ("/ops/ingestion/bingx/pause", "pause", None, FeedScope()),
+        ("/ops/ingestion/bingx/resume", "resume", {"pair": "BTC-USDT"}, FeedScope(pair="BTC-USDT")),
+        ("/ingestion/bingx/refresh", "run", {"interval": "1m"}, FeedScope(interval="1m")),
+    ],
+)
+def test_an_operator_turns_the_exchange_and_hears_of_the_runs_it_costs(
+    scene: Scene, route: str, wish: str, body: dict[str, str] | None, scope: FeedScope
+) -> None:
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        answer = client.post(route, json=body, headers={"idempotency-key": "k1"})
+    assert answer.status_code == 202, answer.text
+    said = answer.json()
+    assert (said["source"], said["wish"], said["sources"]) == ("bingx", wish, 9)
+    assert said["runs"] == (["run-1"] if wish == "pause" else [])
+    [(command, heard)] = scene.desk.heard
+    assert (command, heard["wish"], heard["scope"]) == ("turn_feeds", wish, scope)
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status"),
+    [
+        ("/ops/ingestion/telegram/pause", {"pair": "BTC-USDT"}, 422),
+        ("/ops/ingestion/telegram/pause", {"dry_run": True}, 422),
+        ("/ops/ingestion/bingx/pause", {"pairs": "BTC-USDT"}, 422),
+        ("/ops/ingestion/kraken/pause", {}, 422),
+    ],
+)
+def test_what_a_source_cannot_be_asked_reaches_nobody(
+    scene: Scene, route: str, body: dict[str, Any], status: int
+) -> None:
+    with TestClient(scene.app(), base_url=HERE, client=LOCAL) as client:
+        answer = client.post(route, json=body, headers={"idempotency-key": "k1"})
+    assert (answer.status_code, scene.desk.heard) == (status, [])

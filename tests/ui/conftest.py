@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from actors.commands import FeedScope, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
 from desk import ids
 from desk.clock import DAY_MS, MINUTE_MS, ManualClock
@@ -96,6 +97,11 @@ class FakeDesk:
     async def start_run(self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str) -> Run:
         self._note("start", ask)
         return self._move(a_run(run_id="run-2", pair=ask.pair, started_ms=NOW_MS))
+
+    async def turn_feeds(
+        self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
+    ) -> Turned:
+        return Turned(sources=0)
 
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._note(wish, source)

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.backfill_job import job_of
-from actors.commands import BackfillAsk
 from desk.errors import ArtifactRefused, BadInput, NotFound
 from desk.learning.study import window
 from desk.market.candles import Candle, Candles
 from desk.market.features import FEATURES_V1
+from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
@@ -194,17 +193,30 @@ def test_a_dataset_of_a_training_is_verified_against_the_stored_candles(place: P
     assert "changed" in place.datasets.verify("ds-other").problem
 
 
-def test_the_lineage_names_jobs_and_ancestors(place: Place, walk: Walk):
+def test_the_lineage_names_ingestion_runs_and_ancestors(place: Place, walk: Walk):
     truth = walk(COUNT)
     place.history.append("BTC-USDT", "1m", truth, "live")
     at = truth.open_ms.tolist()
-    for job_id, pair, start_ms in (
-        ("job1", "BTC-USDT", at[0]),
-        ("job2", "ETH-USDT", at[0]),
-        ("job3", "BTC-USDT", at[-1] + 10 * MINUTE_MS),
+    for run_id, pair, interval, from_ms in (
+        ("ing1", "BTC-USDT", "1m", at[0]),
+        ("ing2", "ETH-USDT", "1m", at[0]),
+        ("ing3", "BTC-USDT", "5m", at[0]),
+        ("ing4", "BTC-USDT", "1m", at[-1] + 10 * MINUTE_MS),
+        ("ing5", "BTC-USDT", "1m", None),
     ):
-        asked = BackfillAsk(pair=pair, interval="1m", start_ms=start_ms, end_ms=start_ms + 10**6)
-        place.store.put(kinds.JOBS, job_id, job_of(job_id, asked, now_ms=1), at_ms=1)
+        run = IngestionRun(
+            run_id=run_id,
+            source="bingx",
+            source_type="bingx_candles",
+            kind=IngestionKind.BACKFILL,
+            pair=pair,
+            interval=interval,
+            started_ms=1,
+            updated_ms=1,
+            from_ms=from_ms,
+            to_ms=None if from_ms is None else from_ms + 10**6,
+        )
+        place.store.put(kinds.INGESTION, run_id, run, at_ms=1)
     oldest = place.datasets.build(ask_of(truth, end_ms=at[400]), now_ms=1)
     middle = place.datasets.build(
         ask_of(truth, end_ms=at[500], parents=(oldest.dataset_id,)), now_ms=2
@@ -214,7 +226,7 @@ def test_the_lineage_names_jobs_and_ancestors(place: Place, walk: Walk):
         ask_of(truth, parents=(middle.dataset_id, oldest.dataset_id)), now_ms=3
     )
 
-    assert newest.source_run_ids == ("job1",)
+    assert newest.source_run_ids == ("ing1",)
     assert [one.dataset_id for one in place.datasets.ancestors(newest.dataset_id)] == [
         middle.dataset_id,
         oldest.dataset_id,
