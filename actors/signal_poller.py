@@ -124,15 +124,7 @@ class SignalPoller:
             return
         now_ms = self._parts.now_ms()
         rows = await stored(partial(book.keep_page, page, now_ms=now_ms))
-        await stored(
-            partial(
-                signals.archive_and_trim,
-                self._store,
-                self._parts.archive,
-                book.source_id,
-                now_ms=now_ms,
-            )
-        )
+        await self._archive(book, now_ms)
         self._failures[channel] = 0
         self._pulse.count("signals_kept", rows)
         if reading.message_id and len(page) == limit + OVERLAP:
@@ -148,6 +140,21 @@ class SignalPoller:
                 last_event_ms=max(newest_ms, row.last_event_ms),
             ),
         )
+
+    async def _archive(self, book: ChannelBook, now_ms: int) -> None:
+        """Move what is too old; a full disk keeps it in the store and the channel goes on."""
+        move = partial(
+            signals.archive_and_trim,
+            self._store,
+            self._parts.archive,
+            book.source_id,
+            now_ms=now_ms,
+        )
+        try:
+            await stored(move)
+        except OSError as failed:
+            self._pulse.count("archives_failed")
+            log.error("signals_not_archived", source=book.source_id, error=str(failed))
 
     async def _failed(self, book: ChannelBook, why: FeedError) -> None:
         self._pulse.count("polls_failed")
