@@ -17,6 +17,7 @@ from actors.close_book import CloseBook
 from actors.feed_book import FeedBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
+from actors.signal_archiving import archive_old
 from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
@@ -130,15 +131,7 @@ class FeedSync:
             ),
         )
         await stored(partial(book.close_sync, now_ms=now_ms, route_ms=route_ms))
-        await stored(
-            partial(
-                signals.archive_and_trim,
-                self._store,
-                self._parts.archive,
-                source_id,
-                now_ms=now_ms,
-            )
-        )
+        await archive_old(self._store, self._parts.archive, source_id, self._pulse, now_ms=now_ms)
         self._pulse.count("syncs")
 
     async def _test_route(self, source_id: str) -> int:

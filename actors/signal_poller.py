@@ -15,6 +15,7 @@ from actors.channel_book import ChannelBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.poll_sessions import PollSessions, Series
 from actors.retry_attempts import TELEGRAM_SYNC
+from actors.signal_archiving import archive_old
 from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
@@ -146,14 +147,8 @@ class SignalPoller:
             return
         now_ms = self._parts.now_ms()
         rows = await stored(partial(book.keep_page, page, now_ms=now_ms))
-        await stored(
-            partial(
-                signals.archive_and_trim,
-                self._store,
-                self._parts.archive,
-                book.source_id,
-                now_ms=now_ms,
-            )
+        await archive_old(
+            self._store, self._parts.archive, book.source_id, self._pulse, now_ms=now_ms
         )
         self._failures[channel] = 0
         self._pulse.count("signals_kept", rows)

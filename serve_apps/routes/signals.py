@@ -4,18 +4,22 @@ import hashlib
 import hmac
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Query, Request, Response
 
 from desk.clock import DAY_MS
 from desk.errors import BadInput, NotFound
 from desk.market.signals import MAX_BODY_BYTES, read_object, receive
 from desk.store import self_tests, signals
+from desk.store.port import Store
 from serve_apps.addresses import HEADER, client_address, is_local, is_within, networks
 from serve_apps.context import Context, Ctx, Feeds
 from serve_apps.intake import body_of
 from serve_apps.paging import MAX_MS, Place, decode
 from serve_apps.problems import problem
 from serve_apps.schemas import SignalPage, SignalView
+
+log = structlog.stdlib.get_logger()
 
 router = APIRouter(tags=["signals"])
 
@@ -41,10 +45,8 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
     if source_id is None or not _may_send(ctx, request) or not _has_secret(feeds, body):
         raise NotFound("feed", "of that token, address and secret")
     receipt = receive(source_id, body, received_ms=ctx.wall_ms(), secret=feeds.secret_text)
-    if signals.append(ctx.store, receipt):
-        now_ms = ctx.wall_ms()
-        if ctx.archive and signals.is_overdue(ctx.store, source_id, now_ms=now_ms):
-            signals.archive_and_trim(ctx.store, ctx.archive, source_id, now_ms=now_ms)
+    if signals.append(ctx.store, receipt) and ctx.archive:
+        _make_room(ctx.store, ctx.archive, source_id, now_ms=ctx.wall_ms())
     return Response(status_code=202)
 
 
@@ -80,6 +82,15 @@ def search_signals(
         truncated=found.truncated,
         lost_days=list(found.lost_days),
     )
+
+
+def _make_room(store: Store, archive: signals.Archive, source_id: str, *, now_ms: int) -> None:
+    """Archive a batch where one waits. The alert is kept already: a full disk does not refuse it."""
+    try:
+        if signals.is_overdue(store, source_id, now_ms=now_ms):
+            signals.archive_and_trim(store, archive, source_id, now_ms=now_ms)
+    except OSError as failed:
+        log.error("signals_not_archived", source=source_id, error=str(failed))
 
 
 def _source_of(feeds: Feeds, token: str) -> str | None:

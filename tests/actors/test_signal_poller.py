@@ -215,6 +215,20 @@ def test_a_poll_moves_what_is_too_old_into_the_archive() -> None:
     play(act)
 
 
+def test_an_archive_on_a_full_disk_keeps_no_message_out() -> None:
+    async def act(desk: Desk) -> None:
+        desk.double.post("one")
+        await desk.poller.turn()
+        desk.now_ms += signals.KEPT_MS
+        await desk.restart(archive=SignalArchive(Path("/dev/null")))
+        desk.double.post("two")
+        await desk.hour()
+        assert (desk.texts(), desk.status().status) == (["one", "two"], "ok")
+        assert desk.poller._pulse.counters["archives_failed"] == 1
+
+    play(act)
+
+
 @pytest.mark.parametrize("at", range(12))
 def test_a_crash_anywhere_in_a_page_neither_loses_nor_doubles_a_message(at: int) -> None:
     store = Dying()

@@ -215,3 +215,12 @@ def test_what_is_older_than_the_window_moves_to_the_archive_and_is_found_there(
     file.write_bytes(file.read_bytes()[:-1])
     page = find(client)
     assert (texts(page), page["lost_days"]) == ([], ["2027-01-15"])
+
+
+def test_an_archive_on_a_full_disk_refuses_no_alert(scene: Scene, serve: Open) -> None:
+    scene.archive = SignalArchive(Path("/dev/null"))
+    client = serve(Feeds(token_hashes=HASHES))
+    client.post(f"{HOOK}/{OLD}", content=b"first")
+    scene.wall_ms += signals.KEPT_MS + DAY_MS + 1
+    assert client.post(f"{HOOK}/{OLD}", content=b"second").status_code == 202
+    assert kept(scene) == 2

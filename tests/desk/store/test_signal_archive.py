@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from desk.clock import DAY_MS
@@ -27,6 +27,7 @@ def texts(archive: SignalArchive, start_ms: int = 0, before_ms: int = 2 * AT_MS)
     return [row.raw for _, _, row in archive.read("main", start_ms, before_ms)]
 
 
+@example(batches=[[1], [2], [1]], bounds=(0, 41), most_rows=1)
 @settings(deadline=None, max_examples=30)
 @given(
     batches=st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=6),
