@@ -38,9 +38,9 @@ stories = st.lists(
     st.builds(
         Heard,
         at_ms=st.integers(-5, COUNT * 4).map(lambda quarter: quarter * MINUTE_MS // 4),
-        external_id=st.sampled_from(["8", "9", "10", "11"]),
-        rev=st.integers(1, 9),
-        side=st.sampled_from([-1, 0, 1]),
+        external_id=st.integers(8, 14).map(str),
+        rev=st.integers(1, 3),
+        side=st.sampled_from([-1, 0, 0, 0, 1]),
     ),
     max_size=30,
 )
@@ -133,6 +133,24 @@ def test_a_word_is_known_from_its_receipt_and_a_revision_from_its_own(walk: Walk
     assert closes_in_minutes == [11, 12, 13]
     assert matrix[10:13, AGE].tolist() == sorted(matrix[10:13, AGE].tolist())
     assert matrix[9, AGE] == matrix[13, AGE] == 1.0
+
+
+def test_a_word_is_forgotten_under_newer_messages_and_after_its_horizon(walk: Walk) -> None:
+    candles = walk(COUNT)
+    opened = int(candles.open_ms[0])
+    word = Heard(at_ms=opened, external_id="7", rev=1, side=1)
+    chatter = [
+        Heard(at_ms=opened + 8 * MINUTE_MS, external_id=str(8 + more), rev=1, side=0)
+        for more in range(FEW)
+    ]
+
+    alone = WITH_SIGNALS.compute(candles, {"a": marks_of([word])})
+    heard_over = WITH_SIGNALS.compute(candles, {"a": marks_of([word, *chatter])})
+    nearly = WITH_SIGNALS.compute(candles, {"a": marks_of([word, *chatter[1:]])})
+
+    assert (alone[:, SIDE] > 0).nonzero()[0].tolist() == list(range(4, HORIZON_HALF_LIVES - 1))
+    assert (heard_over[:, SIDE] > 0).nonzero()[0].tolist() == [4, 5, 6]
+    assert nearly.tobytes() == alone.tobytes()
 
 
 def test_a_side_is_halved_every_half_life_and_an_age_is_then_a_half(walk: Walk) -> None:
