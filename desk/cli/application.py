@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from actors.run_file import RunFile
-from desk.cli import dataset, learning, tables
+from desk.cli import dataset, features, learning, tables
 from desk.cli.client import Api
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
@@ -201,6 +201,7 @@ app.command()(learning.evaluate)
 app.command()(learning.promote)
 app.command()(learning.versions)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(features.app, name="features")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from desk.market.channel_messages import read_signal
 from desk.market.interval import Interval
 from desk.market.signals import ParseStatus, Signal, SignalReceipt, matches, words_of
 from desk.store.kinds import signals_of
+from desk.store.market_stamp import in_market_time
 from desk.store.port import DocStore
 
 KEPT_MS = 31 * DAY_MS
@@ -36,6 +37,7 @@ def append(store: DocStore, receipt: SignalReceipt) -> bool:
     """Keep a receipt durably; False if it is known. Drops some of what is too old or too many."""
     kind = signals_of(receipt.source_id)
     at_ms = receipt.ts_received_ms
+    receipt = in_market_time(store, receipt)
     try:
         store.put(kind, key_of(receipt), receipt, at_ms=at_ms, expected_version=0)
     except VersionConflict:
