@@ -29,6 +29,7 @@ SAID = make_feature_set(
     FEATURES_V1.features,
     [
         SignalColumns(source_id="feed", half_life_min=2),
+        SignalColumns(source_id="quiet", half_life_min=5),
         SignalColumns(source_id="telegram:@calls", half_life_min=30),
     ],
 )
