@@ -64,16 +64,18 @@ def test_the_definition_of_the_built_in_set_is_the_built_in_set() -> None:
 def test_order_windows_and_half_life_make_another_set() -> None:
     first, second = FEATURES_V1.features[:2]
     signal = SignalColumns(source_id="telegram:a", half_life_min=30)
+    definitions: list[tuple[list[Feature], list[SignalColumns]]] = [
+        ([first, second], []),
+        ([second, first], []),
+        ([first, replace(second, windows=(6, 60))], []),
+        ([first, second], [signal]),
+        ([first, second], [replace(signal, half_life_min=31)]),
+        ([first, second], [replace(signal, source_id="telegram:b")]),
+    ]
+
     made = {
-        make_feature_set("mine", *words).feature_set_id
-        for words in (
-            ([first, second],),
-            ([second, first],),
-            ([first, replace(second, windows=(6, 60))],),
-            ([first, second], [signal]),
-            ([first, second], [replace(signal, half_life_min=31)]),
-            ([first, second], [replace(signal, source_id="telegram:b")]),
-        )
+        make_feature_set("mine", features, signals).feature_set_id
+        for features, signals in definitions
     }
 
     assert len(made) == 6
