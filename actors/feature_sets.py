@@ -1,11 +1,12 @@
 """Making a feature set, with its audit event; and who uses which."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from actors.events import ops_event
 from desk import ids
-from desk.errors import BadInput
+from desk.errors import BadInput, VersionConflict
 from desk.market.feature_sets import FeatureSetRecord
 from desk.market.features import FEATURE_SETS, FeatureSet
 from desk.runs import AuditEvent
@@ -33,7 +34,8 @@ def create_feature_set(
     now_ms: int,
     trace_id: str = "",
 ) -> FeatureSetRecord:
-    """Keep a checked definition. Idempotent: one that is there is returned, and not audited again.
+    """Keep a checked definition. Idempotent: one that is there is returned, its audit event completed
+    where a crash came between the two.
 
     Raises `BadInput` for a source that is not configured, and beyond `MOST_SETS`.
     """
@@ -48,8 +50,8 @@ def create_feature_set(
     is_known = find_feature_set(store, key) is not None
     if not is_known and len(store.list(kinds.FEATURE_SETS, limit=MOST_SETS)) >= MOST_SETS:
         raise BadInput("name", f"{MOST_SETS} feature sets are kept, no more: use one of them")
-    record, is_new = keep_feature_set(store, features, now_ms=now_ms, created_by=actor)
-    if is_new:
+    record = keep_feature_set(store, features, now_ms=now_ms, created_by=actor)
+    if key not in FEATURE_SETS:
         _audit(store, record, key, trace_id)
     return record
 
@@ -77,10 +79,12 @@ def _audit(store: DocStore, record: FeatureSetRecord, key: str, trace_id: str) -
         trace_id=trace_id,
     )
     said = {"actor": event.actor, "action": event.action, "resource": resource}
-    store.put(
-        kinds.AUDIT,
-        event.audit_id,
-        event,
-        at_ms=event.at_ms,
-        event=ops_event("audit", resource, said, at_ms=event.at_ms, trace_id=trace_id),
-    )
+    with suppress(VersionConflict):  # it was written before
+        store.put(
+            kinds.AUDIT,
+            event.audit_id,
+            event,
+            at_ms=event.at_ms,
+            expected_version=0,
+            event=ops_event("audit", resource, said, at_ms=event.at_ms, trace_id=trace_id),
+        )

@@ -30,18 +30,18 @@ def feature_set_of(store: DocStore, feature_set_id: str) -> FeatureSet:
 
 def keep_feature_set(
     store: DocStore, features: FeatureSet, *, now_ms: int, created_by: str
-) -> tuple[FeatureSetRecord, bool]:
-    """Keep a set, and say whether it is new. What is there already stays as it is."""
+) -> FeatureSetRecord:
+    """Keep a set. What is there already stays as it is and is returned."""
     key = features.feature_set_id
     record = FeatureSetRecord(features=features, created_ms=now_ms, created_by=created_by)
     if key in FEATURE_SETS:
-        return built_in_record(FEATURE_SETS[key]), False
+        return built_in_record(FEATURE_SETS[key])
     try:
         store.put(kinds.FEATURE_SETS, key, record, at_ms=now_ms, expected_version=0)
     except VersionConflict:
         doc = store.get(kinds.FEATURE_SETS, key)
-        return (record if doc is None else doc.value), False
-    return record, True
+        return record if doc is None else doc.value
+    return record
 
 
 def all_feature_sets(store: DocStore) -> list[FeatureSetRecord]:

@@ -53,10 +53,22 @@ def test_a_set_is_made_once_and_audited_once(scene: Scene, asking: TestClient) -
     ]
     assert (made.json()["lookback"], made.json()["built_in"]) == (20, False)
     assert made.json()["sources"] == [SOURCE[1]]
-    audits = [doc.value for doc in scene.store.list(kinds.AUDIT)]
-    assert [one.action for one in audits] == ["feature_set.create"]
+    [audit] = scene.store.list(kinds.AUDIT)
+    assert (audit.value.action, audit.version) == ("feature_set.create", 1)
     key = made.json()["feature_set_id"]
     assert feature_set_of(scene.store, key).feature_set_id == key
+
+
+def test_an_audit_event_that_a_crash_kept_back_is_written_by_the_repeat(
+    scene: Scene, asking: TestClient
+) -> None:
+    post(asking, BODY)
+    [audit] = scene.store.list(kinds.AUDIT)
+    scene.store.delete(kinds.AUDIT, audit.key)
+
+    post(asking, BODY, key="another")
+
+    assert [doc.key for doc in scene.store.list(kinds.AUDIT)] == [audit.key]
 
 
 def test_the_list_begins_with_the_built_in_set_and_counts_uses(
