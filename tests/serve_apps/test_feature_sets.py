@@ -10,7 +10,7 @@ from desk.errors import NotFound
 from desk.market.features import FEATURES_V1
 from desk.store import kinds
 from desk.store.feature_sets import feature_set_of
-from tests.serve_apps.scene import HERE, Scene
+from tests.serve_apps.scene import HERE, PAIR, Scene
 from tests.serve_apps.test_datasets import MADE
 
 SOURCE = ("telegram", "telegram:@calls")
@@ -131,3 +131,20 @@ def test_a_record_whose_definition_says_another_id_is_not_computed(
 
     with pytest.raises(NotFound):
         feature_set_of(scene.store, key)
+
+
+def test_a_training_takes_a_set_that_was_made_and_refuses_another(
+    scene: Scene, asking: TestClient
+) -> None:
+    scene.candles(300)
+    key = post(asking, BODY).json()["feature_set_id"]
+
+    def train(feature_set_id: str) -> Any:
+        body = {"pair": PAIR, "feature_set_id": feature_set_id}
+        words = {"Idempotency-Key": feature_set_id}
+        return asking.post("/agents/desk/training", json=body, headers=words)
+
+    assert train(key).status_code == 202
+    assert scene.desk.heard[-1][1]["ask"].feature_set_id == key
+    refused = train("said-000000000000")
+    assert (refused.status_code, refused.json()["field"]) == (422, "feature_set_id")
