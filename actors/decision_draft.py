@@ -74,6 +74,7 @@ class Draft:
             feature_set_id=self.scene.features.feature_set_id,
             observation_sha256=observation_sha256(seen) if seen is not None else "",
             candles_sha256=candles_sha256(window) if len(window) else "",
+            signals_sha256={name: marks.sha256 for name, marks in self.scene.signals.items()},
             reference_price=str(reference_price(window)) if len(window) else "",
             gates=tuple(self.gates),
             trace_id=self.closed.trace_id,

@@ -196,7 +196,11 @@ class DecisionLoop:
             self._pulse.count("superseded")
             return
         if (version_id := scene.run.version_id) != run.version_id:
-            await self._runs.change(run.run_id, lambda run: replace(run, version_id=version_id))
+            shown = scene.run.feature_set_id
+            await self._runs.change(
+                run.run_id,
+                lambda run: replace(run, version_id=version_id, feature_set_id=shown),
+            )
         draft = Draft(closed=closed, scene=scene)
         legs = await self._think(draft)
         draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
@@ -249,7 +253,7 @@ class DecisionLoop:
         """Gate 7: the features exist, are finite, in distribution and fresh."""
         scene, parts = draft.scene, self._parts
         with draft.stage("features"):
-            values = scene.features.observe(scene.window)
+            values = scene.features.observe(scene.window, scene.signals)
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
             reason = features.check(values, parts.feature_ood_zscore_limit)

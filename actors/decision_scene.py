@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from actors.market_time import acceleration_grace_ms
-from actors.source_book import CANDLES, is_overdue, judged, key_of
+from actors.signal_status import signal_sources, types_of
+from actors.source_book import CANDLES, STALE, is_overdue, judged, key_of
 from desk import runs
 from desk.errors import NotFound
 from desk.market import bar_closes
 from desk.market.candles import Candles
 from desk.market.cross import drift_bps
-from desk.market.features import FEATURE_SETS, FEATURES_V1, FeatureSet
+from desk.market.features import FEATURES_V1, FeatureSet
 from desk.market.integrity import (
     STALE_AFTER_INTERVALS,
     WindowVerdict,
@@ -19,14 +20,18 @@ from desk.market.integrity import (
     window_verdict,
 )
 from desk.market.interval import interval_ms
+from desk.market.signal_features import Signals
 from desk.runs import Admission, Agent, Run, SourceStatus
 from desk.store import kinds
-from desk.store.port import Doc, Store
+from desk.store.feature_sets import feature_set_of
+from desk.store.port import Doc, DocStore, Store
+from desk.store.signal_history import last_heard
 from desk.trading.instruments import Instrument
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
 from desk.trading.risk import RiskLimitSet
 from desk.venues.port import MarkPrice
+from desk.wallclock import wall_ms
 
 MARK_TOLERANCE_MS = 2_000
 """How well the moment of a mark price is known."""
@@ -37,11 +42,14 @@ class Scene:
     """The stored facts around one closed candle."""
 
     run: Run
-    """With the version to ask: of a run that follows its agent, the agent's active one."""
+    """With the version to ask, and its feature set: of a run that follows its agent, the agent's
+    active one."""
     agent: Agent
     instrument: Instrument
     features: FeatureSet
     window: Candles
+    signals: Signals
+    """What the features' sources had said by the close of the newest candle."""
     sources: tuple[SourceStatus, ...]
     ledger: Ledger | None
     orders_in_flight: tuple[Order, ...]
@@ -60,12 +68,14 @@ def read_scene(
     if agent is None:
         raise NotFound("agent", run.agent_id)
     if agent.value.active_version_id and store.get(kinds.STATE, follows_key(run.run_id)):
-        run = replace(run, version_id=agent.value.active_version_id)
+        run = _following(store, run, agent.value.active_version_id)
     instrument = store.get(kinds.INSTRUMENTS, run.pair)
     if instrument is None:
         raise NotFound("instrument", run.pair)
-    features = FEATURE_SETS.get(run.feature_set_id, FEATURES_V1)
+    features = features_of(store, run)
     window = store.last_candles(run.pair, run.interval, features.lookback)
+    newest_ms = int(window.open_ms[-1]) if len(window) else 0
+    signals = last_heard(store, features, run.pair, newest_ms + interval_ms(run.interval))
     limits = store.get(kinds.RISK_LIMITS, run.risk_limit_set_id)
     sources = read_sources(store, run, now_ms=now_ms, speed=speed)
     kill_reason = store.kill_reason(run.account)
@@ -75,6 +85,7 @@ def read_scene(
         instrument=instrument.value,
         features=features,
         window=window,
+        signals=signals,
         sources=sources,
         ledger=store.ledger(run.account),
         orders_in_flight=tuple(
@@ -88,6 +99,7 @@ def read_scene(
             sources=sources,
             verdict=verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed),
             kill_reason=kill_reason,
+            required_sources=(*runs.REQUIRED_SOURCES, *types_of(features)),
             enforce_provenance=enforce_provenance and run.mode is runs.Mode.LIVE,
             is_in_maintenance=not instrument.value.tradable,
             window_move=window_move(window),
@@ -97,9 +109,25 @@ def read_scene(
 
 
 def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[SourceStatus, ...]:
-    """The required sources of a run, as fresh as they are now."""
+    """The required sources of a run, as fresh as they are now: its candles, and the sources of
+    signals that its features look at."""
     found = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
-    return (judged(found.value, now_ms=now_ms, speed=speed),) if found else ()
+    candles = (judged(found.value, now_ms=now_ms, speed=speed),) if found else ()
+    return (*candles, *signal_sources(store, features_of(store, run), wall_now_ms=wall_ms()))
+
+
+def features_of(store: DocStore, run: Run) -> FeatureSet:
+    """What a run's policy is shown. Raises `NotFound` for a set that this release does not compute."""
+    return feature_set_of(store, run.feature_set_id) if run.feature_set_id else FEATURES_V1
+
+
+def _following(store: DocStore, run: Run, version_id: str) -> Run:
+    """The run on its agent's active version, shown what that version was trained on."""
+    if version_id == run.version_id:
+        return run
+    version = store.get(kinds.VERSIONS, version_id)
+    feature_set_id = version.value.feature_set_id if version else run.feature_set_id
+    return replace(run, version_id=version_id, feature_set_id=feature_set_id)
 
 
 def silence(
@@ -110,10 +138,15 @@ def silence(
     A source that was not answered for once is no reason yet, one whose newest event is older than
     its threshold is, and so is one that has no record. A source that is switched off is not
     required: what it no longer brings is missing in the window, which the integrity gate speaks of.
+    Of signals silence is normal: theirs is the age of the last sync, as `judged_signal` has it.
     """
-    if not sources:
+    candles = [source for source in sources if source.source_type == CANDLES]
+    if not candles:
         return "data_source_unavailable", f"{CANDLES}: has no status"
     for source in sources:
+        if source.source_type != CANDLES and source.enabled and source.status == STALE:
+            return "data_source_unavailable", f"{source.source_type}: {source.detail}"
+    for source in candles:
         if not is_overdue(source, now_ms=now_ms, speed=speed):
             continue
         if source.enabled:

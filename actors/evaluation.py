@@ -21,9 +21,9 @@ from desk.learning.policy import MlpPolicy
 from desk.learning.study import Dataset, Window
 from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
-from desk.market.features import FEATURE_SETS
 from desk.runs import Agent
 from desk.store import kinds
+from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore, Event
 from desk.trading.tape import Market
 
@@ -74,10 +74,12 @@ def evaluate_version(
     threshold = (
         agent.decision_threshold if ask.decision_threshold is None else ask.decision_threshold
     )
-    policy = policy_of(home, version)
+    policy = policy_of(home, version, store)
 
     progress(0, "deciding on every candle")
-    chosen = ask.period.window(candles, FEATURE_SETS[policy.feature_set_id])
+    features = feature_set_of(store, policy.feature_set_id)
+    signals = ask.period.heard(store, features, now_ms=clock.now_ms())
+    chosen = ask.period.window(candles, features, signals)
     market = ask.period.market(chosen, rates)
     plan = _plan(market, chosen, policy, ask, threshold)
     progress(1, f"replaying {int(plan.decided.sum())} decisions in {nautilus.ENGINE}")

@@ -10,9 +10,10 @@ from ray.actor import exit_actor
 from actors.evaluation import STAGES, EvaluateAsk, evaluate_version
 from actors.job_book import JobBook, JobCancelled
 from actors.parts.jobs import JobParts, stored_rates
+from actors.version_registry import version_of
 from desk.errors import DeskError
-from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms
+from desk.store.feature_sets import feature_set_of
 
 log = structlog.stdlib.get_logger()
 
@@ -54,7 +55,10 @@ class Evaluator:
 
     def _evaluate(self, ask: EvaluateAsk, book: JobBook) -> None:
         parts, period = self._parts, ask.period
-        warm_up_ms = FEATURES_V1.lookback * interval_ms(period.interval)
+        features = feature_set_of(
+            parts.store, version_of(parts.store, ask.version_id).feature_set_id
+        )
+        warm_up_ms = features.lookback * interval_ms(period.interval)
         candles = parts.candles.read(
             period.pair, period.interval, period.start_ms - warm_up_ms, period.end_ms
         )

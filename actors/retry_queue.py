@@ -142,7 +142,7 @@ class RetryQueue:
         if doc is None or not retries.is_due(doc.value, now_ms=self._now_ms()):
             return False
         attempt = self._attempts.get(doc.value.job_type)
-        progress = attempt.progress_of(doc.value) if attempt else {}
+        progress: Mapping[str, Any] = attempt.progress_of(doc.value) if attempt else {}
         claim = retries.claimed(doc.value, now_ms=self._now_ms(), progress=progress)
         mine = await self._put(claim, doc.version)
         if mine is None or attempt is None:

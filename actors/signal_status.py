@@ -6,6 +6,7 @@ from dataclasses import replace
 from actors.events import source_event
 from actors.source_book import OK, STALE, UNAVAILABLE
 from desk.market.channel_messages import TELEGRAM
+from desk.market.features import FeatureSet
 from desk.market.signals import TRADINGVIEW
 from desk.runs import SourceStatus
 from desk.store import kinds
@@ -53,6 +54,32 @@ def judged_signal(source: SourceStatus, *, now_ms: int, is_polled: bool) -> Sour
     if source.status == OK and age_ms > source.freshness_threshold_s * 1000:
         return replace(source, status=STALE, detail=f"last sync {age_ms // 1000} s ago")
     return source
+
+
+def type_of(source_id: str) -> str:
+    """Type of a source of signals: a feed's id has no colon, a channel's begins with its type."""
+    return TELEGRAM if source_id.startswith(f"{TELEGRAM}:") else TRADINGVIEW
+
+
+def types_of(features: FeatureSet) -> tuple[str, ...]:
+    """Types of the sources that a feature set looks at: required where it is decided on."""
+    return tuple(sorted({type_of(source_id) for source_id in features.sources}))
+
+
+def signal_sources(
+    store: DocStore, features: FeatureSet, *, wall_now_ms: int
+) -> tuple[SourceStatus, ...]:
+    """The sources that a feature set looks at, each by its last sync; one without a row is not ok.
+
+    A poller's life is not asked for: one that is restarted within its threshold costs no run.
+    """
+    rows: list[SourceStatus] = []
+    for source_id in features.sources:
+        fresh = new_signal_status(type_of(source_id), source_id)
+        found = store.get(kinds.SOURCES, status_key(fresh.source_type, source_id))
+        row = found.value if found else fresh
+        rows.append(judged_signal(row, now_ms=wall_now_ms, is_polled=True))
+    return tuple(rows)
 
 
 def change_status(

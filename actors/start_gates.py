@@ -12,10 +12,10 @@ from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import BadInput, NotFound, SettingsError
 from desk.ids import Pair, parse_pair
 from desk.learning.versions import AgentVersion, VersionStatus
-from desk.market.features import FEATURE_SETS
 from desk.runs import Agent, Mode, Run, RunStatus
 from desk.store import kinds
 from desk.store.connect import check_durability
+from desk.store.feature_sets import feature_set_of, find_feature_set
 from desk.store.port import Store
 from desk.trading.risk import RiskLimitSet
 from desk.trading.venue_health import objection
@@ -67,7 +67,7 @@ def plan_run(
         learning_enabled=ask.learning_enabled,
         learning_window_minutes=ask.learning_window_minutes,
         dataset_id=ask.dataset_id or version.dataset_id,
-        feature_set_id=_feature_set(version, ask),
+        feature_set_id=_feature_set(store, version, ask),
         stop_loss_fraction=_fraction("stop_loss_fraction", ask.stop_loss_fraction),
         take_profit_fraction=_fraction("take_profit_fraction", ask.take_profit_fraction),
     )
@@ -193,17 +193,15 @@ def _fraction(field: str, asked: Decimal | None) -> Decimal | None:
     raise BadInput(field, f"was {asked}, expected a fraction of the price above 0 and below 1")
 
 
-def _feature_set(version: AgentVersion, ask: StartRun) -> str:
+def _feature_set(store: Store, version: AgentVersion, ask: StartRun) -> str:
     wanted = ask.feature_set_id or version.feature_set_id
     if wanted != version.feature_set_id:
         raise BadInput(
             "feature_set_id",
             f"was {wanted}, expected {version.feature_set_id}, on which the version was made",
         )
-    if wanted not in FEATURE_SETS:
-        raise BadInput(
-            "feature_set_id", f"was {wanted}, this release computes {', '.join(FEATURE_SETS)}"
-        )
+    if find_feature_set(store, wanted) is None:
+        raise BadInput("feature_set_id", f"was {wanted}, expected one of GET /feature-sets")
     return wanted
 
 
@@ -217,7 +215,7 @@ def _check_kill_switch(store: Store, plan: Plan) -> None:
 
 def _check_data(store: Store, run: Run, *, now_ms: int, speed: float) -> None:
     """A run that its first candle would pause is refused at once, with the remedy."""
-    needed = FEATURE_SETS[run.feature_set_id].lookback
+    needed = feature_set_of(store, run.feature_set_id).lookback
     window = store.last_candles(run.pair, run.interval, needed)
     verdict = verdict_of(store, run, window, needed, now_ms=now_ms, speed=speed)
     if verdict.blocks:
@@ -233,5 +231,6 @@ def _check_data(store: Store, run: Run, *, now_ms: int, speed: float) -> None:
         if source.enabled and source.status != "ok":
             raise BadInput(
                 "pair",
-                f"{source.source_type} of {run.pair} is {source.status}: wait until it is ok",
+                f"{source.source_id or source.source_type} of {run.pair} is {source.status}: wait"
+                " until it is ok",
             )

@@ -8,7 +8,10 @@ from desk.ids import Pair
 from desk.learning.study import Window, window
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
-from desk.market.interval import Interval
+from desk.market.interval import Interval, interval_ms
+from desk.market.signal_features import NO_SIGNALS, Signals
+from desk.store.port import DocStore
+from desk.store.signal_history import heard_between, marks_by_source
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
 from desk.trading.tape import Market
@@ -33,7 +36,9 @@ class Period:
         """The fill rules on candles of this interval."""
         return replace(self.fills, interval=self.interval)
 
-    def window(self, candles: Candles, features: FeatureSet) -> Window:
+    def window(
+        self, candles: Candles, features: FeatureSet, signals: Signals = NO_SIGNALS
+    ) -> Window:
         """Cut the period out of sorted candles; nothing after its end is looked at."""
         return window(
             self.pair,
@@ -42,7 +47,21 @@ class Period:
             features,
             start_ms=self.start_ms,
             end_ms=self.end_ms,
+            signals=signals,
         )
+
+    def heard(self, store: DocStore, features: FeatureSet, *, now_ms: int) -> Signals:
+        """What the features' sources said up to the period's end. Raises `BadInput` where it may be
+        dropped already."""
+        heard = heard_between(
+            store,
+            features,
+            self.pair,
+            start_ms=self.start_ms + interval_ms(self.interval),
+            end_ms=self.end_ms,
+            now_ms=now_ms,
+        )
+        return marks_by_source(heard)
 
     def market(self, chosen: Window, rates: Rates) -> Market:
         """The window's candles in ticks, with the settlements among them."""

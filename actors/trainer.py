@@ -12,8 +12,8 @@ from actors.parts.jobs import JobParts, stored_rates
 from actors.training import TrainAsk, describe, train_version
 from desk.engines.rllib import TrainingProgress
 from desk.errors import DeskError
-from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms
+from desk.store.feature_sets import feature_set_of
 
 log = structlog.stdlib.get_logger()
 
@@ -55,7 +55,8 @@ class Trainer:
 
     def _train(self, ask: TrainAsk, book: JobBook) -> None:
         parts, period = self._parts, ask.period
-        warm_up_ms = FEATURES_V1.lookback * interval_ms(period.interval)
+        features = feature_set_of(parts.store, ask.feature_set_id)
+        warm_up_ms = features.lookback * interval_ms(period.interval)
         book.advance(0, ask.training.steps, "steps", "reading candles")
         candles = parts.candles.read(
             period.pair, period.interval, period.start_ms - warm_up_ms, period.end_ms

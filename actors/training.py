@@ -22,7 +22,8 @@ from desk.learning.policy import policy_card
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candles
-from desk.market.features import FEATURES_V1
+from desk.market.features import FEATURES_V1, FeatureSet
+from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore
 
 ALGORITHM = "ppo"
@@ -35,6 +36,8 @@ class TrainAsk:
     period: Period
     agent_id: str = "desk"
     name: str = ""
+    feature_set_id: str = FEATURES_V1.feature_set_id
+    """What the policy is shown."""
     training: TrainingSpec = field(default_factory=TrainingSpec)
     cash: float = 10_000.0
     size_quote: float = 10_000.0
@@ -75,13 +78,16 @@ def train_version(
     """Train PPO and register the result as a draft; None when `progress` returned True to cancel.
 
     Nothing from the period's end on is looked at. Ray must be running, or starts: see
-    `desk.engines.private_ray`. Raises `BadInput` when the candles do not make an episode.
+    `desk.engines.private_ray`. Raises `BadInput` when the candles do not make an episode, `NotFound`
+    for an unknown feature set.
     """
     from desk.learning.arrays import MarketArrays  # noqa: PLC0415 - numba takes seconds to import
     from desk.learning.cost_ramp import CostRampEnv  # noqa: PLC0415
     from desk.learning.env import EpisodeSpec  # noqa: PLC0415
 
-    chosen = ask.period.window(candles, FEATURES_V1)
+    features = feature_set_of(store, ask.feature_set_id)
+    signals = ask.period.heard(store, features, now_ms=clock.now_ms())
+    chosen = ask.period.window(candles, features, signals)
     arrays = MarketArrays.from_market(ask.period.market(chosen, rates), chosen.features)
     episode = EpisodeSpec(
         cash=ask.cash,
@@ -105,7 +111,8 @@ def train_version(
     now_ms = clock.now_ms()
     dataset = keep_dataset(store, chosen.dataset, now_ms)
     version = _version(ask, dataset, now_ms)
-    return register(store, artifacts_of(home), version, _card(version), trained.tensors)
+    card = _card(version, features)
+    return register(store, artifacts_of(home), version, card, trained.tensors)
 
 
 def describe(progress: TrainingProgress) -> str:
@@ -146,11 +153,12 @@ def _version(ask: TrainAsk, dataset: Dataset, now_ms: int) -> AgentVersion:
     )
 
 
-def _card(version: AgentVersion) -> dict[str, Any]:
+def _card(version: AgentVersion, features: FeatureSet) -> dict[str, Any]:
     return policy_card(
         version_id=version.version_id,
         algorithm=version.algorithm,
         is_baseline=False,
         hyperparameters=version.hyperparameters,
         software=version.software,
+        features=features,
     )

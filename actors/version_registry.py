@@ -22,6 +22,7 @@ from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.features import FEATURES_V1
 from desk.store import kinds
 from desk.store.artifacts import ArtifactCard, Artifacts
+from desk.store.feature_sets import find_feature_set
 from desk.store.port import DocStore, Event
 
 
@@ -42,7 +43,7 @@ def register(
     Repeating it returns the stored version unchanged. Raises `ArtifactRefused` when the policy does
     not fit its card, or when another one has this id.
     """
-    load_policy(card, tensors)
+    load_policy(card, tensors, find_feature_set(store, version.feature_set_id))
     written = artifacts.write(ArtifactCard(**card), tensors)
     complete = replace(
         version,
@@ -95,8 +96,9 @@ def version_of(store: DocStore, version_id: str) -> AgentVersion:
     return doc.value
 
 
-def policy_of(home: Path, version: AgentVersion) -> MlpPolicy:
-    """Load a version's policy. Raises `ArtifactRefused` unless the file is the registered one."""
+def policy_of(home: Path, version: AgentVersion, store: DocStore) -> MlpPolicy:
+    """Load a version's policy. Raises `ArtifactRefused` unless the file is the registered one, over a
+    feature set that this release computes."""
     artifact = artifacts_of(home).read(
         version.version_id,
         expected_sha256=version.artifact_sha256,
@@ -107,7 +109,8 @@ def policy_of(home: Path, version: AgentVersion) -> MlpPolicy:
         for number, layer in enumerate(artifact.layers)
         for part, array in zip(("weight", "bias"), layer, strict=True)
     }
-    return load_policy(asdict(artifact.card), tensors)
+    features = find_feature_set(store, version.feature_set_id)
+    return load_policy(asdict(artifact.card), tensors, features)
 
 
 def keep_dataset(store: DocStore, dataset: Dataset, now_ms: int) -> Dataset:

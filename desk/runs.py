@@ -132,6 +132,8 @@ class DecisionRecord:
     observation: tuple[float, ...] = ()
     """The float32 values the policy saw, for replay."""
     logits: tuple[float, ...] = ()
+    signals_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By source id: of the messages that its features looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

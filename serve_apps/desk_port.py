@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from desk.market.features import FEATURES_V1
 from desk.runs import Job, Run
 
 
@@ -86,6 +87,7 @@ class TrainingAsk:
     timesteps: int | None
     seed: int
     name: str
+    feature_set_id: str = FEATURES_V1.feature_set_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,11 @@ class RayLearning:
         if ask.timesteps is not None:
             spec = TrainingSpec(seed=ask.seed, steps=ask.timesteps)
         order = training.TrainAsk(
-            period=period, agent_id=ask.agent_id, name=ask.name, training=spec
+            period=period,
+            agent_id=ask.agent_id,
+            name=ask.name,
+            training=spec,
+            feature_set_id=ask.feature_set_id,
         )
         return learning_jobs.start_training(self._wiring, self._store, order, clock=self._clock)
 

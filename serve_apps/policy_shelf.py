@@ -68,4 +68,4 @@ class PolicyShelf:
             return policy
 
     def _read(self, version_id: str) -> MlpPolicy:
-        return policy_of(self._home, version_of(self._store, version_id))
+        return policy_of(self._home, version_of(self._store, version_id), self._store)

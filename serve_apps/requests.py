@@ -110,6 +110,8 @@ class TrainingBody(Body):
     start_ms: Millis | None = None
     end_ms: Millis | None = None
     timesteps: Annotated[int, Field(ge=1, le=10_000_000_000)] | None = None
+    feature_set_id: Name | None = None
+    """None: the built-in one."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     name: Annotated[str, Field(max_length=100)] = ""
 

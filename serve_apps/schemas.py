@@ -279,6 +279,39 @@ class DatasetLineage(Answer):
     evaluation_ids: list[str]
 
 
+class FeatureView(Answer):
+    name: str
+    rule: str
+    windows: list[int]
+    """Candles."""
+
+
+class SignalColumnsView(Answer):
+    source_id: str
+    half_life_min: int
+    """Market minutes after which half of a side is left."""
+
+
+class FeatureSetView(Answer):
+    feature_set_id: str
+    name: str
+    built_in: bool
+    columns: list[str]
+    """In the order a policy sees them; the sign of its position follows."""
+    lookback: int
+    """Candles one row looks at."""
+    features: list[FeatureView]
+    signals: list[SignalColumnsView]
+    sources: list[str]
+    """Ids of the sources of signals that a run of it needs."""
+    version_count: int
+    """Of the newest 1,000, as datasets."""
+    dataset_count: int
+    created_ms: int
+    """0 for a built-in one."""
+    created_by: str
+
+
 # --- risk and trades ----------------------------------------------------------------------------
 
 

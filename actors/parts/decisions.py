@@ -13,7 +13,7 @@ from actors.parts.foundation import market_clock, open_store
 from actors.version_registry import policy_of, version_of
 from actors.wiring import PolicyMode, Wiring
 from desk.learning.policy import MlpPolicy, PolicyAnswer
-from desk.market.features import FEATURES_V1
+from desk.store.feature_sets import feature_set_of
 from desk.store.port import Store
 
 SERVE_APP, SERVE_DEPLOYMENT = "policy", "Policy"
@@ -47,13 +47,14 @@ def policy_client(wiring: Wiring) -> "ServePolicy | LocalPolicy":
     """Where this desk asks its policies."""
     if wiring.policy_mode is PolicyMode.LOCAL:
         return LocalPolicy(wiring.home, open_store(wiring))
-    return ServePolicy()
+    return ServePolicy(open_store(wiring))
 
 
 class ServePolicy:
     """The replicas of the application `policy`, by handle."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._handle: Any = None
 
     async def decide(self, version_id: str, values: list[float], threshold: float) -> PolicyAnswer:
@@ -61,8 +62,9 @@ class ServePolicy:
         return await handle.decide.remote(version_id, values, threshold)
 
     async def warm(self, version_id: str) -> None:
-        size = FEATURES_V1.size + 1
-        await self.decide(version_id, [0.0] * size, 1.0)
+        version = await asyncio.to_thread(version_of, self._store, version_id)
+        features = await asyncio.to_thread(feature_set_of, self._store, version.feature_set_id)
+        await self.decide(version_id, [0.0] * (features.size + 1), 1.0)
 
     async def _connect(self) -> Any:
         # Serve costs 80 MB and a second: only a process that uses it loads it.
@@ -87,4 +89,4 @@ class LocalPolicy:
         self._known[version_id] = await asyncio.to_thread(self._load, version_id)
 
     def _load(self, version_id: str) -> MlpPolicy:
-        return policy_of(self._home, version_of(self._store, version_id))
+        return policy_of(self._home, version_of(self._store, version_id), self._store)

@@ -22,13 +22,14 @@ from desk.cli.progress import ENDED, POLL_S, JobFailed, bars
 from desk.clock import to_iso
 from desk.errors import BadInput
 from desk.ids import parse_pair
-from desk.market.features import FEATURE_SETS, FEATURES_V1, FeatureSet
+from desk.market.features import FEATURES_V1, FeatureSet
 from desk.market.interval import last_closed_open_ms, parse_interval
 from desk.settings import Settings
 from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.datasets import DatasetAsk, Datasets, lineage_of
+from desk.store.feature_sets import find_feature_set
 from desk.store.history import History
 from desk.store.valkey import ValkeyStore
 from desk.venues.bingx import BingxVenue
@@ -73,7 +74,7 @@ def build(
             interval=interval,
             start_ms=start_ms or 0,
             end_ms=_newest_ms(store, interval) if end_ms is None else end_ms,
-            features=_features(features),
+            features=_features(store, features),
             lookback=window,
             stride=stride,
             parents=tuple(parent or ()),
@@ -252,11 +253,13 @@ def _newest_ms(store: ValkeyStore, interval: str) -> int:
     return last_closed_open_ms(clock_of(store).now_ms(), interval)
 
 
-def _features(feature_set_id: str) -> FeatureSet:
-    if feature_set_id not in FEATURE_SETS:
-        known = " ".join(FEATURE_SETS)
-        raise BadInput("--features", f"was {feature_set_id!r}, expected one of {known}")
-    return FEATURE_SETS[feature_set_id]
+def _features(store: ValkeyStore, feature_set_id: str) -> FeatureSet:
+    found = find_feature_set(store, feature_set_id)
+    if found is None:
+        raise BadInput(
+            "--features", f"was {feature_set_id!r}, expected one of `desk features list`"
+        )
+    return found
 
 
 def _archive(settings: Settings, store: ValkeyStore) -> CandleArchive:

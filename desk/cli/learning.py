@@ -24,11 +24,13 @@ from desk.engines.private_ray import private_ray
 from desk.errors import BadInput
 from desk.ids import parse_pair, trace_id
 from desk.market.candles import Candles
+from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
 from desk.settings import Settings, load_settings
 from desk.store import kinds, server
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
+from desk.store.feature_sets import feature_set_of
 from desk.store.history import History
 from desk.store.tape import read_tape
 from desk.store.valkey import ValkeyStore
@@ -93,6 +95,7 @@ def train(
     steps: Annotated[int, typer.Option(min=1_000, help="Environment steps.")] = 1_000_000,
     seed_number: Annotated[int, typer.Option("--seed", min=0)] = 7,
     name: Annotated[str, typer.Option(help="Name of the new version.")] = "",
+    features: Annotated[str, typer.Option(help="Feature set.")] = FEATURES_V1.feature_set_id,
     tape: Tape = None,
     tick: Tick = None,
     lot: Lot = "0.0001",
@@ -110,7 +113,10 @@ def train(
         from desk.engines.rllib import TrainingProgress, TrainingSpec  # noqa: PLC0415
 
         ask = TrainAsk(
-            period=period, name=name, training=TrainingSpec(steps=steps, seed=seed_number)
+            period=period,
+            name=name,
+            training=TrainingSpec(steps=steps, seed=seed_number),
+            feature_set_id=feature_set_of(store, features).feature_set_id,
         )
         with private_ray(), cancelled_by_ctrl_c() as cancelled, bars(console) as progress:
             task = progress.add_task("training", total=steps, detail="")

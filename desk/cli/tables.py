@@ -187,6 +187,32 @@ def datasets(rows: Sequence[Row]) -> Table:
     return table
 
 
+def feature_sets(rows: Sequence[Row]) -> Table:
+    """Feature sets, the built-in ones first."""
+    table = _table("feature sets", "feature set", ">columns", ">lookback", "sources", "made by")
+    for row in rows:
+        table.add_row(
+            row["feature_set_id"],
+            str(len(row["columns"])),
+            str(row["lookback"]),
+            " ".join(row["sources"]),
+            row["created_by"] or "built in",
+        )
+    return table
+
+
+def columns(row: Row) -> list[Table]:
+    """One feature set, column by column."""
+    table = _table(row["feature_set_id"], "column", "rule", "windows")
+    for one in row["features"]:
+        table.add_row(one["name"], one["rule"], " ".join(str(size) for size in one["windows"]))
+    for one in row["signals"]:
+        half_life = f"half-life {one['half_life_min']} min"
+        table.add_row(f"signal_side:{one['source_id']}", "signal_side", half_life)
+        table.add_row(f"signal_age:{one['source_id']}", "signal_age", half_life)
+    return [feature_sets([row]), table]
+
+
 def lineage(row: Row) -> list[Table]:
     """One dataset, where it came from and what rests on it."""
     story = _table("lineage", "what", "id", "detail")

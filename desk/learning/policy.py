@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from desk.errors import ArtifactRefused
 from desk.learning.observation import Observation
-from desk.market.features import FEATURE_SETS, FEATURES_V1
+from desk.market.features import FEATURE_SETS, FEATURES_V1, FeatureSet
 
 type Weights = NDArray[np.float32]
 type Layer = tuple[Weights, Weights]
@@ -116,14 +116,15 @@ def policy_card(
     is_baseline: bool,
     hyperparameters: Mapping[str, Any],
     software: Mapping[str, str],
+    features: FeatureSet = FEATURES_V1,
 ) -> dict[str, Any]:
-    """Return the card of a policy over features v1 and `LEVELS`; the store adds the file's sha256."""
+    """Return the card of a policy over some features and `LEVELS`; the store adds the file's sha256."""
     return {
         "version_id": version_id,
         "algorithm": algorithm,
         "is_baseline": is_baseline,
-        "feature_set_id": FEATURES_V1.feature_set_id,
-        "observation_size": FEATURES_V1.size + 1,
+        "feature_set_id": features.feature_set_id,
+        "observation_size": features.size + 1,
         "levels": LEVELS,
         "activation": "tanh",
         "hyperparameters": dict(hyperparameters),
@@ -131,16 +132,22 @@ def policy_card(
     }
 
 
-def load_policy(card: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> MlpPolicy:
+def load_policy(
+    card: Mapping[str, Any],
+    tensors: Mapping[str, NDArray[Any]],
+    features: FeatureSet | None = None,
+) -> MlpPolicy:
     """Build the policy an artifact describes; every mismatch raises `ArtifactRefused`.
 
-    Checked: the feature set is one this release computes, activation, levels, and that the tensors
+    `features` is what the version was registered with, where an operator made it. Checked: the
+    feature set is that one or built in, activation, levels, and that the tensors
     are exactly the float32 layers `layers.N.weight` and `.bias`, finite, and of chained shapes.
     """
     version_id = str(card.get("version_id", ""))
-    features = FEATURE_SETS.get(str(card.get("feature_set_id")))
+    known_sets = {**FEATURE_SETS, **({features.feature_set_id: features} if features else {})}
+    features = known_sets.get(str(card.get("feature_set_id")))
     if features is None:
-        known = ", ".join(FEATURE_SETS)
+        known = ", ".join(known_sets)
         _refuse(version_id, f"feature set was {card.get('feature_set_id')!r}, expected {known}")
     if card.get("activation") != "tanh":
         _refuse(version_id, f"activation was {card.get('activation')!r}, expected 'tanh'")

@@ -13,6 +13,7 @@ from desk.learning.observation import candles_sha256
 from desk.market.candles import Candles
 from desk.market.features import Features, FeatureSet
 from desk.market.interval import CALENDAR_MS, Interval, interval_ms
+from desk.market.signal_features import NO_SIGNALS, Signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Dataset:
     end_ms: int
     """Exclusive; candles before `start_ms` only feed the first rows' features."""
     sha256: str
-    """Of the candles, their lookback included."""
+    """Of the candles, their lookback included; with signals, of those too."""
     rows: int
     missing: int
     """Open times of the grid within the range that have no candle."""
@@ -40,6 +41,8 @@ class Dataset:
     """Jobs that fetched candles of it."""
     parents: tuple[str, ...] = ()
     detail: Mapping[str, str] = field(default_factory=dict[str, str])
+    signals_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By source id: of what was heard from each source of the features, its horizon included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,15 +68,16 @@ def window(
     *,
     start_ms: int,
     end_ms: int,
+    signals: Signals = NO_SIGNALS,
 ) -> Window:
     """Cut the range `[start_ms, end_ms)` out of sorted candles, with features for its every row.
 
-    The lookback before the range is used for features if it is there. Raises `BadInput` when no row
+    `signals` is what was heard from the features' sources in the range and their horizon. The lookback before the range is used for features if it is there. Raises `BadInput` when no row
     of the range has a whole lookback.
     """
     step = interval_ms(interval)
     seen = candles.between(start_ms - (features.lookback - 1) * step, end_ms)
-    matrix = features.compute(seen)
+    matrix = features.compute(seen, signals)
     matrix[~_on_every_open_time(seen, features.lookback, step)] = np.nan
     inside = seen.open_ms >= start_ms
     chosen = seen.take(inside)
@@ -92,6 +96,7 @@ def window(
             start_ms=start_ms,
             end_ms=end_ms,
             rows=len(chosen),
+            signals=signals,
         ),
         candles=chosen,
         features=np.ascontiguousarray(matrix[inside]),
@@ -108,6 +113,7 @@ def snapshot(
     end_ms: int,
     lookback: int | None = None,
     stride: int = 1,
+    signals: Signals = NO_SIGNALS,
 ) -> tuple[Dataset, Candles]:
     """Cut a dataset out of sorted candles: its record, and its candles with their lookback.
 
@@ -124,7 +130,16 @@ def snapshot(
     rows = int(np.count_nonzero(seen.open_ms >= start_ms))
     if not rows:
         raise BadInput("start", f"{pair} has no {interval} candle in the range: backfill it first")
-    dataset = _dataset(pair, interval, seen, features, start_ms=start_ms, end_ms=end_ms, rows=rows)
+    dataset = _dataset(
+        pair,
+        interval,
+        seen,
+        features,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        rows=rows,
+        signals=signals,
+    )
     own_words = [f"w{chosen}"] * (chosen != features.lookback) + [f"s{stride}"] * (stride != 1)
     if own_words:
         name = "|".join([dataset.dataset_id, *own_words])
@@ -189,8 +204,10 @@ def _dataset(
     start_ms: int,
     end_ms: int,
     rows: int,
+    signals: Signals,
 ) -> Dataset:
-    sha256 = candles_sha256(seen)
+    heard = {source_id: signals[source_id].sha256 for source_id in features.sources}
+    sha256 = content_sha256(seen, heard)
     name = f"{pair}|{interval}|{start_ms}|{end_ms}|{features.feature_set_id}|{sha256}"
     return Dataset(
         dataset_id=_id_of(name),
@@ -203,7 +220,17 @@ def _dataset(
         missing=(end_ms - start_ms) // interval_ms(interval) - rows,
         feature_set_id=features.feature_set_id,
         lookback=features.lookback,
+        signals_sha256=heard,
     )
+
+
+def content_sha256(candles: Candles, signals_sha256: Mapping[str, str]) -> str:
+    """Hash of a dataset's contents: that of its candles where it has no signals."""
+    of_candles = candles_sha256(candles)
+    if not signals_sha256:
+        return of_candles
+    lines = [of_candles, *(f"{name}={signals_sha256[name]}" for name in sorted(signals_sha256))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _id_of(name: str) -> str:

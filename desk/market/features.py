@@ -1,8 +1,8 @@
 """What a policy is shown of the market: features with a finite memory, the same live and in history.
 
-Every value is a function of the trailing `lookback` candles only. `compute` over any history and
-`observe` over the last `lookback` candles give the same bytes, and no later candle can change an
-earlier row.
+Every value is a function of the trailing `lookback` candles, and in the columns of signals of what
+was received by the candle's close. `compute` over any history and `observe` over the last `lookback`
+candles give the same bytes, and nothing later can change an earlier row.
 """
 
 import hashlib
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desk.clock import DAY_MS, MINUTE_MS
-from desk.market.candles import Candles, Floats
+from desk.market.candles import Candles, Floats, Ints
 from desk.market.rolling import Rows, evenly_spaced
+from desk.market.signal_features import NO_SIGNALS, SignalColumns, Signals
 
 type Features = NDArray[np.float32]
 
@@ -45,7 +46,8 @@ class FeatureSet:
     """An ordered, versioned list of features. `feature_set_id` names exactly this computation.
 
     `gap_policy` `reject`: a row whose lookback has a hole in it is NaN, and nothing is filled in.
-    `revision` counts changes of the rules' arithmetic.
+    `revision` counts changes of the rules' arithmetic. `lookback` is at least 2 where there are
+    signals: the distance of two candles says when one closes.
     """
 
     name: str
@@ -54,29 +56,44 @@ class FeatureSet:
     gap_policy: str = "reject"
     clip: float = CLIP
     revision: int = 1
+    signals: tuple[SignalColumns, ...] = ()
+    """Two more columns for each source, after those of the candles."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Column names, in order."""
-        return tuple(feature.name for feature in self.features)
+        of_signals = [name for columns in self.signals for name in columns.names]
+        return (*(feature.name for feature in self.features), *of_signals)
 
     @property
     def size(self) -> int:
         """Number of columns F."""
-        return len(self.features)
+        return len(self.features) + 2 * len(self.signals)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Ids of the sources of signals it looks at."""
+        return tuple(columns.source_id for columns in self.signals)
 
     @cached_property
     def feature_set_id(self) -> str:
         """`v1-` and the first characters of the definition's sha256."""
-        definition = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        parts = asdict(self)
+        if not self.signals:
+            del parts["signals"]  # sets from before there were any keep their ids
+        definition = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return f"{self.name}-{hashlib.sha256(definition.encode()).hexdigest()[:12]}"
 
     def index(self, name: str) -> int:
         """Column of a feature. Raises ValueError."""
         return self.names.index(name)
 
-    def compute(self, candles: Candles) -> Features:
-        """Return float32[T, F] for sorted candles; rows without a whole lookback behind them are NaN."""
+    def compute(self, candles: Candles, signals: Signals = NO_SIGNALS) -> Features:
+        """Return float32[T, F] for sorted candles; rows without a whole lookback behind them are NaN.
+
+        `signals` has what was heard from each of `sources` back to its horizon before the first row,
+        or all of it. Raises KeyError for a source that is not there.
+        """
         matrix = np.full((len(candles), self.size), np.nan, dtype=np.float32)
         if len(candles) < self.lookback:
             return matrix
@@ -85,14 +102,27 @@ class FeatureSet:
             for column, feature in enumerate(self.features):
                 values = RULES[feature.rule](rows, feature.windows)
                 matrix[self.lookback - 1 :, column] = np.clip(values, -self.clip, self.clip)
+        if self.signals:
+            close_ms = _close_ms(candles, self.lookback)
+            for number, columns in enumerate(self.signals):
+                first = len(self.features) + 2 * number
+                matrix[self.lookback - 1 :, first : first + 2] = columns.compute(
+                    signals[columns.source_id], close_ms
+                )
         matrix[~evenly_spaced(candles, self.lookback)] = np.nan
         return matrix
 
-    def observe(self, candles: Candles) -> Features:
+    def observe(self, candles: Candles, signals: Signals = NO_SIGNALS) -> Features:
         """Return float32[F] of the newest candle; NaN when fewer than `lookback` are given."""
         if len(candles) < self.lookback:
             return np.full(self.size, np.nan, dtype=np.float32)
-        return self.compute(candles.take(slice(-self.lookback, None)))[-1]
+        return self.compute(candles.take(slice(-self.lookback, None)), signals)[-1]
+
+
+def _close_ms(candles: Candles, lookback: int) -> Ints:
+    """When each row's candle closed: one distance of its lookback after its open time; int64."""
+    open_ms = candles.open_ms[lookback - 1 :]
+    return 2 * open_ms - candles.open_ms[lookback - 2 : len(candles) - 1]
 
 
 def check(observation: Features, limit: float) -> str | None:

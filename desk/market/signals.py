@@ -77,6 +77,13 @@ class SignalReceipt:
     raw: str
     raw_ref: str
     """SHA-256 of `raw`, in hex."""
+    ts_market_ms: int | None = None
+    """Market time of the receipt, where the market does not run with the wall."""
+
+    @property
+    def known_ms(self) -> int:
+        """Market time from which on it was known."""
+        return self.ts_received_ms if self.ts_market_ms is None else self.ts_market_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,28 @@
-"""Datasets on disk and on record: an immutable copy of the candles, and where they came from."""
+"""Datasets on disk and on record: an immutable copy of candles and signals, and where they came from."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from desk.errors import ArtifactRefused, BadInput, NotFound, VersionConflict
+from desk.errors import ArtifactRefused, BadInput, DeskError, NotFound, VersionConflict
 from desk.ids import Pair
-from desk.learning.observation import candles_sha256
-from desk.learning.study import Dataset, check_words, snapshot
+from desk.learning.study import Dataset, check_words, content_sha256, snapshot
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
 from desk.market.gaps import missing_ends
 from desk.market.ingestion import BINGX, IngestionKind, IngestionRun, IngestionStatus, has_read
 from desk.market.interval import Interval, interval_ms
+from desk.market.signal_features import NO_SIGNALS, Heard, Signals
 from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.candle_file import from_parquet, to_parquet
+from desk.store.codec import from_json, to_json
 from desk.store.durable import publish
+from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore
+from desk.store.signal_history import heard_between, marks_by_source
 
 _MANY = 1_000
 _MOST_ANCESTORS = 100
@@ -53,6 +56,14 @@ class DatasetAsk:
         """Where the lookback of the first row begins."""
         reach = (self.lookback or self.features.lookback) - 1
         return self.start_ms - reach * interval_ms(self.interval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenSignals:
+    """The second file of a dataset whose features look at signals."""
+
+    heard: Mapping[str, tuple[Heard, ...]]
+    """By source id, in the order of their receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,14 @@ class Datasets:
         """
         self.check(ask)
         candles = self._candles.read(ask.pair, ask.interval, ask.first_ms, ask.end_ms)
+        heard = heard_between(
+            self._store,
+            ask.features,
+            ask.pair,
+            start_ms=ask.start_ms + interval_ms(ask.interval),
+            end_ms=ask.end_ms,
+            now_ms=now_ms,
+        )
         dataset, seen = snapshot(
             ask.pair,
             ask.interval,
@@ -111,11 +130,16 @@ class Datasets:
             end_ms=ask.end_ms,
             lookback=ask.lookback,
             stride=ask.stride,
+            signals=marks_by_source(heard),
         )
         if dataset.dataset_id in ask.parents:
             raise BadInput("parent", f"{dataset.dataset_id} cannot be its own: leave it out")
         path = self._path(dataset.dataset_id)
         if self._problem_of(dataset):
+            if heard:
+                publish(
+                    self._signals_path(dataset), to_json(FrozenSignals, FrozenSignals(heard=heard))
+                )
             publish(path, to_parquet(seen))
         complete = replace(
             dataset,
@@ -154,16 +178,30 @@ class Datasets:
             raise ArtifactRefused(f"{dataset_id}: {checked.problem}")
         return self._frozen(dataset) or self._stored(dataset)
 
+    def signals(self, dataset_id: str) -> Signals:
+        """What was heard from the sources of a dataset's features, as it was when it was built.
+
+        Raises `NotFound`, and `ArtifactRefused` when it cannot be proved to be that.
+        """
+        dataset = self.record(dataset_id)
+        if not dataset.signals_sha256:
+            return NO_SIGNALS
+        checked = self.verify(dataset_id)
+        if checked.problem:
+            raise ArtifactRefused(f"{dataset_id}: {checked.problem}")
+        if checked.source == "snapshot":
+            return self._frozen_signals(dataset)
+        return self._stored_signals(dataset)
+
     def verify(self, dataset_id: str) -> Checked:
-        """Hash the candles again: of the snapshot, or of what is stored where there is none."""
+        """Hash the candles and signals again: of the snapshot, or of what is stored where there is none."""
         dataset = self.record(dataset_id)
         if self._path(dataset_id).exists() or "file_sha256" in dataset.detail:
             problem = self._problem_of(dataset)
             return Checked(
                 dataset_id=dataset_id, rows=dataset.rows, source="snapshot", problem=problem
             )
-        is_same = candles_sha256(self._stored(dataset)) == dataset.sha256
-        problem = "" if is_same else "the stored candles of its range have changed since"
+        problem = self._changed(dataset)
         return Checked(
             dataset_id=dataset_id, rows=dataset.rows, source="stored candles", problem=problem
         )
@@ -186,13 +224,44 @@ class Datasets:
     def _problem_of(self, dataset: Dataset) -> str:
         try:
             candles = self._frozen(dataset)
+            heard = _hashes(self._frozen_signals(dataset))
         except (OSError, ValueError) as broken:
             return f"its snapshot cannot be read ({broken}): build it again"
         if candles is None:
             return "its snapshot is gone: build it again"
-        if candles_sha256(candles) != dataset.sha256:
+        if content_sha256(candles, heard) != dataset.sha256:
             return "its snapshot does not have the recorded hash: build it again"
         return ""
+
+    def _changed(self, dataset: Dataset) -> str:
+        """How what is stored of its range differs from a dataset that has no snapshot."""
+        try:
+            heard = _hashes(self._stored_signals(dataset))
+        except DeskError as gone:
+            return f"the signals of its range cannot be read any more: {gone}"
+        if content_sha256(self._stored(dataset), heard) == dataset.sha256:
+            return ""
+        return "the stored candles or signals of its range have changed since"
+
+    def _frozen_signals(self, dataset: Dataset) -> Signals:
+        """Raises OSError or ValueError where the file is gone or damaged."""
+        if not dataset.signals_sha256:
+            return NO_SIGNALS
+        rows = self._signals_path(dataset).read_bytes()
+        return marks_by_source(from_json(FrozenSignals, rows).heard)
+
+    def _stored_signals(self, dataset: Dataset) -> Signals:
+        if not dataset.signals_sha256:
+            return NO_SIGNALS
+        heard = heard_between(
+            self._store,
+            feature_set_of(self._store, dataset.feature_set_id),
+            dataset.pair,
+            start_ms=dataset.start_ms + interval_ms(dataset.interval),
+            end_ms=dataset.end_ms,
+            now_ms=dataset.created_ms,
+        )
+        return marks_by_source(heard)
 
     def _frozen(self, dataset: Dataset) -> Candles | None:
         try:
@@ -206,10 +275,17 @@ class Datasets:
             dataset.pair, dataset.interval, dataset.start_ms - reach_ms, dataset.end_ms
         )
 
+    def _signals_path(self, dataset: Dataset) -> Path:
+        return self._path(dataset.dataset_id).with_suffix(".signals.json")
+
     def _path(self, dataset_id: str) -> Path:
         if not dataset_id.startswith("ds") or not dataset_id.replace("-", "").isalnum():
             raise BadInput("dataset_id", f"was {dataset_id!r}, expected one as `ds-1f0c…`")
         return self._root / f"{dataset_id}.parquet"
+
+
+def _hashes(signals: Signals) -> dict[str, str]:
+    return {source_id: marks.sha256 for source_id, marks in signals.items()}
 
 
 # --- records, without the files -------------------------------------------------------------------

@@ -7,6 +7,7 @@ from desk.ids import Pair
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
 from desk.market.bar_closes import PairCloses
+from desk.market.feature_sets import FeatureSetRecord
 from desk.market.feed_readings import FeedReading
 from desk.market.gaps import GapEvent
 from desk.market.ingestion import IngestionRun
@@ -48,6 +49,8 @@ VERSIONS = Kind(name="version", type=AgentVersion)
 EVALUATIONS = Kind(name="evaluation", type=EvaluationReport)
 DATASETS = Kind(name="dataset", type=Dataset)
 """Immutable: what a training or an evaluation looked at."""
+FEATURE_SETS = Kind(name="featureset", type=FeatureSetRecord)
+"""Key: feature set id, the hash of the definition. Immutable."""
 RISK_LIMITS = Kind(name="risk", type=RiskLimitSet)
 ACCOUNT_POLICIES = Kind(name="riskpolicy", type=AccountPolicy)
 BREAKERS = Kind(name="breaker", type=Breaker)

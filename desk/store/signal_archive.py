@@ -30,7 +30,7 @@ from desk.store.manifest import (
 FOLDER = "signals"
 MOST_ROWS = 1_000
 """Of one file: 16 MB at 16 KiB a receipt, what one change rewrites and one read holds."""
-_COLUMNS = ("source_kind", "external_id", "rev", "ts_received_ms", "raw", "raw_ref")
+_COLUMNS = ("source_kind", "external_id", "rev", "ts_received_ms", "ts_market_ms", "raw", "raw_ref")
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:@+-]{0,63}")
 _REMEDY = "restore the file from a backup: its receipts are nowhere else"
 
@@ -181,7 +181,7 @@ def _day(at_ms: int) -> str:
 
 def _to_parquet(receipts: list[SignalReceipt]) -> bytes:
     pa, pq = _pyarrow()
-    kinds = {"rev": pa.int32(), "ts_received_ms": pa.int64()}
+    kinds = {"rev": pa.int32(), "ts_received_ms": pa.int64(), "ts_market_ms": pa.int64()}
     fields = [pa.field(name, kinds.get(name, pa.binary())) for name in _COLUMNS]
     rows = {
         # Text as bytes: what came in may hold a lone surrogate, which Parquet's strings may not.
@@ -203,6 +203,7 @@ def _from_parquet(content: bytes, source_id: str) -> list[SignalReceipt]:
             external_id=_text(row["external_id"]),
             rev=row["rev"],
             ts_received_ms=row["ts_received_ms"],
+            ts_market_ms=row["ts_market_ms"],
             raw=_text(row["raw"]),
             raw_ref=_text(row["raw_ref"]),
         )
@@ -210,7 +211,7 @@ def _from_parquet(content: bytes, source_id: str) -> list[SignalReceipt]:
     ]
 
 
-def _stored(value: str | int) -> bytes | int:
+def _stored(value: str | int | None) -> bytes | int | None:
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 

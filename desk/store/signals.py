@@ -10,6 +10,7 @@ from desk.errors import VersionConflict
 from desk.market.channel_messages import read_signal
 from desk.market.signals import Signal, SignalReceipt, matches, words_of
 from desk.store.kinds import signals_of
+from desk.store.market_stamp import in_market_time
 from desk.store.port import DocStore
 from desk.store.signal_archive import Row, key_of
 
@@ -49,6 +50,7 @@ class Archive(Protocol):
 def append(store: DocStore, receipt: SignalReceipt) -> bool:
     """Keep a receipt durably; False if it is known."""
     kind = signals_of(receipt.source_id)
+    receipt = in_market_time(store, receipt)
     try:
         store.put(kind, key_of(receipt), receipt, at_ms=receipt.ts_received_ms, expected_version=0)
     except VersionConflict:

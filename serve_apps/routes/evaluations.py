@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query
 from desk.errors import BadInput, NotFound
 from desk.evaluation.report import EvaluationReport
 from desk.ids import parse_pair
+from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
 from desk.store import kinds
+from desk.store.feature_sets import find_feature_set
 from serve_apps import lookups
 from serve_apps.context import By, Context, Ctx
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
@@ -75,6 +77,9 @@ def _training(ctx: Context, agent_id: str, body: TrainingBody) -> TrainingAsk:
     bounds = ctx.candles.bounds(pair, interval)
     if bounds is None:
         raise BadInput("pair", f"{pair} has no stored {interval} candles: backfill it first")
+    wanted = body.feature_set_id or FEATURES_V1.feature_set_id
+    if find_feature_set(ctx.store, wanted) is None:
+        raise BadInput("feature_set_id", f"was {wanted}, expected one of GET /feature-sets")
     start_ms = body.start_ms if body.start_ms is not None else bounds[0]
     end_ms = body.end_ms if body.end_ms is not None else bounds[1] + interval_ms(interval)
     _in_order("start_ms", start_ms, end_ms)
@@ -87,6 +92,7 @@ def _training(ctx: Context, agent_id: str, body: TrainingBody) -> TrainingAsk:
         timesteps=body.timesteps,
         seed=body.seed,
         name=body.name,
+        feature_set_id=wanted,
     )
 
 

@@ -321,7 +321,7 @@ def test_the_baseline_is_registered_once_and_says_what_it_is(
     assert first.version_id == BASELINE_VERSION_ID
     assert first.is_baseline
     assert "not trained" in first.name
-    assert policy_of(tmp_path, first).is_baseline
+    assert policy_of(tmp_path, first, store).is_baseline
     assert first.artifact_uri.startswith("file://")
     assert first.artifact_bytes > 0
 
@@ -347,4 +347,4 @@ def test_m01_a_damaged_artifact_is_not_loaded(store: MemoryStore, tmp_path: Path
     path.write_bytes(content)
 
     with pytest.raises(ArtifactRefused, match="sha256"):
-        policy_of(tmp_path, version)
+        policy_of(tmp_path, version, store)

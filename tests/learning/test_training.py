@@ -79,7 +79,7 @@ def test_a_trained_version_is_a_draft_with_all_it_came_from(
     dataset = memory.get(kinds.DATASETS, version.dataset_id)
     assert dataset is not None
     assert (dataset.value.sha256, dataset.value.rows) == (version.dataset_sha256, 1_700)
-    policy = policy_of(tmp_path, version)
+    policy = policy_of(tmp_path, version, memory)
     assert [len(bias) for _, bias in policy.layers] == [16, 3]
     assert not policy.is_baseline
 

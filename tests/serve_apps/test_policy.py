@@ -18,6 +18,7 @@ from desk.learning.policy import PolicyAnswer, load_policy
 from desk.market.features import FEATURES_V1
 from desk.store import kinds
 from desk.store.memory import MemoryStore
+from desk.store.port import DocStore
 from serve_apps.policy import STUCK_AFTER_S, PolicyReplica, PolicyStuck
 from serve_apps.policy_shelf import PolicyShelf
 
@@ -127,11 +128,11 @@ def test_a_load_does_not_hold_up_answers_of_other_versions_and_happens_once(
     let_go, loads = threading.Event(), list[str]()
     real = version_registry.policy_of
 
-    def patiently(home: Path, version: version_registry.AgentVersion) -> object:
+    def patiently(home: Path, version: version_registry.AgentVersion, store: DocStore) -> object:
         loads.append(version.version_id)
         if version.version_id == "slow":
             assert let_go.wait(10)
-        return real(home, version)
+        return real(home, version, store)
 
     monkeypatch.setattr("serve_apps.policy_shelf.policy_of", patiently)
 

@@ -23,6 +23,16 @@ def receipt(number: int, at_ms: int) -> SignalReceipt:
     return receive("main", b"text %d" % number, received_ms=at_ms)
 
 
+@pytest.mark.parametrize("ts_market_ms", [None, 7])
+def test_a_receipt_comes_back_as_it_went_in(tmp_path: Path, ts_market_ms: int | None) -> None:
+    kept = replace(receipt(1, AT_MS), ts_market_ms=ts_market_ms, raw="lone \ud800 surrogate")
+    archive = SignalArchive(tmp_path)
+
+    archive.append("main", [kept])
+
+    assert [row for _, _, row in archive.read("main", 0, 2 * AT_MS)] == [kept]
+
+
 def texts(archive: SignalArchive, start_ms: int = 0, before_ms: int = 2 * AT_MS) -> list[str]:
     return [row.raw for _, _, row in archive.read("main", start_ms, before_ms)]
 

@@ -1,0 +1,100 @@
+"""Feature sets: what policies are shown, by id of the definition."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from actors.feature_sets import Uses, create_feature_set, uses_of
+from desk.market.feature_sets import MAX_COLUMNS, FeatureSetRecord, make_feature_set
+from desk.market.features import FEATURE_SETS, Feature
+from desk.market.signal_features import SignalColumns
+from desk.store.feature_sets import all_feature_sets, record_of
+from serve_apps.context import By, Ctx
+from serve_apps.requests import Body
+from serve_apps.schemas import FeatureSetView, FeatureView, Page, SignalColumnsView
+
+router = APIRouter(tags=["feature sets"])
+
+NO_USE = Uses(versions=0, datasets=0)
+type Text = Annotated[str, Field(max_length=100)]
+
+
+class FeatureBody(Body):
+    name: Text
+    rule: Text
+    windows: Annotated[tuple[int, ...], Field(max_length=4)] = ()
+
+
+class SignalColumnsBody(Body):
+    source_id: Text
+    half_life_min: int
+    """Market minutes after which half of a side is left."""
+
+
+class FeatureSetBody(Body):
+    """Columns over candles, in order, then two for each source of signals."""
+
+    name: Text
+    features: Annotated[list[FeatureBody], Field(max_length=MAX_COLUMNS + 1)]
+    signals: Annotated[tuple[SignalColumnsBody, ...], Field(max_length=MAX_COLUMNS)] = ()
+
+
+@router.get("/feature-sets")
+def list_feature_sets(ctx: Ctx) -> Page[FeatureSetView]:
+    """List every feature set, the built-in ones first."""
+    uses = uses_of(ctx.store)
+    return Page(items=[_view(record, uses) for record in all_feature_sets(ctx.store)])
+
+
+@router.get("/feature-sets/{feature_set_id}")
+def read_feature_set(ctx: Ctx, feature_set_id: str) -> FeatureSetView:
+    """Show one; it never changes."""
+    return _view(record_of(ctx.store, feature_set_id), uses_of(ctx.store))
+
+
+@router.post("/feature-sets", status_code=201)
+def make(ctx: Ctx, by: By, body: FeatureSetBody) -> FeatureSetView:
+    """Make a feature set. Its id is the hash of the definition: asked again, the same one is answered."""
+    features = make_feature_set(
+        body.name,
+        [Feature(name=one.name, rule=one.rule, windows=one.windows) for one in body.features],
+        [
+            SignalColumns(source_id=one.source_id, half_life_min=one.half_life_min)
+            for one in body.signals
+        ],
+    )
+    record = create_feature_set(
+        ctx.store,
+        features,
+        known_sources={source_id for _, source_id in ctx.facts.signal_sources},
+        actor=by.actor,
+        now_ms=ctx.clock.now_ms(),
+        trace_id=by.trace_id,
+    )
+    return _view(record, uses_of(ctx.store))
+
+
+def _view(record: FeatureSetRecord, uses: dict[str, Uses]) -> FeatureSetView:
+    features = record.features
+    used = uses.get(features.feature_set_id, NO_USE)
+    return FeatureSetView(
+        feature_set_id=features.feature_set_id,
+        name=features.name,
+        built_in=features.feature_set_id in FEATURE_SETS,
+        columns=list(features.names),
+        lookback=features.lookback,
+        features=[
+            FeatureView(name=one.name, rule=one.rule, windows=list(one.windows))
+            for one in features.features
+        ],
+        signals=[
+            SignalColumnsView(source_id=one.source_id, half_life_min=one.half_life_min)
+            for one in features.signals
+        ],
+        sources=list(features.sources),
+        version_count=used.versions,
+        dataset_count=used.datasets,
+        created_ms=record.created_ms,
+        created_by=record.created_by,
+    )
