@@ -140,6 +140,9 @@ class LiveStage(DirectDoors):
     async def backfill(self, job_id: str, ask: BackfillAsk) -> None:
         """No pollers here."""
 
+    async def poll_now(self, pair: str, names: tuple[str, ...]) -> None:
+        """No pollers here."""
+
     def play(self, scenario: Callable[["LiveStage"], Awaitable[None]]) -> None:
         async def run() -> None:
             try:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.candle_messages import CandleClosed, Fetched, FetchRange
+from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
 from actors.candle_poller import CandlePoller, PollerParts
+from actors.commands import BackfillAsk
 from actors.decision_scene import read_scene
 from actors.gap_monitor import GapMonitor, GapParts, Scan
 from actors.names import ActorAway
@@ -169,6 +170,10 @@ class Desk:
             raise ActorAway("candle_poller", pair)
         ask = FetchRange(interval=interval, start_ms=start_ms, end_ms=end_ms)
         return await self.pollers[pair].fetch(ask)
+
+    async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:
+        """The retry queue's way there."""
+        await self.pollers[ask.pair].backfill(StartBackfill(job_id=job_id, ask=ask))
 
     def wait_for[R](self, work: Coroutine[Any, Any, R]) -> R:
         return self.runner.run(work)
