@@ -316,7 +316,9 @@ class Settings(BaseSettings):
     @classmethod
     def _check_session(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _SESSION.fullmatch(value.get_secret_value()):
-            raise ValueError("is no StringSession of Telethon: log in again for a new one")
+            raise ValueError(
+                "is no StringSession of Telethon: make a new one with `desk telegram login`"
+            )
         return value
 
     @field_validator("telegram_chat_ids", mode="before")

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
 from telethon.crypto import AES, AuthKey
@@ -56,7 +56,7 @@ class TelegramDouble:
         self._broken: list[Exception] = []
         self.port = 0
 
-    async def __aenter__(self) -> "TelegramDouble":
+    async def __aenter__(self) -> Self:
         await self.listen()
         return self
 

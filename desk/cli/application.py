@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from actors.run_file import RunFile
-from desk.cli import dataset, features, ingestion, learning, signals, source, tables
+from desk.cli import dataset, features, ingestion, learning, signals, source, tables, telegram
 from desk.cli.client import Api
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
@@ -205,6 +205,7 @@ app.add_typer(signals.app, name="signals")
 app.add_typer(source.app, name="source")
 app.add_typer(ingestion.app, name="ingestion")
 app.add_typer(ingestion.retries, name="retries")
+app.add_typer(telegram.app, name="telegram")
 app.add_typer(features.app, name="features")
 
 

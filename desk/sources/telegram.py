@@ -40,6 +40,23 @@ class TelegramAccess:
     session: SecretStr
 
 
+def new_client(access: TelegramAccess) -> Any:
+    """A client of Telethon that is not connected yet and does not connect again by itself."""
+    return TelegramClient(
+        StringSession(access.session.get_secret_value()),
+        access.api_id,
+        access.api_hash.get_secret_value(),
+        flood_sleep_threshold=FLOOD_SLEEP_S,
+        request_retries=2,
+        connection_retries=2,
+        retry_delay=1,
+        sequential_updates=True,
+        raise_last_call_error=True,
+        # By itself it would do so at once and for ever, with one more task each time.
+        auto_reconnect=False,
+    )
+
+
 class TelegramChannels:
     """Connects on first use and again after a loss. Every method raises `FeedError`:
     `FeedThrottled` with the wait that Telegram asked for, `FeedRefused` for a dead session."""
@@ -86,7 +103,7 @@ class TelegramChannels:
             except (errors.UnauthorizedError, errors.AuthKeyError) as refused:
                 await self._leave()
                 raise FeedRefused(
-                    f"Telegram refuses the session ({type(refused).__name__}): log in again and"
+                    f"Telegram refuses the session ({type(refused).__name__}): run `desk telegram login` and"
                     " set TELEGRAM_SESSION"
                 ) from None
             except (errors.RPCError, ValueError, TypeError) as wrong:
@@ -116,19 +133,7 @@ class TelegramChannels:
         if self._line is not None and self._line.is_open:
             return self._line
         await self._leave()
-        client = TelegramClient(
-            StringSession(self._access.session.get_secret_value()),
-            self._access.api_id,
-            self._access.api_hash.get_secret_value(),
-            flood_sleep_threshold=FLOOD_SLEEP_S,
-            request_retries=2,
-            connection_retries=2,
-            retry_delay=1,
-            sequential_updates=True,
-            raise_last_call_error=True,
-            # By itself it would do so at once and for ever, with one more task each time.
-            auto_reconnect=False,
-        )
+        client = new_client(self._access)
         client.add_event_handler(self._on_new, events.NewMessage())
         client.add_event_handler(self._on_edit, events.MessageEdited())
         client.add_event_handler(self._on_delete, events.MessageDeleted())
@@ -188,7 +193,9 @@ def session_problem(session: str) -> str | None:
         has_key = StringSession(session).auth_key is not None
     except Exception:  # noqa: BLE001 - Telethon raises whatever base64, struct or ipaddress do
         has_key = False
-    return None if has_key else "is no session of Telethon: log in again for a new one"
+    return (
+        None if has_key else "is no session of Telethon: make a new one with `desk telegram login`"
+    )
 
 
 async def _connect(client: Any) -> None:
