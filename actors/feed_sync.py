@@ -17,12 +17,14 @@ from actors.close_book import CloseBook
 from actors.feed_book import FeedBook
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
+from actors.poll_sessions import PollSessions, Series
 from actors.signal_archiving import archive_old
 from actors.signal_status import change_status, new_signal_status, status_key, wish_key
 from actors.source_book import OK, UNAVAILABLE
 from actors.store_calls import rebuilt, retried, stored
 from desk.clock import SECOND_MS
 from desk.errors import FeedError
+from desk.market.ingestion import IngestionKind, Reading
 from desk.market.signals import TRADINGVIEW
 from desk.runs import SourceStatus
 from desk.store import kinds, self_tests, signals
@@ -71,6 +73,13 @@ class FeedSync:
         self._due_ms = dict.fromkeys(sources, 0)
         self._failures = dict.fromkeys(sources, 0)
         self._wish_version = -1
+        self._sessions = PollSessions(
+            parts.store,
+            parts.now_ms,
+            source=TRADINGVIEW,
+            kind=IngestionKind.SYNC,
+            wall_ms=parts.now_ms,
+        )
         self._pulse = Pulse("feed_sync")
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -131,6 +140,10 @@ class FeedSync:
             ),
         )
         await stored(partial(book.close_sync, now_ms=now_ms, route_ms=route_ms))
+        await self._sessions.answered(
+            Series(TRADINGVIEW, source_id=source_id),
+            Reading(new=reading.since.total, cursor=str(reading.read_to_ms)),
+        )
         await archive_old(self._store, self._parts.archive, source_id, self._pulse, now_ms=now_ms)
         self._pulse.count("syncs")
 
@@ -147,6 +160,7 @@ class FeedSync:
     async def _failed(self, source_id: str, why: str, *, is_told: bool) -> None:
         self._pulse.count("syncs_failed")
         log.warning("feed_route_failed", source=source_id, error=why)
+        await self._sessions.failed(Series(TRADINGVIEW, source_id=source_id), why)
         if is_told:
             cause = Cause(
                 code="feed_route_failed",

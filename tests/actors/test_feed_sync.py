@@ -129,6 +129,21 @@ def test_a_sync_moves_what_is_older_than_the_window_to_the_archive(desk: Desk) -
     assert len(list(desk.archive.read("main", 0, desk.scene.wall_ms))) == 1
 
 
+def test_syncs_are_on_record_as_ingestion_runs(desk: Desk) -> None:
+    desk.say()
+    desk.say(ticker="GOLD")
+    desk.turn(2 * SECOND_MS)
+    desk.failure = FeedError("gone")
+    desk.turn(HOUR_MS)
+
+    runs = [doc.value for doc in desk.store.list(kinds.INGESTION)]
+    assert [(run.source, run.source_id) for run in runs] == [(TRADINGVIEW, "main")] * 2
+    assert [(run.answers, run.new, run.errors, run.error) for run in runs] == [
+        (0, 0, 1, "gone"),
+        (1, 2, 0, ""),
+    ]
+
+
 def test_a_sync_tests_the_route_counts_the_backlog_and_moves_the_freshness(desk: Desk) -> None:
     desk.say()
     desk.say(ticker="GOLD")
