@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from actors import source_book
 from actors.commands import FeedScope, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
 from desk import ids
@@ -29,7 +30,6 @@ from desk.runs import (
     Mode,
     Run,
     RunStatus,
-    SourceStatus,
 )
 from desk.store import kinds
 from desk.store.memory import MemoryStore
@@ -247,18 +247,17 @@ def fill_store(store: MemoryStore, candles: Candles) -> None:
     trade(store, candles)
     for index in range(30):
         decide(store, candles, len(candles) - 1 - index)
-    for pair in (PAIR, "ETH-USDT"):
-        source = SourceStatus(
-            source_type="bingx_candles",
-            pair=pair,
-            interval="1m",
-            enabled=True,
-            status="ok" if pair == PAIR else "stale",
-            freshness_threshold_s=120,
-            last_event_ms=NOW_MS - 20_000 if pair == PAIR else NOW_MS - DAY_MS,
+    for known in source_book.configured((PAIR, "ETH-USDT"), ("1m",)):
+        is_silent = (known.source_type, known.pair) == (source_book.CANDLES, "ETH-USDT")
+        source = replace(
+            known,
+            status="stale" if is_silent else "ok",
+            detail="",
+            last_event_ms=NOW_MS - DAY_MS if is_silent else NOW_MS - 20_000,
             last_success_ms=NOW_MS,
         )
-        store.put(kinds.SOURCES, f"bingx_candles:{pair}:1m", source, at_ms=NOW_MS)
+        key = source_book.key_of(source.source_type, source.pair, source.interval)
+        store.put(kinds.SOURCES, key, source, at_ms=NOW_MS)
     wall = time.time_ns() // 1_000_000
     actor = ActorStatus(
         name="candle_poller:BTC-USDT",
