@@ -4,6 +4,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,6 +21,7 @@ from desk.market.integrity import WindowVerdict
 from desk.market.signals import TRADINGVIEW
 from desk.runs import Action, RunStatus
 from desk.store import kinds
+from desk.store.signal_archive import SignalArchive
 from tests.actors.fakes import PAIR
 from tests.actors.test_control import WHO, Desk
 from tests.actors.test_feed_sync import FEEDS, HASHES, HOOK, OLD
@@ -47,6 +49,7 @@ class TwoFeeds:
         self.client = TestClient(app, base_url=HERE, client=("52.89.214.238", 40_000))
         parts = FeedSyncParts(
             store=stage.store,
+            archive=SignalArchive(Path("/nowhere")),
             route=self,
             feeds=HASHES,
             clock=stage.clock,
