@@ -45,7 +45,7 @@ class GapEvent:
 type Run = tuple[int, int]
 """Open times of the first and the last missing candle of one hole."""
 
-_FIRST_BIT = np.uint64(1 << 63)
+_FULL = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,8 +122,9 @@ def find_gaps(open_ms: Ints, interval: Interval, *, start_ms: int, end_ms: int) 
 def _zero_runs(bits: NDArray[np.uint8], first: int, stop: int) -> list[int]:
     """Where zeros begin and end among the slots `[first, stop)`: begin, end, begin, end, …
 
-    A bit that differs from the one before it is an edge. Only words of 64 slots with an edge are
-    unpacked: the time goes with the words, not with the slots, however long or many the holes.
+    A bit that differs from the one before it is an edge. Only words of 64 slots that are not full, and
+    those behind them, are looked at, and only those with an edge unpacked: the time goes with the
+    words, not with the slots, however long or many the holes.
     """
     base = first // 8
     inside = bits[base : (stop + 7) // 8]
@@ -132,13 +133,16 @@ def _zero_runs(bits: NDArray[np.uint8], first: int, stop: int) -> list[int]:
     padded[0] |= 0xFF & ~(0xFF >> first % 8)
     if stop % 8:
         padded[len(inside) - 1] |= 0xFF >> stop % 8
-    words = padded.view(">u8").astype(np.uint64)
-    before = words >> np.uint64(1)
-    before[0] |= _FIRST_BIT
-    before[1:] |= words[:-1] << np.uint64(63)
-    edges = words ^ before
-    at = np.flatnonzero(edges)
-    unpacked = np.unpackbits(edges[at].astype(">u8").view(np.uint8)).reshape(-1, 64)
+    may_have = padded.view(np.uint64) != _FULL
+    may_have[1:] |= may_have[:-1].copy()
+    looked_at = np.flatnonzero(may_have)
+    words = padded.view(">u8")[looked_at].astype(np.uint64)
+    # What was before the first slot counts as present; `8 * 0 - 1` reads a byte that is not used.
+    last_bits = np.where(looked_at == 0, 1, padded[8 * looked_at - 1] & 1).astype(np.uint64)
+    edges = words ^ (words >> np.uint64(1) | last_bits << np.uint64(63))
+    has_edge = edges != 0
+    at, edges = looked_at[has_edge], edges[has_edge]
+    unpacked = np.unpackbits(edges.astype(">u8").view(np.uint8)).reshape(-1, 64)
     rows, columns = np.nonzero(unpacked)
     found: list[int] = (8 * base + 64 * at[rows] + columns).tolist()
     return [*found, stop] if len(found) % 2 else found
