@@ -142,9 +142,9 @@ def _zero_runs(bits: NDArray[np.uint8], first: int, stop: int) -> list[int]:
     edges = words ^ (words >> np.uint64(1) | last_bits << np.uint64(63))
     has_edge = edges != 0
     at, edges = looked_at[has_edge], edges[has_edge]
-    unpacked = np.unpackbits(edges.astype(">u8").view(np.uint8)).reshape(-1, 64)
-    rows, columns = np.nonzero(unpacked)
-    found: list[int] = (8 * base + 64 * at[rows] + columns).tolist()
+    bits_of_words = np.unpackbits(edges.astype(">u8").view(np.uint8)).view(np.bool_)
+    slots = np.flatnonzero(bits_of_words)
+    found: list[int] = (8 * base + 64 * at[slots >> 6] + (slots & 63)).tolist()
     return [*found, stop] if len(found) % 2 else found
 
 
