@@ -187,7 +187,7 @@ def _rebuilds(home: Path, history: History, data: _Data) -> Iterator[Figure]:
         "a year rebuilt from Parquet, hashes checked", ours, floor, "bare pyarrow read", 1.3, notes
     )
     name = "the same, with the cache file published"
-    yield _times(name, whole, both, "bare pyarrow read and write of the bytes", 1.3, notes)
+    yield _times(name, whole, both, "bare pyarrow read and write of the bytes", 1.5, notes)
 
 
 def _gap_scan(home: Path, history: History, data: _Data, beside: _Beside) -> Iterator[Figure]:
@@ -238,7 +238,7 @@ def _hot(
     ours, floor = interleaved(
         lambda: store.last_candles(PAIR, "1m", LAST),
         lambda: client.get("bench:last"),
-        repetitions=CALLS,
+        repetitions=5 * CALLS,
     )
     duck, catalog = interleaved(beside.duck.last, beside.catalog.last, repetitions=20)
     mine = _p99(ours)
@@ -254,7 +254,7 @@ def _hot(
     ours, floor, duck, catalog = _upserts(store, client, data, beside)
     mine = _p99(ours)
     name = "upsert of one candle, durable, p99"
-    yield _times(name, mine, _p99(floor), "bare durable HSET of it", 2.0, notes)
+    yield _times(name, mine, _p99(floor), "bare durable SETRANGE of it", 2.0, notes)
     others = {
         "DuckDB": _p99(duck),
         "ArcticDB": beside.of_arctic("upsert", 0.99),
@@ -275,7 +275,7 @@ def _upserts(
 
     def floor() -> object:
         [(chunk, slot, values)] = pack(Candles.of([next(bare)]), "1m")
-        return client.hset(f"bench:{chunk}", slot, values)
+        return client.setrange(f"bench:{chunk}", slot * len(values), values)
 
     ours, plain = interleaved(one, floor, repetitions=CALLS)
     duck, catalog = interleaved(

@@ -61,24 +61,24 @@ class Presence:
     count: int
     """Slots; nothing is present outside them."""
     bits: NDArray[np.uint8]
-    """uint8[ceil(count / 8)], not to be changed."""
+    """uint8[8 * ceil(count / 64)]: whole words, the rest of the last one 0; not to be changed."""
 
     @classmethod
     def of(cls, open_ms: Ints, interval: Interval) -> "Presence":
         """The slots from the first to the last of open times that may be unsorted, repeated or off
         the grid (those are left out)."""
         step = interval_ms(interval)
-        slots, rest = np.divmod(open_ms, step)
-        if np.any(rest):
-            slots = slots[rest == 0]
+        slots = open_ms // step  # by a constant: several times as fast as `divmod`
+        is_on_grid = slots * step == open_ms
+        if not np.all(is_on_grid):
+            slots = slots[is_on_grid]
         if not len(slots):
             return cls(start_ms=0, step_ms=step, count=0, bits=np.zeros(0, dtype=np.uint8))
         first = int(slots.min())
-        present = np.zeros(int(slots.max()) - first + 1, dtype=np.bool_)
+        count = int(slots.max()) - first + 1
+        present = np.zeros(64 * -(-count // 64), dtype=np.bool_)
         present[slots - first] = True
-        return cls(
-            start_ms=first * step, step_ms=step, count=len(present), bits=np.packbits(present)
-        )
+        return cls(start_ms=first * step, step_ms=step, count=count, bits=np.packbits(present))
 
     @property
     def end_ms(self) -> int:
@@ -99,12 +99,12 @@ class Presence:
         if low >= high:
             return [(first, stop - step)]
         edges = _zero_runs(self.bits, (low - self.start_ms) // step, (high - self.start_ms) // step)
-        ends = [self.start_ms + step * edge for edge in edges]
+        ends: list[int] = (self.start_ms + step * edges).tolist()
         if first < low:
             ends = [first, *ends[1:]] if ends and ends[0] == low else [first, low, *ends]
         if high < stop:
             ends = [*ends[:-1], stop] if ends and ends[-1] == high else [*ends, high, stop]
-        return [(ends[i], ends[i + 1] - step) for i in range(0, len(ends), 2)]
+        return [(begin, end - step) for begin, end in zip(ends[::2], ends[1::2], strict=True)]
 
 
 def find_gaps(open_ms: Ints, interval: Interval, *, start_ms: int, end_ms: int) -> list[Run]:
@@ -119,33 +119,31 @@ def find_gaps(open_ms: Ints, interval: Interval, *, start_ms: int, end_ms: int) 
     return Presence.of(inside, interval).gaps(start_ms, end_ms)
 
 
-def _zero_runs(bits: NDArray[np.uint8], first: int, stop: int) -> list[int]:
+def _zero_runs(bits: NDArray[np.uint8], first: int, stop: int) -> Ints:
     """Where zeros begin and end among the slots `[first, stop)`: begin, end, begin, end, …
 
     A bit that differs from the one before it is an edge. Only words of 64 slots that are not full, and
     those behind them, are looked at, and only those with an edge unpacked: the time goes with the
     words, not with the slots, however long or many the holes.
     """
-    base = first // 8
-    inside = bits[base : (stop + 7) // 8]
-    padded = np.full(-(-len(inside) // 8) * 8, 0xFF, dtype=np.uint8)
-    padded[: len(inside)] = inside
-    padded[0] |= 0xFF & ~(0xFF >> first % 8)
-    if stop % 8:
-        padded[len(inside) - 1] |= 0xFF >> stop % 8
-    may_have = padded.view(np.uint64) != _FULL
+    base = first // 64
+    words = bits.view(">u8")[base : -(-stop // 64)]
+    may_have = words.view(np.uint64) != _FULL
     may_have[1:] |= may_have[:-1].copy()
-    looked_at = np.flatnonzero(may_have)
-    words = padded.view(">u8")[looked_at].astype(np.uint64)
-    # What was before the first slot counts as present; `8 * 0 - 1` reads a byte that is not used.
-    last_bits = np.where(looked_at == 0, 1, padded[8 * looked_at - 1] & 1).astype(np.uint64)
-    edges = words ^ (words >> np.uint64(1) | last_bits << np.uint64(63))
+    may_have[0] = may_have[-1] = True
+    at = np.flatnonzero(may_have)
+    values, before = words[at].astype(np.uint64), words[at - 1].astype(np.uint64)
+    # What is before the first slot and after the last counts as present.
+    before[0] = 1
+    values[0] |= _FULL ^ (_FULL >> np.uint64(first % 64))
+    if stop % 64:
+        values[-1] |= _FULL >> np.uint64(stop % 64)
+    edges = values ^ (values >> np.uint64(1) | before << np.uint64(63))
     has_edge = edges != 0
-    at, edges = looked_at[has_edge], edges[has_edge]
-    bits_of_words = np.unpackbits(edges.astype(">u8").view(np.uint8)).view(np.bool_)
-    slots = np.flatnonzero(bits_of_words)
-    found: list[int] = (8 * base + 64 * at[slots >> 6] + (slots & 63)).tolist()
-    return [*found, stop] if len(found) % 2 else found
+    at, edges = at[has_edge], edges[has_edge]
+    slots = np.flatnonzero(np.unpackbits(edges.astype(">u8").view(np.uint8)).view(np.bool_))
+    found = 64 * (base + at[slots >> 6]) + (slots & 63)
+    return np.append(found, stop) if len(found) % 2 else found
 
 
 def missing_ends(

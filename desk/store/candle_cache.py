@@ -77,7 +77,7 @@ class CandleCache:
         return series.present.gaps(start_ms, end_ms)
 
     def _series(self, pair: Pair, interval: Interval) -> _Opened:
-        key = (parse_pair(pair), parse_interval(interval))
+        key = (pair, interval)
         stamp = self._history.stamp(pair, interval)
         if stamp is None:
             none = np.zeros(0, dtype=np.int64)
@@ -92,7 +92,7 @@ class CandleCache:
             return known
 
     def _open(self, pair: Pair, interval: Interval, stamp: Stamp) -> _Opened:
-        folder = self._root / pair / interval
+        folder = self._root / parse_pair(pair) / parse_interval(interval)
         sha256 = self._history.manifest(pair, interval).sha256
         found = _sound(folder, sha256, stamp)
         if found is not None:
@@ -140,25 +140,26 @@ class CandleCache:
 
 def _write(folder: Path, sha256: str, candles: Candles, interval: Interval) -> Path:
     """Publish by rename. Not forced to disk: what a power cut leaves of it fails its checksum."""
-    present = Presence.of(candles.open_ms, interval)
     pa = _arrow()
     columns = [np.ascontiguousarray(getattr(candles, name)) for name in _NAMES]
-    notes = {
-        b"start_ms": str(present.start_ms).encode(),
-        b"step_ms": str(present.step_ms).encode(),
-        b"count": str(present.count).encode(),
-        b"bits": present.bits.tobytes(),
-    }
     batch = pa.record_batch([pa.array(column) for column in columns], names=list(_NAMES))
-    batch = batch.replace_schema_metadata(notes)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
     os.close(descriptor)
     try:
         with ThreadPoolExecutor(1, "checksum") as pool:
-            checksum = pool.submit(_checksum, columns, present.bits)
+            checksum = pool.submit(_checksum, columns)
+            present = Presence.of(candles.open_ms, interval)
+            notes = {
+                b"start_ms": str(present.start_ms).encode(),
+                b"step_ms": str(present.step_ms).encode(),
+                b"count": str(present.count).encode(),
+                b"bits": present.bits.tobytes(),
+            }
+            batch = batch.replace_schema_metadata(notes)
             with pa.OSFile(temporary, "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
                 writer.write_batch(batch)
-            path = folder / f"{sha256[:32]}-{checksum.result():08x}.arrow"
+            whole = _checksum([present.bits], checksum.result())
+        path = folder / f"{sha256[:32]}-{whole:08x}.arrow"
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -172,7 +173,7 @@ def _sound(folder: Path, sha256: str, stamp: Stamp) -> _Opened | None:
         try:
             opened = _map(path, stamp)
             columns = [getattr(opened.candles, name) for name in _NAMES]
-            checksum = _checksum(columns, opened.present.bits)
+            checksum = _checksum([*columns, opened.present.bits])
             if f"{checksum:08x}" == path.stem.rpartition("-")[2]:
                 os.utime(path)
                 return opened
@@ -195,6 +196,8 @@ def _map(path: Path, stamp: Stamp) -> _Opened:
     batch.validate(full=True)
     columns = {name: batch.column(name).to_numpy(zero_copy_only=True) for name in _NAMES}
     notes: dict[bytes, bytes] = batch.schema.metadata
+    if len(notes[b"bits"]) % 8:
+        raise ValueError("its bitmap does not end with a word, as an older release left it")
     present = Presence(
         start_ms=int(notes[b"start_ms"]),
         step_ms=int(notes[b"step_ms"]),
@@ -204,8 +207,7 @@ def _map(path: Path, stamp: Stamp) -> _Opened:
     return _Opened(stamp, Candles(**columns), present)
 
 
-def _checksum(columns: list[Any], bits: Any) -> int:
-    checksum = zlib.crc32(bits)
+def _checksum(columns: list[Any], checksum: int = 0) -> int:
     for column in columns:
         checksum = zlib.crc32(column, checksum)
     return checksum

@@ -6,6 +6,8 @@ Here nothing is repeated but whole function calls, once, under the request id th
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from itertools import batched
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,7 +18,7 @@ from redis.exceptions import MasterDownError, OutOfMemoryError
 from redis.retry import Retry
 
 from desk.errors import SettingsError, StoreUnavailable
-from desk.store.layout import ANSWERS_KEPT_MS, MAX_BLOCK_MS
+from desk.store.layout import ANSWERS_KEPT_MS, MAX_BLOCK_MS, READ_CHUNKS
 from desk.store.library import library
 
 type Argument = str | bytes | int
@@ -128,11 +130,20 @@ class Connection:
             self.run(lambda: self.money.function_load(ours.source, replace=True))
             _log.info("store_functions_loaded", version=ours.version, digest=ours.digest)
         if self.run(lambda: self.money.fcall_ro("upgrade_is_due", 0)):
-            # Without request id and event: what is done already is not found again.
-            common = ["", 0, "", "", "", "", "", "", 0, ""]
-            answer = self.run(lambda: self.money.fcall("upgrade", 0, *common, ANSWERS_KEPT_MS))
-            _log.info("store_upgraded", answers_moved=int(answer[1]))
+            self._upgrade()
         self._has_functions = True
+
+    def _upgrade(self) -> None:
+        """Bring what an older release left into today's form; what is done already is not done again."""
+        common = ["", 0, "", "", "", "", "", "", 0, ""]  # without request id and event
+        moved = 0
+        for index in self.run(lambda: self.bulk.keys("cidx:*")):
+            name, chunks = index.removeprefix(b"cidx:"), self.bulk.zrangebyscore(index, 0, "+inf")
+            for batch in batched(chunks, READ_CHUNKS):
+                call = partial(self.money.fcall, "upgrade_candles", 0, *common, name, *batch)
+                moved += int(self.run(call)[1])
+        answer = self.run(lambda: self.money.fcall("upgrade", 0, *common, ANSWERS_KEPT_MS))
+        _log.info("store_upgraded", answers_moved=int(answer[1]), candle_chunks_moved=moved)
 
     def _stored_version(self) -> tuple[int, str] | None:
         try:

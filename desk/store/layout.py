@@ -1,18 +1,21 @@
-"""How candles and requests are laid out in the store: chunks of packed values, limits, lifetimes."""
+"""How candles and requests are laid out in the store: chunks of packed values, limits, lifetimes.
+
+A chunk of candles is one string of 40 bytes a slot (open, high, low, close, volume, little-endian
+float64), zeros where there is no candle: it is read as fast as a string is, and needs no sorting.
+"""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from desk.ids import Pair
-from desk.market.candles import Candles
+from desk.market.candles import Candles, sorted_unique
 from desk.market.interval import Interval, slot_ms
 
 CHUNK_CANDLES = 480
-"""Candles per hash: below the 512 entries up to which the server keeps a hash as one flat list."""
+"""Candles per string: 19 kB, so that one more candle costs no more than the copy of so much."""
 INGEST_ROWS = 100
 """Candles per call: more would delay money calls behind it (p99 131 ms at 480, 27 ms at 100)."""
 READ_CHUNKS = 8
-"""Chunks per call, for the same reason: about 0.2 ms of the server's time each."""
+"""Chunks per call, for the same reason."""
 MONEY_REQUEST_TTL_S = 48 * 3600
 """How long the answer of a money call is kept for a repeat of its request id."""
 RETRY_REQUEST_TTL_S = 60
@@ -22,8 +25,7 @@ ANSWERS_KEPT_MS = 24 * 3_600_000
 METRIC_SAMPLES_KEPT = 20_000
 MAX_BLOCK_MS = 25_000
 """Longest wait for events in one call; a caller that wants more asks again."""
-
-_RECORD = np.dtype([("slot", ">u2"), ("values", "<f8", (5,))])
+_VALUES = ("open", "high", "low", "close", "volume")
 
 
 def series(pair: Pair, interval: Interval) -> str:
@@ -36,31 +38,32 @@ def chunk_ms(interval: Interval) -> int:
     return CHUNK_CANDLES * slot_ms(interval)
 
 
-def pack(candles: Candles, interval: Interval) -> list[tuple[int, bytes, bytes]]:
-    """Chunk number, slot and packed open, high, low, close, volume of each candle."""
-    step = slot_ms(interval)
-    chunks, slots = np.divmod(candles.open_ms // step, CHUNK_CANDLES)
-    values = np.stack(
-        [candles.open, candles.high, candles.low, candles.close, candles.volume], axis=1
-    ).astype("<f8")
-    slot_bytes, value_bytes = slots.astype(">u2").tobytes(), values.tobytes()
+def storable(candles: Candles) -> Candles:
+    """Return the candles sorted, each open time once.
+
+    Raises `ValueError` for an open price of 0, which would read as no candle.
+    """
+    if not candles.open.all():
+        raise ValueError("open: was 0 in a candle to be stored, expected a price")
+    return sorted_unique(candles)
+
+
+def pack(candles: Candles, interval: Interval) -> list[tuple[int, int, bytes]]:
+    """Return chunk, first slot and packed values of each run of neighbours among storable candles."""
+    slots = candles.open_ms // slot_ms(interval)
+    is_first = (np.diff(slots, prepend=-1) != 1) | (slots % CHUNK_CANDLES == 0)
+    begins = np.flatnonzero(is_first)
+    values = np.stack([getattr(candles, name) for name in _VALUES], axis=1).astype("<f8")
     return [
-        (int(chunk), slot_bytes[2 * row : 2 * row + 2], value_bytes[40 * row : 40 * row + 40])
-        for row, chunk in enumerate(chunks)
+        (*divmod(int(slots[begin]), CHUNK_CANDLES), values[begin:end].tobytes())
+        for begin, end in zip(begins, [*begins[1:], len(slots)], strict=True)
     ]
 
 
 def unpack(chunk: int, records: bytes, interval: Interval) -> Candles:
-    """The candles of one chunk, oldest first, from its records in any order."""
-    table = np.frombuffer(records, dtype=_RECORD)
-    table = table[np.argsort(table["slot"])]
-    slots: NDArray[np.int64] = table["slot"].astype(np.int64)
-    values: NDArray[np.float64] = np.ascontiguousarray(table["values"].T, dtype=np.float64)
-    return Candles(
-        open_ms=(chunk * CHUNK_CANDLES + slots) * slot_ms(interval),
-        open=values[0],
-        high=values[1],
-        low=values[2],
-        close=values[3],
-        volume=values[4],
-    )
+    """The candles of one chunk, oldest first, from its records."""
+    table = np.frombuffer(records, dtype="<f8").reshape(-1, len(_VALUES))
+    slots = np.flatnonzero(table[:, 0])
+    values = table.T if len(slots) == len(table) else table[slots].T
+    columns = dict(zip(_VALUES, np.ascontiguousarray(values, dtype=np.float64), strict=True))
+    return Candles(open_ms=(chunk * CHUNK_CANDLES + slots) * slot_ms(interval), **columns)

@@ -3,7 +3,7 @@
 from desk.ids import Pair
 from desk.market.candles import Candle, Candles
 from desk.market.interval import Interval
-from desk.store.layout import chunk_ms
+from desk.store.layout import chunk_ms, storable
 from desk.store.memory_state import MemoryState
 
 
@@ -13,11 +13,12 @@ class MemoryCandles:
     _state: MemoryState
 
     def write_candles(self, pair: Pair, interval: Interval, candles: Candles) -> int:
+        given = storable(candles)
         with self._state.lock:
             rows = self._state.candles[pair, interval]
             before = len(rows)
-            for index in range(len(candles)):
-                open_ms, *values = candles.row(index)
+            for index in range(len(given)):
+                open_ms, *values = given.row(index)
                 rows[open_ms] = tuple(values)
             return len(rows) - before
 

@@ -395,7 +395,8 @@ class CandleStore(Protocol):
         """Upsert by open time (idempotent); returns how many open times were new.
 
         Sent in calls of at most 100 rows. Rows must be closed, aligned and finite: the caller
-        passed them through `desk.market.integrity`.
+        passed them through `desk.market.integrity`. Raises `ValueError` for an open price of 0 and
+        stores nothing of the batch.
         """
         ...
 

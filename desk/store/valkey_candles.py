@@ -1,9 +1,9 @@
-"""Hot candles in the Redis-protocol store: a hash of packed values per chunk of the grid."""
+"""Hot candles in the Redis-protocol store: a string of packed values per chunk of the grid."""
 
 from itertools import batched
 
 from desk.ids import Pair
-from desk.market.candles import Candles, sorted_unique
+from desk.market.candles import Candles
 from desk.market.interval import Interval, slot_ms
 from desk.store.answers import accepted, envelope
 from desk.store.connection import Argument, Connection
@@ -13,6 +13,7 @@ from desk.store.layout import (
     chunk_ms,
     pack,
     series,
+    storable,
     unpack,
 )
 
@@ -23,9 +24,10 @@ class ValkeyCandles:
     _connection: Connection
 
     def write_candles(self, pair: Pair, interval: Interval, candles: Candles) -> int:
-        added = 0
-        for batch in batched(pack(sorted_unique(candles), interval), INGEST_ROWS):
-            arguments: list[Argument] = [part for row in batch for part in row]
+        added, given = 0, storable(candles)
+        for first in range(0, len(given), INGEST_ROWS):
+            runs = pack(given.take(slice(first, first + INGEST_ROWS)), interval)
+            arguments: list[Argument] = [part for run in runs for part in run]
             answer = self._connection.change(
                 "ingest_candles",
                 *envelope(),

@@ -91,6 +91,16 @@ def test_the_last_candles_are_as_many_as_wanted_however_full_their_chunks_are(
     assert _equal(found, candles.take(slice(max(len(candles) - count, 0), None)))
 
 
+def test_a_candle_without_a_price_is_refused_and_nothing_of_its_batch_is_kept(any_store: Store):
+    candles = _candles(list(range(300)))
+    candles.open[250] = 0.0
+
+    with pytest.raises(ValueError, match="open: was 0"):
+        any_store.write_candles("BTC-USDT", "1m", candles)
+
+    assert any_store.candle_bounds("BTC-USDT", "1m") is None
+
+
 def test_dropping_forgets_whole_chunks_and_keeps_the_bounds_true(any_store: Store):
     candles = _candles(list(range(0, 2_000, 3)))
     any_store.write_candles("BTC-USDT", "1m", candles)

@@ -507,10 +507,33 @@ end)
 
 -- what older releases left ----------------------------------------------------------------------
 
--- -> 1 while `upgrade` has work
-define_read('upgrade_is_due', function() return redis.call('EXISTS', 'docx:idem') end)
+local CANDLES_FORM = 'candles:form' -- '2': a chunk is a string; before, it was a hash by slot
 
--- time for which answers are kept -> OK how many; version 1 kept answers of requests as documents
+-- -> 1 while `upgrade` has work
+define_read('upgrade_is_due', function()
+  if redis.call('GET', CANDLES_FORM) ~= '2' then return 1 end
+  return redis.call('EXISTS', 'docx:idem')
+end)
+
+-- series, chunks -> OK how many were hashes by slot (2 bytes, big-endian) and are strings now
+define('upgrade_candles', function(args, what)
+  local moved = 0
+  for at = OWN + 1, #args do
+    local key = 'c:' .. args[OWN] .. ':' .. args[at]
+    if redis.call('TYPE', key).ok == 'hash' then
+      local records = redis.call('HGETALL', key)
+      redis.call('DEL', key)
+      for field = 1, #records, 2 do
+        redis.call('SETRANGE', key, struct.unpack('>H', records[field]) * 40, records[field + 1])
+      end
+      moved = moved + 1
+    end
+  end
+  return finish(what, args, { 'OK', tostring(moved) })
+end)
+
+-- time for which answers are kept -> OK how many; version 1 kept answers of requests as documents.
+-- To be called when all candles have been upgraded.
 define('upgrade', function(args, what)
   local kept_ms = args[OWN]
   local names = redis.call('ZRANGE', 'docx:idem', 0, -1)
@@ -523,12 +546,27 @@ define('upgrade', function(args, what)
     redis.call('DEL', 'doc:idem/' .. name)
   end
   redis.call('DEL', 'docx:idem')
+  redis.call('SET', CANDLES_FORM, '2')
   return finish(what, args, { 'OK', tostring(#names) })
 end)
 
 -- candles ---------------------------------------------------------------------------------------
 
--- series, chunk length in ms, step in ms, then by candle: chunk, slot (2 bytes), packed values
+-- A chunk is one string: the 40 bytes of its slot each, zeros where there is no candle.
+local RECORD = 40
+
+-- How many candles some records are, and the place of the first one, counted from 0.
+local function candles_in(records)
+  local absent, count, first = string.rep('\0', RECORD), 0, nil
+  for at = 0, #records / RECORD - 1 do
+    if string.sub(records, at * RECORD + 1, (at + 1) * RECORD) ~= absent then
+      count, first = count + 1, first or at
+    end
+  end
+  return count, first
+end
+
+-- series, chunk length in ms, step in ms, then by run of neighbours: chunk, first slot, their records
 -- -> OK how many open times were new
 define('ingest_candles', function(args, what)
   local series, chunk_ms, step_ms = args[OWN], tonumber(args[OWN + 1]), tonumber(args[OWN + 2])
@@ -537,14 +575,18 @@ define('ingest_candles', function(args, what)
   local earliest, latest = tonumber(meta[1] or math.huge), tonumber(meta[2] or -math.huge)
   local added, indexed = 0, nil
   for at = OWN + 3, #args, 3 do
-    local chunk, slot, values = args[at], args[at + 1], args[at + 2]
-    added = added + redis.call('HSET', 'c:' .. series .. ':' .. chunk, slot, values)
+    local chunk, slot, records = args[at], tonumber(args[at + 1]), args[at + 2]
+    local key, from = 'c:' .. series .. ':' .. chunk, slot * RECORD
+    local known = candles_in(redis.call('GETRANGE', key, from, from + #records - 1))
+    added = added + #records / RECORD - known
+    redis.call('SETRANGE', key, from, records)
     if chunk ~= indexed then
       redis.call('ZADD', 'cidx:' .. series, chunk, chunk)
       indexed = chunk
     end
-    local open_ms = tonumber(chunk) * chunk_ms + struct.unpack('>H', slot) * step_ms
-    earliest, latest = math.min(earliest, open_ms), math.max(latest, open_ms)
+    local open_ms = tonumber(chunk) * chunk_ms + slot * step_ms
+    earliest = math.min(earliest, open_ms)
+    latest = math.max(latest, open_ms + (#records / RECORD - 1) * step_ms)
   end
   redis.call('HINCRBY', meta_key, 'count', added)
   redis.call('HINCRBY', meta_key, 'revision', 1)
@@ -559,27 +601,19 @@ define('drop_candles', function(args, what)
   local series, chunk_ms, step_ms, last_chunk, expected = unpack(args, OWN)
   local index_key, meta_key = 'cidx:' .. series, 'cmeta:' .. series
   local dropped, chunks = 0, redis.call('ZRANGEBYSCORE', index_key, '-inf', last_chunk)
-  if expected then
-    local found = 0
-    for _, chunk in ipairs(chunks) do
-      found = found + redis.call('HLEN', 'c:' .. series .. ':' .. chunk)
-    end
-    if found ~= tonumber(expected) then return finish(what, args, { 'OK', '0' }) end
-  end
   for _, chunk in ipairs(chunks) do
-    local chunk_key = 'c:' .. series .. ':' .. chunk
-    dropped = dropped + redis.call('HLEN', chunk_key)
-    redis.call('DEL', chunk_key)
+    dropped = dropped + candles_in(redis.call('GET', 'c:' .. series .. ':' .. chunk))
+  end
+  if expected and dropped ~= tonumber(expected) then return finish(what, args, { 'OK', '0' }) end
+  for _, chunk in ipairs(chunks) do
+    redis.call('DEL', 'c:' .. series .. ':' .. chunk)
     redis.call('ZREM', index_key, chunk)
   end
   local first = redis.call('ZRANGE', index_key, 0, 0)[1]
   if not first then
     redis.call('DEL', meta_key)
   elseif dropped > 0 then
-    local lowest = math.huge
-    for _, slot in ipairs(redis.call('HKEYS', 'c:' .. series .. ':' .. first)) do
-      lowest = math.min(lowest, (struct.unpack('>H', slot)))
-    end
+    local _, lowest = candles_in(redis.call('GET', 'c:' .. series .. ':' .. first))
     redis.call('HINCRBY', meta_key, 'count', -dropped)
     redis.call('HINCRBY', meta_key, 'revision', 1)
     redis.call('HSET', meta_key, 'earliest',
@@ -588,26 +622,26 @@ define('drop_candles', function(args, what)
   return finish(what, args, { 'OK', tostring(dropped) })
 end)
 
--- series, chunks to skip, most chunks, candles wanted -> by chunk, newest first, as candle_chunks
+-- series, chunks to skip, most chunks, slots wanted -> by chunk, newest first, as candle_chunks
 define_read('last_chunks', function(args)
   local skipped, most, wanted = tonumber(args[2]), tonumber(args[3]), tonumber(args[4])
   local chunks = {}
   for _, number in ipairs(redis.call('ZREVRANGE', 'cidx:' .. args[1], skipped, skipped + most - 1)) do
     if wanted <= 0 then break end
-    local records = redis.call('HGETALL', 'c:' .. args[1] .. ':' .. number)
+    local records = redis.call('GET', 'c:' .. args[1] .. ':' .. number)
     chunks[#chunks + 1] = number
-    chunks[#chunks + 1] = table.concat(records)
-    wanted = wanted - #records / 2
+    chunks[#chunks + 1] = records
+    wanted = wanted - #records / RECORD
   end
   return chunks
 end)
 
--- series, chunks -> by chunk its number and its records (2 bytes slot, 40 bytes values), unordered
+-- series, chunks -> by chunk its number and its records from slot 0 on
 define_read('candle_chunks', function(args)
   local chunks = {}
   for at = 2, #args do
     chunks[#chunks + 1] = args[at]
-    chunks[#chunks + 1] = table.concat(redis.call('HGETALL', 'c:' .. args[1] .. ':' .. args[at]))
+    chunks[#chunks + 1] = redis.call('GET', 'c:' .. args[1] .. ':' .. args[at]) or ''
   end
   return chunks
 end)

@@ -39,6 +39,7 @@ READS = frozenset(
         "hgetall",
         "hmget",
         "info",
+        "keys",
         "config_get",
         "ping",
         "xinfo_stream",

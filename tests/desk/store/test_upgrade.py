@@ -5,14 +5,17 @@ c2 (sending) and c3 (intent), an adjustment, a kill flag, an agent with two vers
 evaluations, one answered and one unfinished request.
 """
 
+import struct
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from desk.market.candles import Candles
 from desk.store import kinds, server
 from desk.store.layout import ANSWERS_KEPT_MS
 from desk.store.port import Begun, Event, Gate, Standing, Stream
@@ -21,6 +24,8 @@ from desk.trading.orders import OrderState
 
 OLD = Path(__file__).parent / "store_v1.tar.gz"
 STOPPED_MS = 1_700_000_300_000
+MINUTE_MS = 60_000
+VALUES = ("open", "high", "low", "close", "volume")
 EVENT = Event(topic="t", key="k", data={}, at_ms=1, stream=Stream.ORDERS)
 
 
@@ -113,3 +118,35 @@ def test_I20_an_upgrade_that_broke_off_is_finished_by_the_next_program(upgraded:
 
     assert upgraded.connection.money.hget("idem:late", "fingerprint") == b"x"
     assert upgraded.connection.money.exists("docx:idem", "doc:idem/late") == 0
+
+
+@pytest.mark.catalogue("I20")
+def test_I20_candles_that_an_older_release_kept_in_hashes_are_read_as_they_were(
+    upgraded: ValkeyStore,
+):
+    client, open_ms = upgraded.connection.money, MINUTE_MS * (480 * 58_000 + np.arange(900))
+    prices = {name: open_ms / (n + 3.0) for n, name in enumerate(VALUES)}
+    candles = Candles(
+        open_ms=open_ms,
+        open=prices["open"],
+        high=prices["high"],
+        low=prices["low"],
+        close=prices["close"],
+        volume=prices["volume"],
+    )
+    candles = candles.take(np.delete(np.arange(900), [0, 7, 480, 899]))
+    for at_ms, *values in map(candles.row, range(len(candles))):
+        chunk, slot = divmod(at_ms // MINUTE_MS, 480)
+        client.hset(f"c:SOL-USDT:1m:{chunk}", struct.pack(">H", slot), struct.pack("<5d", *values))
+        client.zadd("cidx:SOL-USDT:1m", {str(chunk): chunk})
+    bounds = {"earliest": int(candles.open_ms[0]), "latest": int(candles.open_ms[-1]), "count": 896}
+    client.hset("cmeta:SOL-USDT:1m", mapping=bounds)
+
+    upgraded.load_functions()
+
+    found = upgraded.read_candles("SOL-USDT", "1m", 0, 2**53)
+    for name in ("open_ms", *VALUES):
+        np.testing.assert_array_equal(getattr(found, name), getattr(candles, name))
+    again = upgraded.write_candles("SOL-USDT", "1m", candles)
+    assert again == 0
+    assert upgraded.candle_bounds("SOL-USDT", "1m") == (*list(bounds.values())[:2], 896)
