@@ -19,15 +19,14 @@ from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
 from actors.poll_sessions import PollSessions, Series
 from actors.signal_archiving import archive_old
-from actors.signal_status import change_status, new_signal_status, status_key, wish_key
+from actors.signal_rows import SignalRows
 from actors.source_book import OK, UNAVAILABLE
-from actors.store_calls import rebuilt, retried, stored
+from actors.store_calls import rebuilt, stored
 from desk.clock import SECOND_MS
 from desk.errors import FeedError
 from desk.market.ingestion import IngestionKind, Reading
 from desk.market.signals import TRADINGVIEW
-from desk.runs import SourceStatus
-from desk.store import kinds, self_tests, signals
+from desk.store import self_tests, signals
 from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
@@ -72,7 +71,9 @@ class FeedSync:
         self._dropped: set[str] = set()
         self._due_ms = dict.fromkeys(sources, 0)
         self._failures = dict.fromkeys(sources, 0)
-        self._wish_version = -1
+        self._rows = SignalRows(
+            parts.store, TRADINGVIEW, every_s=parts.every_s, now_ms=parts.now_ms
+        )
         self._sessions = PollSessions(
             parts.store,
             parts.now_ms,
@@ -90,9 +91,11 @@ class FeedSync:
 
     async def turn(self) -> float:
         """Read what arrived, sync each feed that is due; returns the wall seconds to wait."""
-        await self._take_wish()
+        if await self._rows.was_asked():
+            self._due_ms = dict.fromkeys(self._due_ms, 0)
         for source_id, book in self._books.items():
-            if not await self._is_enabled(source_id):
+            # Of a paused feed alerts are kept by the route and read once it is resumed.
+            if not await self._rows.is_enabled(source_id):
                 await self._drop(source_id)
                 continue
             self._dropped.discard(source_id)
@@ -129,7 +132,7 @@ class FeedSync:
         self._failures[source_id] = 0
         reading = await stored(partial(book.reading, now_ms=now_ms))
         # The row before the counts: a crash in between repeats the sync and loses neither.
-        await self._note(
+        await self._rows.change(
             source_id,
             lambda row: replace(
                 row,
@@ -170,32 +173,9 @@ class FeedSync:
                 detail=why,
             )
             await raise_alert(self._store, cause, at_ms=self._parts.clock.now_ms())
-        await self._note(source_id, lambda row: replace(row, status=UNAVAILABLE, detail=why[:300]))
-
-    async def _note(self, source_id: str, change: Callable[[SourceStatus], SourceStatus]) -> None:
-        fresh = new_signal_status(TRADINGVIEW, source_id, every_s=self._parts.every_s)
-        now_ms = self._parts.now_ms()
-
-        async def attempt() -> None:
-            await stored(lambda: change_status(self._store, fresh, change, now_ms=now_ms))
-
-        await retried(attempt)
-
-    # --- what others want -----------------------------------------------------------------------
-
-    async def _is_enabled(self, source_id: str) -> bool:
-        """Of a paused feed alerts are kept by the route and read once it is resumed."""
-        key = status_key(TRADINGVIEW, source_id)
-        found = await stored(lambda: self._store.get(kinds.SOURCES, key))
-        return found is None or found.value.enabled
-
-    async def _take_wish(self) -> None:
-        """An operator's `run` or `resume` makes every feed due; the store carries it."""
-        found = await stored(lambda: self._store.get(kinds.STATE, wish_key(TRADINGVIEW)))
-        version = found.version if found else 0
-        if version != self._wish_version:
-            self._wish_version = version
-            self._due_ms = dict.fromkeys(self._due_ms, 0)
+        await self._rows.change(
+            source_id, lambda row: replace(row, status=UNAVAILABLE, detail=why[:300])
+        )
 
 
 FeedSyncActor = ray.remote(FeedSync)

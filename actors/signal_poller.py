@@ -16,16 +16,15 @@ from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.poll_sessions import PollSessions, Series
 from actors.retry_attempts import TELEGRAM_SYNC
 from actors.signal_archiving import archive_old
-from actors.signal_status import change_status, new_signal_status, status_key, wish_key
+from actors.signal_rows import SignalRows
 from actors.source_book import OK, UNAVAILABLE
-from actors.store_calls import rebuilt, retried, stored
+from actors.store_calls import rebuilt, stored
 from desk.clock import SECOND_MS
 from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import TELEGRAM, ChannelMessage
 from desk.market.ingestion import IngestionKind, Reading
-from desk.runs import SourceStatus
 from desk.sources.changes import Changed, Hear
-from desk.store import kinds, signals
+from desk.store import signals
 from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
@@ -75,7 +74,7 @@ class SignalPoller:
         self._source = parts.open_channels(self._events.append)
         self._due_ms = dict.fromkeys(parts.channels, 0)
         self._failures = dict.fromkeys(parts.channels, 0)
-        self._run_version = -1
+        self._rows = SignalRows(parts.store, TELEGRAM, every_s=parts.every_s, now_ms=parts.now_ms)
         self._sessions = PollSessions(
             parts.store,
             parts.now_ms,
@@ -93,7 +92,8 @@ class SignalPoller:
 
     async def turn(self) -> float:
         """Take what was told, poll each channel that is due; returns the wall seconds to wait."""
-        await self._take_wish()
+        if await self._rows.was_asked():
+            self._due_ms = dict.fromkeys(self._due_ms, 0)
         await self._take_events()
         for channel in self._books:
             if self._due_ms[channel] <= self._parts.now_ms():
@@ -113,7 +113,7 @@ class SignalPoller:
         if reading.not_before_ms > self._parts.now_ms():
             self._due_ms[channel] = reading.not_before_ms
             return
-        if not await self._is_enabled(book.source_id):
+        if not await self._rows.is_enabled(book.source_id):
             return
         limit = self._parts.sync_limit
         try:
@@ -160,8 +160,8 @@ class SignalPoller:
             Series(TELEGRAM, source_id=book.source_id),
             Reading(new=rows, cursor=str(newest_id or reading.message_id)),
         )
-        await self._note(
-            book,
+        await self._rows.change(
+            book.source_id,
             lambda row: replace(
                 row,
                 status=OK,
@@ -175,23 +175,9 @@ class SignalPoller:
         self._pulse.count("polls_failed")
         log.warning("channel_not_read", source=book.source_id, error=str(why))
         await self._sessions.failed(Series(TELEGRAM, source_id=book.source_id), str(why))
-        await self._note(book, lambda row: replace(row, status=UNAVAILABLE, detail=str(why)[:300]))
-
-    async def _note(
-        self, book: ChannelBook, change: Callable[[SourceStatus], SourceStatus]
-    ) -> None:
-        fresh = new_signal_status(TELEGRAM, book.source_id, every_s=self._parts.every_s)
-        now_ms = self._parts.now_ms()
-
-        async def attempt() -> None:
-            await stored(lambda: change_status(self._store, fresh, change, now_ms=now_ms))
-
-        await retried(attempt)
-
-    async def _is_enabled(self, source_id: str) -> bool:
-        key = status_key(TELEGRAM, source_id)
-        found = await stored(lambda: self._store.get(kinds.SOURCES, key))
-        return found is None or found.value.enabled
+        await self._rows.change(
+            book.source_id, lambda row: replace(row, status=UNAVAILABLE, detail=str(why)[:300])
+        )
 
     # --- what others want -----------------------------------------------------------------------
 
@@ -200,7 +186,7 @@ class SignalPoller:
         while self._events:
             told = self._events[0]
             book, now_ms = self._books.get(told.channel), self._parts.now_ms()
-            if book is not None and await self._is_enabled(book.source_id):
+            if book is not None and await self._rows.is_enabled(book.source_id):
                 if told.message is not None:
                     await stored(partial(book.keep, told.message, now_ms=now_ms))
                 for message_id in told.deleted_ids:
@@ -209,14 +195,6 @@ class SignalPoller:
                     self._due_ms[told.channel] = 0
             if self._events and self._events[0] is told:  # a full queue drops its oldest meanwhile
                 self._events.popleft()
-
-    async def _take_wish(self) -> None:
-        """An operator's `run` or `resume` makes every channel due; the store carries it."""
-        found = await stored(lambda: self._store.get(kinds.STATE, wish_key(TELEGRAM)))
-        version = found.version if found else 0
-        if version != self._run_version:
-            self._run_version = version
-            self._due_ms = dict.fromkeys(self._due_ms, 0)
 
 
 SignalPollerActor = ray.remote(SignalPoller)

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 
 from actors import retry_queue
-from actors.audit_note import note
+from actors.audit import note
 from desk.market.retries import RetryItem
 from desk.store import kinds
 from serve_apps import lookups
