@@ -123,6 +123,8 @@ def _build(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> A
     )
     from ray.tune import registry  # noqa: PLC0415
 
+    from desk.engines.fragment_runner import FragmentEnvRunner  # noqa: PLC0415
+
     for noisy in ("ray.rllib", "ray.tune"):  # warnings about RLlib's own deprecated parts
         logging.getLogger(noisy).setLevel(logging.ERROR)
     torch.set_num_threads(1)  # a second thread on a busy core made training 15 times slower
@@ -140,6 +142,7 @@ def _build(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> A
         action_space=single.single_action_space,  # pyright: ignore[reportUnknownMemberType]
     )
     config.env_runners(
+        env_runner_cls=FragmentEnvRunner,
         num_env_runners=0,
         num_envs_per_env_runner=spec.lanes,
         rollout_fragment_length=spec.steps_per_lane,
