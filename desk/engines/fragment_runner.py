@@ -41,6 +41,7 @@ from ray.rllib.utils.metrics import (
     RLMODULE_INFERENCE_TIMER,
     WEIGHTS_SEQ_NO,
 )
+from ray.rllib.utils.numpy import convert_to_numpy
 
 from desk.engines.fragments import Fragment, Lanes, Piece
 from desk.errors import BadInput
@@ -158,7 +159,7 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         else:
             with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
                 outputs = self._forward(fragment, explore=explore)
-            actions = outputs.pop(Columns.ACTIONS).numpy()
+            actions = outputs.pop(Columns.ACTIONS)
         with self.metrics.log_time(ENV_STEP_TIMER):
             # Behind the wrapper that makes one dict per lane of the infos.
             observations, rewards, terminated, truncated, infos = self.env.env.step(actions)
@@ -167,7 +168,7 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
             raise BadInput("infos", problem)
         fragment.add(
             actions=actions,
-            outputs={name: values.numpy() for name, values in outputs.items()},
+            outputs=outputs,
             observations=observations,
             rewards=rewards,
             terminated=terminated,
@@ -185,9 +186,10 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         else:
             outputs = self.module.forward_inference(seen)
         nobody: Any = [None]  # the piece looks at the first episode's class, no further
-        return self._sampling(
+        outputs = self._sampling(
             rl_module=self.module, batch=outputs, episodes=nobody, explore=explore
         )
+        return {name: convert_to_numpy(values) for name, values in outputs.items()}
 
     def _cut(self, fragment: Fragment) -> tuple[list[SingleAgentEpisode], list[_Finished]]:
         lanes, at_s = fragment.lanes(), fragment.at_s
