@@ -27,16 +27,23 @@ class Figure:
         return self.ours / self.floor if self.floor else float("nan")
 
 
-def interleaved(*calls: Callable[[], object], repetitions: int = REPETITIONS) -> list[list[float]]:
-    """Run the calls A B A B …; returns the seconds of each, warm-up excluded."""
+def interleaved(
+    *calls: Callable[[], object],
+    repetitions: int = REPETITIONS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[list[float]]:
+    """Run the calls A B A B …; returns the seconds of each, warm-up excluded.
+
+    `time.process_time` as the clock counts the seconds of CPU of this process.
+    """
     for call in calls:
         call()
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(repetitions):
         for index, call in enumerate(calls):
-            began = time.perf_counter()
+            began = clock()
             call()
-            seconds[index].append(time.perf_counter() - began)
+            seconds[index].append(clock() - began)
     return seconds
 
 

@@ -18,7 +18,7 @@ Importing this module imports RLlib and torch.
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, override
 
@@ -42,6 +42,7 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 from ray.rllib.utils.numpy import convert_to_numpy
+from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
 
 from desk.engines.fragments import Fragment, Lanes, Piece
 from desk.errors import BadInput
@@ -63,6 +64,8 @@ MODULE_TO_ENV = (
     "ListifyDataForVectorEnv",
 )
 """The default ones behind it: with discrete actions they sample, and make arrays of tensors."""
+REWARD_SPACE = Box(float("-inf"), float("inf"), (), np.float32)
+"""RLlib's own, whatever the type of the rewards."""
 EPISODE_CALLBACKS = (
     "on_episode_created",
     "on_episode_start",
@@ -90,6 +93,30 @@ class _Finished:
     seconds: float
 
 
+class ArrayView(InfiniteLookbackBuffer):
+    """A buffer over an array that is turned already.
+
+    The stock class works out its space's structure two or three times per buffer and walks a tree for
+    every length, which would take a third of a fragment's time.
+    """
+
+    def __init__(self, data: Any, space: Any = None, struct: Any = None) -> None:
+        self.data, self.lookback, self.finalized = data, 0, True
+        self._space, self._space_struct = space, struct
+
+    @property
+    def space(self) -> Any:
+        return self._space
+
+    @space.setter
+    def space(self, value: Any) -> None:
+        if value is not self._space:
+            self._space, self._space_struct = value, get_base_struct_from_space(value)
+
+    def __len__(self) -> int:
+        return len(self.data) - self.lookback
+
+
 class FragmentEnvRunner(SingleAgentEnvRunner):
     """Takes `NEXT_STEP` vector environments with a `Box` seen, `Discrete` actions and empty infos.
 
@@ -110,6 +137,9 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         self._prefix, self._names = uuid.uuid4().hex, count()
         self._fragment: Fragment | None = None
         self._ongoing_lanes: list[_Ongoing] = []
+        self._seen_space: tuple[Any, Any] = (None, None)
+        self._action_space: tuple[Any, Any] = (None, None)
+        """Each with the structure that RLlib makes of it."""
         self._last_means: tuple[float, float] | None = None
         """Mean length and return of the episodes that ended last."""
 
@@ -128,6 +158,8 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
                 num_episodes=num_episodes, explore=explore, random_actions=random_actions
             )
         fragment = self._next_fragment(force_reset=force_reset)
+        if self.module is not None:
+            self.module.eval()  # once: a module in training is switched to and fro at every call
         with torch.no_grad():
             while fragment.steps < num_timesteps:
                 self._advance(fragment, explore=explore, random_actions=random_actions)
@@ -145,6 +177,10 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         seed = self._seed if self._needs_initial_reset else None
         observations, _ = self._try_env_reset(seed=seed)
         self._needs_initial_reset = False
+        self._seen_space, self._action_space = (
+            (space, get_base_struct_from_space(space))
+            for space in (self.env.single_observation_space, self.env.single_action_space)
+        )
         now_s = time.perf_counter()
         self._ongoing_lanes = [_Ongoing(self._new_name(), now_s) for _ in range(self.num_envs)]
         return Fragment(observations.copy(), np.zeros(self.num_envs, dtype=np.bool_))
@@ -211,7 +247,7 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
                 seconds = at_s[piece.end - 1] - before.began_s
                 finished.append(_Finished(steps, reward, seconds))
             else:
-                after[piece.lane] = replace(before, steps=steps, reward=reward)
+                after[piece.lane] = _Ongoing(before.name, before.began_s, steps, reward)
         for lane, ongoing in after.items():
             self._ongoing_lanes[lane] = ongoing
         return episodes, finished
@@ -225,17 +261,15 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         outputs[WEIGHTS_SEQ_NO] = serial[steps]
         return SingleAgentEpisode(
             before.name,
-            observations=InfiniteLookbackBuffer(seen),
-            observation_space=self.env.single_observation_space,
-            infos=InfiniteLookbackBuffer([{} for _ in range(len(seen))]),
-            actions=InfiniteLookbackBuffer(lanes.actions[lane, steps]),
-            action_space=self.env.single_action_space,
-            rewards=InfiniteLookbackBuffer(lanes.rewards[lane, steps]),
+            observations=ArrayView(seen, *self._seen_space),
+            observation_space=self._seen_space[0],
+            infos=InfiniteLookbackBuffer([{}] * len(seen)),
+            actions=ArrayView(lanes.actions[lane, steps], *self._action_space),
+            action_space=self._action_space[0],
+            rewards=ArrayView(lanes.rewards[lane, steps], REWARD_SPACE, REWARD_SPACE),
             terminated=piece.terminated,
             truncated=piece.truncated,
-            extra_model_outputs={
-                name: InfiniteLookbackBuffer(values) for name, values in outputs.items()
-            },
+            extra_model_outputs={name: ArrayView(values) for name, values in outputs.items()},
             t_started=before.steps,
             len_lookback_buffer=0,
         )

@@ -116,6 +116,12 @@ def software_versions() -> dict[str, str]:
 
 
 def _build(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> Any:
+    config = _configured(name, single, spec)
+    single.close()
+    return config.build_algo()
+
+
+def _configured(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> Any:
     import torch  # noqa: PLC0415 - torch and RLlib take seconds and memory that only training needs
     from ray.rllib.algorithms.ppo import PPOConfig  # noqa: PLC0415
     from ray.rllib.core.rl_module.default_model_config import (  # noqa: PLC0415
@@ -169,8 +175,7 @@ def _build(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> A
         )
     )
     config.debugging(seed=spec.seed, log_level="ERROR")
-    single.close()
-    return config.build_algo()
+    return config
 
 
 def _run(

@@ -91,6 +91,9 @@ def assert_same_episode(ours: SingleAgentEpisode, stock: SingleAgentEpisode) -> 
         (ours.get_actions(), stock.get_actions()),
         (ours.get_rewards(), stock.get_rewards()),
     ]
+    for name in ("observations", "actions", "rewards"):
+        mine, theirs = getattr(ours, name), getattr(stock, name)
+        assert (mine.space, mine.space_struct) == (theirs.space, theirs.space_struct)
     assert list(ours.extra_model_outputs) == list(stock.extra_model_outputs)
     columns += [
         (ours.get_extra_model_outputs(name), stock.get_extra_model_outputs(name))
@@ -128,14 +131,10 @@ def test_episodes_and_counters_are_those_of_the_stock_runner(odds: float) -> Non
         for one, other in zip(mine, theirs, strict=True):
             assert_same_episode(one, other)
     for mine_counted, theirs_counted in zip(counted[1], counted[0], strict=True):
-        repeated = {} if theirs_counted["num_episodes"] else {"episode_len_mean": 0.0}
-        assert mine_counted.keys() - theirs_counted.keys() <= {
-            "episode_len_mean",
-            "episode_return_mean",
-        }
-        assert repeated or mine_counted.keys() == theirs_counted.keys()
+        if theirs_counted["num_episodes"]:
+            assert mine_counted.keys() == theirs_counted.keys()
         for name, value in theirs_counted.items():
-            assert mine_counted[name] == pytest.approx(value, rel=1e-12), name
+            assert mine_counted[name] == pytest.approx(value, rel=1e-12, nan_ok=True), name
     if 0.0 < odds < 0.1:  # the case that matters: both kinds of episode were there
         starts = [episode.t_started for episodes in ours for episode in episodes]
         assert any(starts)
@@ -173,6 +172,9 @@ def test_an_off_policy_buffer_holds_the_same_after_chunks_were_joined() -> None:
     buffers: list[EpisodeReplayBuffer] = []
     for kind in BOTH:
         runner = built(configured(kind, odds=0.05, base=DQNConfig))
+        runner.env.action_space.seed(
+            2
+        )  # random actions are drawn from the space, unseeded by RLlib
         buffers.append(EpisodeReplayBuffer(capacity=10_000))
         for number in range(4):
             buffers[-1].add(runner.sample(random_actions=number == 0))
@@ -199,7 +201,6 @@ def test_a_mean_without_a_finished_episode_is_the_last_known_one() -> None:
 
     assert known["num_episodes"] > 0
     assert later["num_episodes"] == 0
-    assert later["num_episodes_lifetime"] == known["num_episodes_lifetime"]
     assert later["episode_return_mean"] == pytest.approx(known["episode_return_mean"])
 
 
@@ -342,7 +343,11 @@ def test_the_private_parts_of_ray_that_it_leans_on_are_where_they_were() -> None
         "num_steps",
         "num_episodes_completed",
     ]
-    assert list(inspect.signature(stock._log_episode_metrics).parameters) == ["length", "ret", "sec"]
+    assert list(inspect.signature(stock._log_episode_metrics).parameters) == [
+        "length",
+        "ret",
+        "sec",
+    ]
     assert list(inspect.signature(stock._log_env_steps).parameters) == ["metric", "num_steps"]
     assert list(inspect.signature(stock._try_env_reset).parameters) == ["seed", "options"]
     for name in (
