@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from desk.errors import BadInput
 from desk.market.candles import Candles, Floats, Ints
 from desk.market.features import Features
+from desk.trading.exit_levels import AVERAGE_STEPS
 from desk.trading.fills import FillSpec, PathOrder
 from desk.trading.instruments import Instrument
+from desk.trading.intents import NO_PROTECTION, Protection
 from desk.trading.tape import Market
+
+
+_LARGEST = 2**62
+"""Products of ticks stay below it: compiled integers have 63 bits."""
 
 
 class Columns(NamedTuple):
@@ -46,6 +52,22 @@ class Rules(NamedTuple):
     is_adaptive: bool
     least_lots: int
     least_notional: float
+
+
+class ExitRules(NamedTuple):
+    """Exits that every decided position gets, in whole numbers; see `desk.trading.exit_levels`."""
+
+    is_on: bool
+    stop_distance: int
+    """Of the decided close, in `whole_distance` parts; 0: no stop."""
+    take_distance: int
+    leverage: int
+    """0: nothing is liquidated."""
+    liquidation_rate: int
+    """In `whole_rate` parts."""
+    whole_distance: int = 10**8
+    whole_rate: int = 10**6
+    average_steps: int = AVERAGE_STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,6 +112,46 @@ class MarketArrays:
     ) -> "MarketArrays":
         """The arrays of candles with the funding settlements `(stamp_ms, rate)` among them."""
         return cls.from_market(Market.of(candles, instrument, spec, rates), features)
+
+
+def exit_rules(
+    arrays: MarketArrays, protection: Protection = NO_PROTECTION, leverage: int | None = None
+) -> ExitRules:
+    """The exits of a protection, and of liquidation at a leverage, as compiled code reads them.
+
+    Raises `BadInput` naming the field that is outside its range or does not fit whole numbers.
+    """
+    blank = ExitRules(is_on=False, stop_distance=0, take_distance=0, leverage=0, liquidation_rate=0)
+    whole, highest = blank.whole_distance, int(arrays.columns.high.max())
+    stop = _parts("stop_loss_fraction", protection.stop_loss_fraction, whole)
+    take = _parts("take_profit_fraction", protection.take_profit_fraction, whole)
+    if leverage is not None and leverage < 1:
+        raise BadInput("leverage", f"was {leverage}, expected at least 1, or none")
+    rate = round(arrays.rules.liquidation_rate * blank.whole_rate)
+    if leverage is not None and not np.isclose(
+        rate, arrays.rules.liquidation_rate * blank.whole_rate, rtol=0, atol=1e-6
+    ):
+        found = arrays.rules.liquidation_rate
+        raise BadInput("maintenance_rate", f"and taker rate were {found}, expected millionths")
+    widest = max(2 * whole, AVERAGE_STEPS * (leverage + 1 if leverage else 0) * blank.whole_rate)
+    if highest * widest >= _LARGEST:
+        problem = f"reached {highest} ticks, expected less than {_LARGEST // widest}"
+        raise BadInput("candles", f"{problem} for exits: choose a larger tick or a lower leverage")
+    return blank._replace(
+        is_on=bool(stop or take or leverage),
+        stop_distance=stop,
+        take_distance=take,
+        leverage=leverage or 0,
+        liquidation_rate=rate,
+    )
+
+
+def _parts(field: str, fraction: Decimal | None, whole: int) -> int:
+    if fraction is None:
+        return 0
+    if not (fraction.is_finite() and 0 < fraction < 1) or fraction * whole % 1:
+        raise BadInput(field, f"was {fraction}, expected above 0 and below 1, at most 8 decimals")
+    return int(fraction * whole)
 
 
 def _columns(market: Market) -> Columns:

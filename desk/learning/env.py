@@ -16,13 +16,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from desk.errors import BadInput
-from desk.learning import kernel
-from desk.learning.arrays import MarketArrays
+from desk.learning import kernel, kernel_exits
+from desk.learning.arrays import MarketArrays, exit_rules
 from desk.learning.observation import Observation
 from desk.learning.policy import LEVELS
 from desk.learning.reward import DEFAULT_SCALE, log_growth
 from desk.market.candles import Ints
 from desk.market.features import CLIP
+from desk.trading.intents import NO_PROTECTION, Protection
 
 type Actions = NDArray[np.int64]
 type Flags = NDArray[np.bool_]
@@ -43,6 +44,10 @@ class EpisodeSpec:
     reward_scale: float = DEFAULT_SCALE
     levels: tuple[float, ...] = LEVELS
     """Target of each action."""
+    protection: Protection = NO_PROTECTION
+    """Exits that every decided position gets, as fractions of the decided close."""
+    leverage: int | None = None
+    """Isolated margin: a position that loses it is liquidated and its episode terminated; None: never."""
 
 
 class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
@@ -76,6 +81,7 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         self._copies = copies
         self._levels = np.array(self.episode.levels)
         self._episodes = _episodes(arrays, self.episode)
+        self._exits = exit_rules(arrays, self.episode.protection, self.episode.leverage)
         self.lanes = _lanes(num_envs, arrays.features.shape[1])
 
     def reset(
@@ -97,6 +103,7 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         kernel.step_lanes(
             arrays.columns,
             arrays.rules,
+            self._exits,
             arrays.features,
             self._episodes,
             self._levels,
@@ -114,6 +121,11 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
     def terms(self) -> dict[str, Rewards]:
         """What the last step's change of equity was made of, USDT per lane; they add up to it."""
         return {name: self.lanes.terms[:, n].copy() for n, name in enumerate(kernel.TERM_NAMES)}
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether positions have exits; then `lanes.desk` holds the fills of the lane settled last."""
+        return self._exits.is_on
 
     def equity(self) -> Rewards:
         """Equity of each lane at its last close, float64[N]."""
@@ -208,6 +220,9 @@ def _lanes(count: int, size: int) -> kernel.Lanes:
         terminated=np.zeros(count, dtype=np.bool_),
         truncated=np.zeros(count, dtype=np.bool_),
         terms=np.zeros((count, len(kernel.TERM_NAMES))),
+        traded=np.zeros(count),
+        books=np.zeros((count, kernel_exits.BOOK_COLUMNS), dtype=np.int64),
+        desk=kernel_exits.new_account(0.0),
     )
 
 
