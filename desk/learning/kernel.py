@@ -17,7 +17,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from desk.learning.arrays import Columns, ExitRules, Rules
+from desk.learning.arrays import (
+    ASK,
+    BID,
+    CLOSE,
+    DUE_END,
+    DUE_FIRST,
+    HIGH,
+    LOW,
+    OPEN,
+    ROW_COLUMNS,
+    Columns,
+    ExitRules,
+    Rules,
+)
 from desk.learning.kernel_exits import (
     BY_FEES,
     BY_FUNDING,
@@ -64,6 +77,10 @@ class Lanes(NamedTuple):
     held_lots: Ints
     cash: Floats
     """Start + sales - purchases - fees + funding; equity adds the position at its price."""
+    close: Ints
+    """Close of that candle, ticks."""
+    candle: Ints
+    """int64[N, 8]: the row of the candle being stepped on."""
     is_done: NDArray[np.bool_]
     """Ended at the last step: the next one starts anew."""
     random: NDArray[np.uint64]
@@ -139,10 +156,10 @@ def run_table(
             money[CASH], account.fill_count[0] = cash, 0
             settle(columns, rules, row, target != held, target, stop, take, is_liquidation, account)
             cash, held, target = money[CASH], book[HELD], book[HELD]
-            due = due_first[row + 1]
+            due = columns.due_end[row]
         else:
             due = due_first[row]
-        due_end = due_first[row + 1]
+        due_end = columns.due_end[row]
         while due < due_end and not due_is_path[due]:
             cash -= held * due_mark[due] * unit * due_rate[due]
             due += 1
@@ -180,14 +197,15 @@ def run_table(
 
 
 @_jit
-def reset_lanes(features: Features, episodes: Episodes, lanes: Lanes) -> None:
+def reset_lanes(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes) -> None:
     """Start an episode in every lane."""
     for lane in range(len(lanes.row)):
-        _reset(features, episodes, lanes, lane)
+        _reset(rows, features, episodes, lanes, lane)
 
 
 @_jit
 def step_lanes(
+    rows: Ints,
     columns: Columns,
     rules: Rules,
     exits: ExitRules,
@@ -196,30 +214,41 @@ def step_lanes(
     levels: Floats,
     lanes: Lanes,
     actions: Ints,
-) -> None:
-    """Move every lane by one candle; a lane that ended at the last step starts anew instead."""
-    open_, close, bid, ask = columns.open, columns.close, columns.bid, columns.ask
-    due_first, due_mark, due_rate = columns.due_first, columns.due_mark, columns.due_rate
-    due_is_path = columns.due_is_path
+) -> bool:
+    """Move every lane by one candle; a lane that ended at the last step starts anew instead.
+
+    False, and nothing is done, when an action is no index of `levels`.
+    """
+    due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
     lane_row, last_row, held_lots, lane_cash = (
         lanes.row,
         lanes.last_row,
         lanes.held_lots,
         lanes.cash,
     )
-    is_done, growth, terms = lanes.is_done, lanes.growth, lanes.terms
+    is_done, growth, terms, traded = lanes.is_done, lanes.growth, lanes.terms, lanes.traded
     terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
+    lane_close, candle, books = lanes.close, lanes.candle, lanes.books
     unit, rate = rules.quote_per_tick_lot, rules.taker_rate
     size_quote, ruin_equity = episodes.size_quote, episodes.ruin_equity
-    size = features.shape[1]
-    is_protected, books, traded = exits.is_on, lanes.books, lanes.traded
-    low, high = columns.low, columns.high
+    size, is_protected = features.shape[1], exits.is_on
+    for lane in range(len(lane_row)):
+        if actions[lane] < 0 or actions[lane] >= len(levels):
+            return False
+    # Lanes stand far apart on the tape. Fetching all their rows first, with no decision in between,
+    # lets the processor wait for many of them at once.
+    for lane in range(len(lane_row)):
+        row = lane_row[lane] + (0 if is_done[lane] else 1)
+        for column in range(ROW_COLUMNS):
+            candle[lane, column] = rows[row, column]
+        for column in range(size):
+            observation[lane, column] = features[row, column]
     for lane in range(len(lane_row)):
         if is_done[lane]:
-            _reset(features, episodes, lanes, lane)
+            _reset(rows, features, episodes, lanes, lane)
             continue
         row, held, cash = lane_row[lane], held_lots[lane], lane_cash[lane]
-        last_close = close[row]
+        last_close, close = lane_close[lane], candle[lane, CLOSE]
         wanted = _lots_to_hold(
             levels[actions[lane]],
             size_quote,
@@ -238,43 +267,43 @@ def step_lanes(
                 held,
                 books[lane, STOP],
                 books[lane, TAKE],
-                min(bid[row], low[row]),
-                max(ask[row], high[row]),
+                min(candle[lane, BID], candle[lane, LOW]),
+                max(candle[lane, ASK], candle[lane, HIGH]),
             )
         ):
             is_liquidated = _settle_lane(columns, rules, exits, lanes, lane, row, wanted)
             wanted, cash = held_lots[lane], lane_cash[lane]
         else:
             is_liquidated = False
-            due, due_end, funding = due_first[row], due_first[row + 1], 0.0
+            due, due_end, funding = candle[lane, DUE_FIRST], candle[lane, DUE_END], 0.0
             while due < due_end:
                 payer = wanted if due_is_path[due] else held
                 funding -= payer * due_mark[due] * unit * due_rate[due]
                 due += 1
             lots = wanted - held
-            buy, sell = ask[row], bid[row]
+            open_, buy, sell = candle[lane, OPEN], candle[lane, ASK], candle[lane, BID]
             price = buy if lots > 0 else sell
             traded[lane] = abs(lots * price * unit)
             fees = traded[lane] * rate
             cash += funding - lots * price * unit - fees
             terms[lane, PRICE_TERM] = (
-                held * (open_[row] - last_close) + wanted * (close[row] - open_[row])
+                held * (open_ - last_close) + wanted * (close - open_)
             ) * unit
             terms[lane, FEE_TERM] = -fees
-            terms[lane, SLIPPAGE_TERM] = -lots * (price - open_[row]) * unit
+            terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
             terms[lane, FUNDING_TERM] = funding
-        after = cash + wanted * close[row] * unit
+        after = cash + wanted * close * unit
 
         lane_row[lane], held_lots[lane], lane_cash[lane] = row, wanted, cash
+        lane_close[lane] = close
         growth[lane] = after / before
         is_ruined = after <= ruin_equity or is_liquidated
         terminated[lane] = is_ruined
         truncated[lane] = row == last_row[lane] and not is_ruined
         is_done[lane] = is_ruined or row == last_row[lane]
         # The layout of `desk.learning.observation`: features, then the sign of the position.
-        for column in range(size):
-            observation[lane, column] = features[row, column]
         observation[lane, size] = (wanted > 0) - (wanted < 0)
+    return True
 
 
 @_jit
@@ -312,9 +341,9 @@ def _settle_lane(
 
 
 @_jit
-def _reset(features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
+def _reset(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
     start = episodes.starts[_draw(lanes.random, lane) % np.uint64(len(episodes.starts))]
-    lanes.row[lane] = start
+    lanes.row[lane], lanes.close[lane] = start, rows[start, CLOSE]
     lanes.last_row[lane] = min(start + episodes.length, episodes.segment_end[start])
     lanes.held_lots[lane], lanes.cash[lane] = 0, episodes.cash
     lanes.is_done[lane] = False

@@ -100,7 +100,7 @@ def run_plan(
     book, money = account.book, account.money
     is_trading, wanted = False, 0
     for row in range(rows):
-        is_eventful = is_trading or due_first[row] != due_first[row + 1]
+        is_eventful = is_trading or due_first[row] != columns.due_end[row]
         if not is_eventful and book[HELD] != 0:
             lowest, highest = min(bid[row], low[row]), max(ask[row], high[row])
             is_eventful = may_exit(book[HELD], book[STOP], book[TAKE], lowest, highest)
@@ -130,7 +130,7 @@ def settle(
 
     `is_trading`: what is held was decided to become `wanted`, with these exits.
     """
-    due, due_end = columns.due_first[row], columns.due_first[row + 1]
+    due, due_end = columns.due_first[row], columns.due_end[row]
     while due < due_end and not columns.due_is_path[due]:
         _fund(columns, rules, due, account)
         due += 1
@@ -153,7 +153,7 @@ def decided_exits(
     exits: ExitRules, held: int, average: int, wanted: int, close: int
 ) -> tuple[int, int, bool]:
     """Stop, take-profit and whether the stop is the liquidation, of a target decided at a close."""
-    if wanted == 0 or wanted == held:
+    if wanted in (0, held):
         return 0, 0, False
     side = 1 if wanted > 0 else -1
     stop, take, is_liquidation = 0, 0, False
