@@ -33,6 +33,7 @@ from desk.evaluation.plan import Plan, Replay
 from desk.market.candles import Ints
 from desk.market.interval import Interval
 from desk.trading.fills import (
+    NEVER_TICKS,
     QUOTE_DELAY_MS,
     ZERO,
     Due,
@@ -224,15 +225,16 @@ class _Replay(Strategy):
         if exits is None:
             return
         leaving = self._sided(-exits.target_lots)
-        self.submit_order(
-            self.order_factory.stop_market(
-                self._perpetual.id,
-                *leaving,
-                trigger_price=self._units.price(exits.stop_ticks),
-                reduce_only=True,
-                tags=[_LIQUIDATION if exits.is_liquidation else _STOP],
+        if 0 < exits.stop_ticks < NEVER_TICKS:
+            self.submit_order(
+                self.order_factory.stop_market(
+                    self._perpetual.id,
+                    *leaving,
+                    trigger_price=self._units.price(exits.stop_ticks),
+                    reduce_only=True,
+                    tags=[_LIQUIDATION if exits.is_liquidation else _STOP],
+                )
             )
-        )
         if exits.take_ticks is not None:
             self.submit_order(
                 self.order_factory.limit(

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from desk.errors import EvaluationFailed
 from desk.evaluation.plan import Plan
 from desk.learning import kernel, kernel_exits
-from desk.learning.arrays import MarketArrays
+from desk.learning.arrays import MarketArrays, exit_rules
 from desk.learning.observation import Observation, observation
 from desk.learning.policy import probabilities
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
+from desk.trading.intents import NO_PROTECTION, Protection
 
 type Forward = Callable[[Observation], NDArray[np.float32]]
 """Logits float32[N, K] of observations float32[N, F + 1]; no row may depend on another."""
@@ -88,24 +89,27 @@ def run_policy(
     size_quote: float,
     cash: float,
     feature_limit: float = math.inf,
+    protection: Protection = NO_PROTECTION,
+    leverage: int | None = None,
 ) -> FastRun:
     """Let a policy decide on every candle, holding when it is not sure, and record the plan.
 
-    `size_quote` is the notional of target 1 in USDT. The last candle but one goes flat.
+    `size_quote` is the notional of target 1 in USDT. The last candle but one goes flat. Every decided
+    position gets the exits of `protection` and, with a `leverage`, those of isolated margin.
     """
+    exits = exit_rules(arrays, protection, leverage)
     table = decision_table(forward, arrays.features, levels, threshold, feature_limit=feature_limit)
-    rows = len(arrays)
-    plan = Plan.of_targets([None] * rows)
-    equity = np.zeros(rows)
+    plan = Plan.of_targets([None] * len(arrays))
+    equity = np.zeros(len(arrays))
     balance = kernel.run_table(
         arrays.columns,
         arrays.rules,
+        exits,
         np.array(levels, dtype=np.float64),
         table,
         size_quote,
-        cash,
-        plan.decided,
-        plan.target_lots,
+        kernel_exits.new_account(cash),
+        _columns(plan),
         equity,
     )
     return FastRun(plan=plan, equity=equity, balance=balance)
@@ -115,25 +119,27 @@ def run_plan(arrays: MarketArrays, plan: Plan, cash: float) -> PlanRun:
     """Replay a plan by the compiled rules, exits included."""
     if len(plan) != len(arrays):
         raise EvaluationFailed(f"the plan had {len(plan)} rows for {len(arrays)} candles")
-    most = 4 * int(plan.decided.sum())
-    fills = np.zeros((most, kernel_exits.FILL_COLUMNS), dtype=np.int64)
-    fees, equity = np.zeros(most), np.zeros(len(arrays))
-    balance, count = kernel_exits.run_plan(
-        arrays.columns,
-        arrays.rules,
-        kernel_exits.PlanColumns(
-            decided=plan.decided,
-            target_lots=plan.target_lots,
-            stop_ticks=plan.stop_ticks,
-            take_ticks=plan.take_ticks,
-            is_liquidation=plan.is_liquidation,
-        ),
-        cash,
-        equity,
-        fills,
-        fees,
+    most = kernel_exits.FILLS_PER_CANDLE * int(plan.decided.sum())
+    account, equity = kernel_exits.new_account(cash, most), np.zeros(len(arrays))
+    kernel_exits.run_plan(arrays.columns, arrays.rules, _columns(plan), account, equity)
+    count = int(account.fill_count[0])
+    return PlanRun(
+        fills=account.fills[:count],
+        fees=account.fees[:count],
+        equity=equity,
+        balance=float(account.money[kernel_exits.CASH]),
     )
-    return PlanRun(fills=fills[:count], fees=fees[:count], equity=equity, balance=balance)
+
+
+def _columns(plan: Plan) -> kernel_exits.PlanColumns:
+    """The plan's own arrays, as compiled code reads and writes them."""
+    return kernel_exits.PlanColumns(
+        decided=plan.decided,
+        target_lots=plan.target_lots,
+        stop_ticks=plan.stop_ticks,
+        take_ticks=plan.take_ticks,
+        is_liquidation=plan.is_liquidation,
+    )
 
 
 def _choices(logits: NDArray[np.float32], level_count: int, threshold: float) -> NDArray[np.int8]:

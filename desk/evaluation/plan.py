@@ -11,6 +11,7 @@ from desk.errors import BadInput
 from desk.market.candles import Ints
 from desk.market.interval import interval_ms
 from desk.trading.fills import (
+    NEVER_TICKS,
     ZERO,
     Book,
     Exits,
@@ -39,7 +40,7 @@ class Plan:
     decided: NDArray[np.bool_]
     target_lots: Ints
     stop_ticks: Ints
-    """Protective stop level, 0: none (then there is no take-profit either)."""
+    """Protective stop level, 0: none."""
     take_ticks: Ints
     """Take-profit level, 0: none."""
     is_liquidation: NDArray[np.bool_]
@@ -48,14 +49,15 @@ class Plan:
         return len(self.decided)
 
     def exits(self, index: int) -> Exits | None:
-        """The exits decided with a target; None without a stop or for a flat target."""
+        """The exits decided with a target; None where there are none, or for a flat target."""
         target, stop = int(self.target_lots[index]), int(self.stop_ticks[index])
-        if target == 0 or stop == NO_EXIT:
-            return None
         take = int(self.take_ticks[index])
+        if target == 0 or stop == take == NO_EXIT:
+            return None
+        never = -1 if target > 0 else NEVER_TICKS
         return Exits(
             target_lots=target,
-            stop_ticks=stop,
+            stop_ticks=never if stop == NO_EXIT else stop,
             take_ticks=None if take == NO_EXIT else take,
             is_liquidation=bool(self.is_liquidation[index]),
         )

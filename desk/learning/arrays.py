@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -11,16 +12,26 @@ from numpy.typing import NDArray
 from desk.errors import BadInput
 from desk.market.candles import Candles, Floats, Ints
 from desk.market.features import Features
+from desk.market.interval import interval_ms
+from desk.trading.exit_levels import AVERAGE_STEPS
 from desk.trading.fills import FillSpec, PathOrder
 from desk.trading.instruments import Instrument
+from desk.trading.intents import NO_PROTECTION, Protection
 from desk.trading.tape import Market
+
+OPEN, HIGH, LOW, CLOSE, BID, ASK, DUE_FIRST, DUE_END = range(8)
+ROW_COLUMNS = 8
+"""Of eight bytes each: a cache line."""
+
+_LARGEST = 2**62
+"""Products of ticks stay below it: compiled integers have 63 bits."""
 
 
 class Columns(NamedTuple):
     """One row per candle: whole ticks int64[T], and the funding settlements that fall on it.
 
-    Settlements of candle t are rows `due_first[t]` to `due_first[t + 1]` (exclusive) of the due
-    columns; those with `due_is_path` come after its quote, before its path.
+    Settlements of candle t are rows `due_first[t]` to `due_end[t]` (exclusive) of the due columns;
+    those with `due_is_path` come after its quote, before its path.
     """
 
     open: Ints
@@ -30,6 +41,7 @@ class Columns(NamedTuple):
     bid: Ints
     ask: Ints
     due_first: Ints
+    due_end: Ints
     due_mark: Ints
     due_rate: Floats
     due_is_path: NDArray[np.bool_]
@@ -48,11 +60,29 @@ class Rules(NamedTuple):
     least_notional: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExitRules(NamedTuple):
+    """Exits that every decided position gets, in whole numbers; see `desk.trading.exit_levels`."""
+
+    is_on: bool
+    stop_distance: int
+    """Of the decided close, in `whole_distance` parts; 0: no stop."""
+    take_distance: int
+    leverage: int
+    """0: nothing is liquidated."""
+    liquidation_rate: int
+    """In `whole_rate` parts."""
+    whole_distance: int = 10**8
+    whole_rate: int = 10**6
+    average_steps: int = AVERAGE_STEPS
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MarketArrays:
     """Candles, funding and features of one pair and period."""
 
     open_ms: Ints
+    step_ms: int
+    """Length of a candle."""
     columns: Columns
     rules: Rules
     features: Features
@@ -60,6 +90,14 @@ class MarketArrays:
 
     def __len__(self) -> int:
         return len(self.open_ms)
+
+    @cached_property
+    def rows(self) -> Ints:
+        """int64[T, 8]: the first eight columns side by side, one cache line per candle.
+
+        Many lanes that stand at far apart candles then wait for memory once each, not once a column.
+        """
+        return _side_by_side(self.columns)
 
     @property
     def ready(self) -> NDArray[np.bool_]:
@@ -74,6 +112,7 @@ class MarketArrays:
             raise BadInput("features", f"{problem}: compute them on the same candles")
         return cls(
             open_ms=market.tape.open_ms,
+            step_ms=interval_ms(market.tape.interval),
             columns=_columns(market),
             rules=_rules(market.spec, market.instrument),
             features=np.ascontiguousarray(features, dtype=np.float32),
@@ -92,6 +131,46 @@ class MarketArrays:
         return cls.from_market(Market.of(candles, instrument, spec, rates), features)
 
 
+def exit_rules(
+    arrays: MarketArrays, protection: Protection = NO_PROTECTION, leverage: int | None = None
+) -> ExitRules:
+    """The exits of a protection, and of liquidation at a leverage, as compiled code reads them.
+
+    Raises `BadInput` naming the field that is outside its range or does not fit whole numbers.
+    """
+    blank = ExitRules(is_on=False, stop_distance=0, take_distance=0, leverage=0, liquidation_rate=0)
+    whole, highest = blank.whole_distance, int(arrays.columns.high.max())
+    stop = _parts("stop_loss_fraction", protection.stop_loss_fraction, whole)
+    take = _parts("take_profit_fraction", protection.take_profit_fraction, whole)
+    if leverage is not None and leverage < 1:
+        raise BadInput("leverage", f"was {leverage}, expected at least 1, or none")
+    rate = round(arrays.rules.liquidation_rate * blank.whole_rate)
+    if leverage is not None and not np.isclose(
+        rate, arrays.rules.liquidation_rate * blank.whole_rate, rtol=0, atol=1e-6
+    ):
+        found = arrays.rules.liquidation_rate
+        raise BadInput("maintenance_rate", f"and taker rate were {found}, expected millionths")
+    widest = max(2 * whole, AVERAGE_STEPS * (leverage + 1 if leverage else 0) * blank.whole_rate)
+    if highest * widest >= _LARGEST:
+        problem = f"reached {highest} ticks, expected less than {_LARGEST // widest}"
+        raise BadInput("candles", f"{problem} for exits: choose a larger tick or a lower leverage")
+    return blank._replace(
+        is_on=bool(stop or take or leverage),
+        stop_distance=stop,
+        take_distance=take,
+        leverage=leverage or 0,
+        liquidation_rate=rate,
+    )
+
+
+def _parts(field: str, fraction: Decimal | None, whole: int) -> int:
+    if fraction is None:
+        return 0
+    if not (fraction.is_finite() and 0 < fraction < 1) or fraction * whole % 1:
+        raise BadInput(field, f"was {fraction}, expected above 0 and below 1, at most 8 decimals")
+    return int(fraction * whole)
+
+
 def _columns(market: Market) -> Columns:
     tape = market.tape
     dues = [due for due in market.dues if due.rate is not None]
@@ -99,6 +178,7 @@ def _columns(market: Market) -> Columns:
     # A settlement belongs to the candle that closes after it: before its quote unless it falls
     # after its open.
     candle = np.searchsorted(tape.close_ms, due_ms, side="right")
+    bounds = np.searchsorted(candle, np.arange(len(tape) + 1)).astype(np.int64)
     return Columns(
         open=tape.open,
         high=tape.high,
@@ -106,11 +186,22 @@ def _columns(market: Market) -> Columns:
         close=tape.close,
         bid=tape.bid,
         ask=tape.ask,
-        due_first=np.searchsorted(candle, np.arange(len(tape) + 1)).astype(np.int64),
+        due_first=bounds[:-1],
+        due_end=bounds[1:],
         due_mark=np.array([due.mark_ticks for due in dues], dtype=np.int64),
         due_rate=np.array([float(due.rate) for due in dues if due.rate is not None]),
         due_is_path=due_ms > tape.open_ms[candle],
     )
+
+
+def _side_by_side(columns: Columns) -> Ints:
+    count = len(columns.close)
+    room = np.zeros(ROW_COLUMNS * (count + 1), dtype=np.int64)
+    first = -(room.ctypes.data // 8) % ROW_COLUMNS
+    rows = room[first : first + ROW_COLUMNS * count].reshape(count, ROW_COLUMNS)
+    for number in range(ROW_COLUMNS):
+        rows[:, number] = columns[number]
+    return rows
 
 
 def _rules(spec: FillSpec, instrument: Instrument) -> Rules:

@@ -5,7 +5,6 @@ of the position; the action is a target for candle t + 1's open; the reward is t
 of equity from close to close, after fees, slippage and funding.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import gymnasium as gym
@@ -16,39 +15,24 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from desk.errors import BadInput
-from desk.learning import kernel
-from desk.learning.arrays import MarketArrays
+from desk.learning import kernel, kernel_exits
+from desk.learning.arrays import ROW_COLUMNS, MarketArrays, exit_rules
+from desk.learning.episode import EpisodeSpec, check_episode, stretches
 from desk.learning.observation import Observation
-from desk.learning.policy import LEVELS
-from desk.learning.reward import DEFAULT_SCALE, log_growth
-from desk.market.candles import Ints
+from desk.learning.reward import Drawdown, RewardTerms, log_growth
+from desk.market.candles import Floats
 from desk.market.features import CLIP
 
-type Actions = NDArray[np.int64]
+type Actions = NDArray[np.int64] | NDArray[np.floating]
 type Flags = NDArray[np.bool_]
 type Rewards = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpisodeSpec:
-    """How an account starts and when its episode ends. Money in USDT."""
-
-    cash: float = 10_000.0
-    size_quote: float = 10_000.0
-    """Notional that a target of 1 means. Equal to the cash, a position's growth is the account's."""
-    length: int = 1_440
-    """Steps until an episode is truncated; a stretch of candles without a hole may end it earlier."""
-    ruin_fraction: float = 0.1
-    """Equity at or below this part of the cash terminates."""
-    reward_scale: float = DEFAULT_SCALE
-    levels: tuple[float, ...] = LEVELS
-    """Target of each action."""
 
 
 class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
     """Independent accounts ("lanes") on one market, one compiled call per step.
 
-    Observations float32[N, F + 1], actions int64[N] (indices of `levels`), rewards float64[N].
+    Observations float32[N, F + 1], actions int64[N] (indices of `levels`) or, where the spec is
+    continuous, float32[N, 1] (targets), rewards float64[N].
     Autoreset `NEXT_STEP`: the step after an episode's end ignores that lane's action, answers
     reward 0 and the first observation of a new episode, which starts at a random row.
     `reset(seed)` makes everything that follows repeatable, lane by lane.
@@ -68,15 +52,22 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         copies: bool = True,
     ) -> None:
         """`copies=False` hands out the same buffers every step, to be read before the next one."""
-        self.arrays, self.episode = arrays, spec or EpisodeSpec()
-        self.num_envs = num_envs
+        spec = spec or EpisodeSpec()
+        self.arrays, self.episode, self.num_envs = arrays, spec, num_envs
+        check_episode(arrays, spec)
         self.single_observation_space, self.single_action_space = _spaces(arrays, self.episode)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copies = copies
         self._levels = np.array(self.episode.levels)
+        self._each = np.arange(num_envs)
+        self._rows = arrays.rows
         self._episodes = _episodes(arrays, self.episode)
+        self._exits = exit_rules(arrays, self.episode.protection, self.episode.leverage)
         self.lanes = _lanes(num_envs, arrays.features.shape[1])
+        self._is_shaped = any((spec.turnover_coefficient, spec.drawdown_coefficient))
+        self._drawdown, self._nothing = Drawdown(num_envs), np.zeros(num_envs)
+        self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -85,35 +76,66 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         draws = self.np_random.integers(0, 2**63, self.num_envs)
         self.lanes.random[:] = draws.astype(np.uint64)
         arrays = self.arrays
-        kernel.reset_lanes(arrays.features, self._episodes, self.lanes)
+        kernel.reset_lanes(self._rows, arrays.features, self._episodes, self.lanes)
+        self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
+        self._drawdown.begin(self.equity(), np.ones(self.num_envs, dtype=np.bool_))
         return self._own(self.lanes.observation), {}
 
     def step(self, actions: Actions) -> tuple[Observation, Rewards, Flags, Flags, dict[str, Any]]:
         arrays, lanes = self.arrays, self.lanes
-        chosen = np.ascontiguousarray(actions, dtype=np.int64)
-        if chosen.shape != (self.num_envs,) or _is_outside(chosen, len(self._levels)):
-            expected = f"{self.num_envs} numbers from 0 to {len(self._levels) - 1}"
-            raise BadInput("actions", f"were {actions!r}, expected {expected}")
-        kernel.step_lanes(
+        is_new = lanes.is_done.copy() if self._is_shaped else None
+        levels, chosen = self._levels, actions
+        if self.episode.is_continuous:
+            levels, chosen = _targets(actions, self.num_envs), self._each
+        chosen = np.ascontiguousarray(chosen, dtype=np.int64)
+        if chosen.shape != (self.num_envs,) or not kernel.step_lanes(
+            self._rows,
             arrays.columns,
             arrays.rules,
+            self._exits,
             arrays.features,
             self._episodes,
-            self._levels,
+            levels,
             lanes,
             chosen,
-        )
+        ):
+            expected = f"{self.num_envs} numbers from 0 to {len(levels) - 1}"
+            raise BadInput("actions", f"were {actions!r}, expected {expected}")
         return (
             self._own(lanes.observation),
-            log_growth(lanes.growth, self.episode.reward_scale),
+            self._rewarded(is_new),
             self._own(lanes.terminated),
             self._own(lanes.truncated),
             {},
         )
 
+    def _rewarded(self, is_new: Flags | None) -> Rewards:
+        spec, lanes, scale = self.episode, self.lanes, self.episode.reward_scale
+        growth = log_growth(lanes.growth, scale)
+        if is_new is None:
+            self._reward = RewardTerms(growth, self._nothing, self._nothing)
+            return growth
+        equity = self.equity()
+        self._drawdown.begin(equity, is_new)
+        self._reward = RewardTerms(
+            growth=growth,
+            turnover=lanes.traded * (-scale * spec.turnover_coefficient / spec.cash),
+            drawdown=self._drawdown.deepened(equity) * (-scale * spec.drawdown_coefficient),
+        )
+        return self._reward.total
+
     def terms(self) -> dict[str, Rewards]:
         """What the last step's change of equity was made of, USDT per lane; they add up to it."""
         return {name: self.lanes.terms[:, n].copy() for n, name in enumerate(kernel.TERM_NAMES)}
+
+    def reward_terms(self) -> dict[str, Rewards]:
+        """What the last step's reward was made of, in its unit, per lane; they add up to it."""
+        return {name: values.copy() for name, values in self._reward._asdict().items()}
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether positions have exits; then `lanes.desk` holds the fills of the lane settled last."""
+        return self._exits.is_on
 
     def equity(self) -> Rewards:
         """Equity of each lane at its last close, float64[N]."""
@@ -125,8 +147,12 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         return values.copy() if self._copies else values
 
 
-class TradingEnv(gym.Env[Observation, np.int64]):
-    """One account as a plain Gymnasium environment; `info` holds what the step's equity did."""
+type Action = np.int64 | NDArray[np.floating]
+
+
+class TradingEnv(gym.Env[Observation, Action]):
+    """One account as a plain Gymnasium environment; `info` holds what the step's equity did, in USDT,
+    and under `reward_…` what its reward is made of."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -136,7 +162,7 @@ class TradingEnv(gym.Env[Observation, np.int64]):
             "spaces.Space[Observation]",
             self._lane.single_observation_space,  # pyright: ignore[reportUnknownMemberType]
         )
-        self.action_space = cast("spaces.Space[np.int64]", self._lane.single_action_space)
+        self.action_space = cast("spaces.Space[Action]", self._lane.single_action_space)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -145,40 +171,43 @@ class TradingEnv(gym.Env[Observation, np.int64]):
         observation, _ = self._lane.reset(seed=int(self.np_random.integers(2**31)))
         return observation[0], self._info()
 
-    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, _ = self._lane.step(np.array([action]))
         done = bool(terminated[0]), bool(truncated[0])
         return observation[0], float(reward[0]), *done, self._info()
 
     def _info(self) -> dict[str, Any]:
         terms = {name: float(values[0]) for name, values in self._lane.terms().items()}
-        return terms | {"equity": float(self._lane.equity()[0])}
+        parts = self._lane.reward_terms().items()
+        reward = {f"reward_{name}": float(values[0]) for name, values in parts}
+        return terms | reward | {"equity": float(self._lane.equity()[0])}
 
 
 def _spaces(
     arrays: MarketArrays, spec: EpisodeSpec
-) -> tuple[spaces.Box, "spaces.Discrete[np.int64]"]:
-    seen = arrays.features[arrays.ready]
-    if len(seen) and np.abs(seen).max() > CLIP:
-        raise BadInput(
-            "features", f"reached {np.abs(seen).max()}, expected at most {CLIP}: clip them"
-        )
+) -> tuple[spaces.Box, "spaces.Discrete[np.int64] | spaces.Box"]:
     high = np.full(arrays.features.shape[1] + 1, CLIP, dtype=np.float32)
     high[-1] = 1.0
-    return spaces.Box(-high, high, dtype=np.float32), spaces.Discrete(len(spec.levels))
+    observed = spaces.Box(-high, high, dtype=np.float32)
+    if spec.is_continuous:
+        return observed, spaces.Box(-1.0, 1.0, shape=(1,), dtype=np.float32)
+    return observed, spaces.Discrete(len(spec.levels))
+
+
+def _targets(actions: Actions, lanes: int) -> Floats:
+    """Continuous actions float[N, 1] as targets float64[N]."""
+    targets = np.asarray(actions, dtype=np.float64)
+    if targets.shape != (lanes, 1) or not (np.abs(targets) <= 1.0).all():
+        raise BadInput(
+            "actions", f"were {actions!r}, expected {lanes} rows of a number from -1 to 1"
+        )
+    return targets[:, 0].copy()
 
 
 def _episodes(arrays: MarketArrays, spec: EpisodeSpec) -> kernel.Episodes:
-    segment_end = _segment_ends(arrays.ready)
-    rows = np.arange(len(arrays))
-    # An episode that could not last a quarter of its length would teach its own end.
-    least = max(spec.length // 4, 1)
-    starts = np.flatnonzero(segment_end - rows >= least)
-    if not len(starts):
-        problem = f"{int(arrays.ready.sum())} of {len(arrays)} candles had features"
-        raise BadInput("candles", f"{problem}, expected a run of {least + 1} without a hole")
+    starts, segment_end = stretches(arrays, spec)
     return kernel.Episodes(
-        starts=starts.astype(np.int64),
+        starts=starts,
         segment_end=segment_end,
         length=spec.length,
         cash=spec.cash,
@@ -187,20 +216,14 @@ def _episodes(arrays: MarketArrays, spec: EpisodeSpec) -> kernel.Episodes:
     )
 
 
-def _segment_ends(ready: Flags) -> Ints:
-    """Last row of the run of ready rows that each row belongs to; -1 for a row that is not ready."""
-    rows = np.arange(len(ready))
-    ends = np.where(ready & ~np.append(ready[1:], False), rows, len(ready))
-    end = np.minimum.accumulate(ends[::-1])[::-1]
-    return np.where(ready, end, -1).astype(np.int64)
-
-
 def _lanes(count: int, size: int) -> kernel.Lanes:
     return kernel.Lanes(
         row=np.zeros(count, dtype=np.int64),
         last_row=np.zeros(count, dtype=np.int64),
         held_lots=np.zeros(count, dtype=np.int64),
         cash=np.zeros(count),
+        close=np.zeros(count, dtype=np.int64),
+        candle=np.zeros((count, ROW_COLUMNS), dtype=np.int64),
         is_done=np.zeros(count, dtype=np.bool_),
         random=np.zeros(count, dtype=np.uint64),
         observation=np.zeros((count, size + 1), dtype=np.float32),
@@ -208,8 +231,7 @@ def _lanes(count: int, size: int) -> kernel.Lanes:
         terminated=np.zeros(count, dtype=np.bool_),
         truncated=np.zeros(count, dtype=np.bool_),
         terms=np.zeros((count, len(kernel.TERM_NAMES))),
+        traded=np.zeros(count),
+        books=np.zeros((count, kernel_exits.BOOK_COLUMNS), dtype=np.int64),
+        desk=kernel_exits.new_account(0.0),
     )
-
-
-def _is_outside(actions: Actions, count: int) -> bool:
-    return bool((actions < 0).any() or (actions >= count).any())

@@ -1,7 +1,8 @@
 """The fill rules compiled: whole ticks and lots, float64 cash. `desk.trading.fills` is their oracle.
 
-Market orders only: `step_lanes` moves many independent accounts by one candle (training),
-`run_table` walks one account along a table of decisions (fast evaluation).
+`step_lanes` moves many independent accounts by one candle (training), `run_table` walks one account
+along a table of decisions (fast evaluation). A candle on which an account with exits trades or could
+be taken out is settled in `desk.learning.kernel_exits`; everything else is done right here.
 """
 
 # Compiled functions take their arrays one by one, and numba's decorator hides their types.
@@ -16,7 +17,39 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from desk.learning.arrays import Columns, Rules
+from desk.learning.arrays import (
+    ASK,
+    BID,
+    CLOSE,
+    DUE_END,
+    DUE_FIRST,
+    HIGH,
+    LOW,
+    OPEN,
+    ROW_COLUMNS,
+    Columns,
+    ExitRules,
+    Rules,
+)
+from desk.learning.kernel_exits import (
+    BY_FEES,
+    BY_FUNDING,
+    BY_LIQUIDATION,
+    BY_PRICE,
+    BY_SLIPPAGE,
+    CASH,
+    CAUSE,
+    HELD,
+    STOP,
+    TAKE,
+    TRADED,
+    Account,
+    PlanColumns,
+    average_of,
+    decided_exits,
+    may_exit,
+    settle,
+)
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
 from desk.trading.intents import lots_to_hold
@@ -44,6 +77,10 @@ class Lanes(NamedTuple):
     held_lots: Ints
     cash: Floats
     """Start + sales - purchases - fees + funding; equity adds the position at its price."""
+    close: Ints
+    """Close of that candle, ticks."""
+    candle: Ints
+    """int64[N, 8]: the row of the candle being stepped on."""
     is_done: NDArray[np.bool_]
     """Ended at the last step: the next one starts anew."""
     random: NDArray[np.uint64]
@@ -56,6 +93,12 @@ class Lanes(NamedTuple):
     terms: Floats
     """float64[N, 4] of the last step, in USDT: price, fees, slippage, funding; they add up to the
     change of equity."""
+    traded: Floats
+    """Notional of the last step's fills, USDT."""
+    books: Ints
+    """int64[N, 6], columns by the names in `kernel_exits`: written only where there are exits."""
+    desk: Account
+    """Where one lane at a time is settled; holds the fills of the last one."""
 
 
 class Episodes(NamedTuple):
@@ -83,25 +126,40 @@ def _fees(lots: int, price: int, unit: float, rate: float) -> float:
 def run_table(
     columns: Columns,
     rules: Rules,
+    exits: ExitRules,
     levels: Floats,
     table: NDArray[np.int8],
     size_quote: float,
-    cash: float,
-    decided: NDArray[np.bool_],
-    wanted: Ints,
+    account: Account,
+    plan: PlanColumns,
     equity: Floats,
 ) -> float:
-    """Walk one account along int8[3, T] decisions: for each held sign (-1, 0, +1) an index of
+    """Walk a new account along int8[3, T] decisions: for each held sign (-1, 0, +1) an index of
     `levels`, or `HOLD`. The last candle but one goes flat.
 
-    Writes the plan `decided` bool[T], `wanted` int64[T] and `equity` float64[T]; returns the cash.
+    Writes the plan and `equity` float64[T]; returns the cash.
     """
     close, bid, ask, due_first = columns.close, columns.bid, columns.ask, columns.due_first
     due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
     unit, rate = rules.quote_per_tick_lot, rules.taker_rate
-    held, target, rows = 0, 0, len(close)
+    low, high, book, money = columns.low, columns.high, account.book, account.money
+    decided, plan_lots = plan.decided, plan.target_lots
+    held, target, rows, cash = 0, 0, len(close), money[CASH]
+    is_protected, stop, take, is_liquidation = exits.is_on, 0, 0, False
     for row in range(rows):
-        due, due_end = due_first[row], due_first[row + 1]
+        if is_protected and (
+            target != held
+            or may_exit(
+                held, book[STOP], book[TAKE], min(bid[row], low[row]), max(ask[row], high[row])
+            )
+        ):
+            money[CASH], account.fill_count[0] = cash, 0
+            settle(columns, rules, row, target != held, target, stop, take, is_liquidation, account)
+            cash, held, target = money[CASH], book[HELD], book[HELD]
+            due = columns.due_end[row]
+        else:
+            due = due_first[row]
+        due_end = columns.due_end[row]
         while due < due_end and not due_is_path[due]:
             cash -= held * due_mark[due] * unit * due_rate[due]
             due += 1
@@ -129,48 +187,68 @@ def run_table(
                 rules.least_notional,
             )
         decided[row] = is_decided
-        wanted[row] = target if is_decided else 0
+        plan_lots[row] = target if is_decided else 0
+        if is_protected and target != held:
+            average = average_of(account)
+            stop, take, is_liquidation = decided_exits(exits, held, average, target, close[row])
+            plan.stop_ticks[row], plan.take_ticks[row] = stop, take
+            plan.is_liquidation[row] = is_liquidation
     return cash
 
 
 @_jit
-def reset_lanes(features: Features, episodes: Episodes, lanes: Lanes) -> None:
+def reset_lanes(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes) -> None:
     """Start an episode in every lane."""
     for lane in range(len(lanes.row)):
-        _reset(features, episodes, lanes, lane)
+        _reset(rows, features, episodes, lanes, lane)
 
 
 @_jit
 def step_lanes(
+    rows: Ints,
     columns: Columns,
     rules: Rules,
+    exits: ExitRules,
     features: Features,
     episodes: Episodes,
     levels: Floats,
     lanes: Lanes,
     actions: Ints,
-) -> None:
-    """Move every lane by one candle; a lane that ended at the last step starts anew instead."""
-    open_, close, bid, ask = columns.open, columns.close, columns.bid, columns.ask
-    due_first, due_mark, due_rate = columns.due_first, columns.due_mark, columns.due_rate
-    due_is_path = columns.due_is_path
+) -> bool:
+    """Move every lane by one candle; a lane that ended at the last step starts anew instead.
+
+    False, and nothing is done, when an action is no index of `levels`.
+    """
+    due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
     lane_row, last_row, held_lots, lane_cash = (
         lanes.row,
         lanes.last_row,
         lanes.held_lots,
         lanes.cash,
     )
-    is_done, growth, terms = lanes.is_done, lanes.growth, lanes.terms
+    is_done, growth, terms, traded = lanes.is_done, lanes.growth, lanes.terms, lanes.traded
     terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
+    lane_close, candle, books = lanes.close, lanes.candle, lanes.books
     unit, rate = rules.quote_per_tick_lot, rules.taker_rate
     size_quote, ruin_equity = episodes.size_quote, episodes.ruin_equity
-    size = features.shape[1]
+    size, is_protected = features.shape[1], exits.is_on
+    for lane in range(len(lane_row)):
+        if actions[lane] < 0 or actions[lane] >= len(levels):
+            return False
+    # Lanes stand far apart on the tape. Fetching all their rows first, with no decision in between,
+    # lets the processor wait for many of them at once.
+    for lane in range(len(lane_row)):
+        row = lane_row[lane] + (0 if is_done[lane] else 1)
+        for column in range(ROW_COLUMNS):
+            candle[lane, column] = rows[row, column]
+        for column in range(size):
+            observation[lane, column] = features[row, column]
     for lane in range(len(lane_row)):
         if is_done[lane]:
-            _reset(features, episodes, lanes, lane)
+            _reset(rows, features, episodes, lanes, lane)
             continue
         row, held, cash = lane_row[lane], held_lots[lane], lane_cash[lane]
-        last_close = close[row]
+        last_close, close = lane_close[lane], candle[lane, CLOSE]
         wanted = _lots_to_hold(
             levels[actions[lane]],
             size_quote,
@@ -183,40 +261,89 @@ def step_lanes(
         before = cash + held * last_close * unit
 
         row += 1
-        due, due_end, funding = due_first[row], due_first[row + 1], 0.0
-        while due < due_end:
-            payer = wanted if due_is_path[due] else held
-            funding -= payer * due_mark[due] * unit * due_rate[due]
-            due += 1
-        lots = wanted - held
-        buy, sell = ask[row], bid[row]
-        price = buy if lots > 0 else sell
-        fees = _fees(lots, price, unit, rate)
-        cash += funding - lots * price * unit - fees
-        after = cash + wanted * close[row] * unit
+        if is_protected and (
+            wanted != held
+            or may_exit(
+                held,
+                books[lane, STOP],
+                books[lane, TAKE],
+                min(candle[lane, BID], candle[lane, LOW]),
+                max(candle[lane, ASK], candle[lane, HIGH]),
+            )
+        ):
+            is_liquidated = _settle_lane(columns, rules, exits, lanes, lane, row, wanted)
+            wanted, cash = held_lots[lane], lane_cash[lane]
+        else:
+            is_liquidated = False
+            due, due_end, funding = candle[lane, DUE_FIRST], candle[lane, DUE_END], 0.0
+            while due < due_end:
+                payer = wanted if due_is_path[due] else held
+                funding -= payer * due_mark[due] * unit * due_rate[due]
+                due += 1
+            lots = wanted - held
+            open_, buy, sell = candle[lane, OPEN], candle[lane, ASK], candle[lane, BID]
+            price = buy if lots > 0 else sell
+            traded[lane] = abs(lots * price * unit)
+            fees = traded[lane] * rate
+            cash += funding - lots * price * unit - fees
+            terms[lane, PRICE_TERM] = (
+                held * (open_ - last_close) + wanted * (close - open_)
+            ) * unit
+            terms[lane, FEE_TERM] = -fees
+            terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
+            terms[lane, FUNDING_TERM] = funding
+        after = cash + wanted * close * unit
 
-        terms[lane, PRICE_TERM] = (
-            held * (open_[row] - last_close) + wanted * (close[row] - open_[row])
-        ) * unit
-        terms[lane, FEE_TERM] = -fees
-        terms[lane, SLIPPAGE_TERM] = -lots * (price - open_[row]) * unit
-        terms[lane, FUNDING_TERM] = funding
         lane_row[lane], held_lots[lane], lane_cash[lane] = row, wanted, cash
+        lane_close[lane] = close
         growth[lane] = after / before
-        is_ruined = after <= ruin_equity
+        is_ruined = after <= ruin_equity or is_liquidated
         terminated[lane] = is_ruined
         truncated[lane] = row == last_row[lane] and not is_ruined
         is_done[lane] = is_ruined or row == last_row[lane]
         # The layout of `desk.learning.observation`: features, then the sign of the position.
-        for column in range(size):
-            observation[lane, column] = features[row, column]
         observation[lane, size] = (wanted > 0) - (wanted < 0)
+    return True
 
 
 @_jit
-def _reset(features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
+def _settle_lane(
+    columns: Columns,
+    rules: Rules,
+    exits: ExitRules,
+    lanes: Lanes,
+    lane: int,
+    row: int,
+    wanted: int,
+) -> bool:
+    """Settle a candle of one lane with its exits; whether it was liquidated."""
+    account, held, book = lanes.desk, lanes.held_lots[lane], lanes.books[lane]
+    account.book[:] = book
+    account.book[HELD] = held
+    account.money[:] = 0.0
+    account.money[CASH] = lanes.cash[lane]
+    account.fill_count[0] = 0
+    last_close = columns.close[row - 1]
+    stop, take, is_liquidation = decided_exits(exits, held, average_of(account), wanted, last_close)
+    settle(columns, rules, row, wanted != held, wanted, stop, take, is_liquidation, account)
+    book[:] = account.book
+    money, terms = account.money, lanes.terms
+    drift = held * (columns.close[row] - last_close) * rules.quote_per_tick_lot
+    terms[lane, PRICE_TERM] = money[BY_PRICE] + drift
+    terms[lane, FEE_TERM], terms[lane, SLIPPAGE_TERM] = money[BY_FEES], money[BY_SLIPPAGE]
+    terms[lane, FUNDING_TERM] = money[BY_FUNDING]
+    lanes.held_lots[lane], lanes.cash[lane] = account.book[HELD], money[CASH]
+    lanes.traded[lane] = money[TRADED]
+    for fill in range(account.fill_count[0]):
+        if account.fills[fill, CAUSE] == BY_LIQUIDATION:
+            return True
+    return False
+
+
+@_jit
+def _reset(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
     start = episodes.starts[_draw(lanes.random, lane) % np.uint64(len(episodes.starts))]
-    lanes.row[lane] = start
+    lanes.row[lane], lanes.close[lane] = start, rows[start, CLOSE]
     lanes.last_row[lane] = min(start + episodes.length, episodes.segment_end[start])
     lanes.held_lots[lane], lanes.cash[lane] = 0, episodes.cash
     lanes.is_done[lane] = False
@@ -224,6 +351,8 @@ def _reset(features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> N
     lanes.terminated[lane] = False
     lanes.truncated[lane] = False
     lanes.terms[lane] = 0.0
+    lanes.traded[lane] = 0.0
+    lanes.books[lane] = 0
     size = features.shape[1]
     for column in range(size):
         lanes.observation[lane, column] = features[start, column]

@@ -1,6 +1,9 @@
 """What a step of training is worth: growth of equity, after everything it cost."""
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from desk.market.candles import Floats
 
@@ -17,3 +20,38 @@ def log_growth(growth: Floats, scale: float) -> Floats:
     Rewards of an episode add up to the scaled log of its whole growth.
     """
     return scale * np.log(np.maximum(growth, LEAST_GROWTH))
+
+
+class RewardTerms(NamedTuple):
+    """What a step's reward is made of, float64[N] each; they add up to it."""
+
+    growth: Floats
+    """Scaled log-growth of equity."""
+    turnover: Floats
+    """Minus the coefficient times what was traded as a part of the starting cash, scaled."""
+    drawdown: Floats
+    """Minus the coefficient times what the step added to the episode's deepest drawdown, scaled."""
+
+    @property
+    def total(self) -> Floats:
+        """The reward."""
+        return self.growth + self.turnover + self.drawdown
+
+
+class Drawdown:
+    """Each lane's deepest fall from its peak since its episode began, as a fraction of the peak."""
+
+    def __init__(self, lanes: int) -> None:
+        self._peak, self._deepest = np.zeros(lanes), np.zeros(lanes)
+
+    def begin(self, equity: Floats, is_new: NDArray[np.bool_]) -> None:
+        """Forget what was before in lanes that start anew, at this equity."""
+        self._peak[is_new], self._deepest[is_new] = equity[is_new], 0.0
+
+    def deepened(self, equity: Floats) -> Floats:
+        """How much this equity adds to the deepest drawdown of each lane, 0 or more."""
+        np.maximum(self._peak, equity, out=self._peak)
+        deepest = np.maximum(self._deepest, 1.0 - equity / self._peak)
+        added = deepest - self._deepest
+        self._deepest = deepest
+        return added

@@ -15,18 +15,23 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import NamedTuple
 
 from desk.clock import SECOND_MS
 from desk.errors import BadInput
 from desk.market.candles import Candle
 from desk.market.interval import Interval, interval_ms
+from desk.trading.exit_levels import liquidation_level
 from desk.trading.instruments import Instrument
 
 QUOTE_DELAY_MS = SECOND_MS
 """A candle's quote stands one second after its open."""
+
+NEVER_TICKS = 10**15
+"""A level above every price."""
 
 ZERO = Decimal(0)
 _FEE_STEP = Decimal("1e-8")
@@ -221,10 +226,16 @@ def liquidation_ticks(
 
     BingX liquidates when maintenance margin and closing fee reach margin and unrealised PnL.
     """
-    side = 1 if lots > 0 else -1
-    level = average_price * (1 - side / Decimal(leverage)) / (1 - side * spec.liquidation_rate)
-    rounding = ROUND_CEILING if lots > 0 else ROUND_FLOOR
-    return int((level / instrument.tick).to_integral_value(rounding))
+    average = Fraction(average_price) / Fraction(instrument.tick)
+    rate = Fraction(spec.liquidation_rate)
+    return liquidation_level(
+        average.numerator,
+        average.denominator,
+        1 if lots > 0 else -1,
+        leverage,
+        rate.numerator,
+        rate.denominator,
+    )
 
 
 def apply_fill(

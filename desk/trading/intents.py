@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
+from fractions import Fraction
 
 from desk import ids
 from desk.errors import BadInput
 from desk.ids import Pair
+from desk.trading.exit_levels import exit_ticks
 from desk.trading.instruments import Instrument
 from desk.trading.ledger import Position
 from desk.trading.orders import Leg, Order, Side
@@ -134,23 +136,26 @@ def exit_prices(
     Rounding hurts (rule 6 of the fill specification): the stop toward the market, the take-profit
     away from it. Both stand at least one tick from the market, and above 0.
     """
-    toward_market, away = (
-        (ROUND_CEILING, ROUND_CEILING) if side is Side.BUY else (ROUND_FLOOR, ROUND_FLOOR)
-    )
-    market = reference_price / instrument.tick
+    market = Fraction(reference_price) / Fraction(instrument.tick)
 
-    def level(fraction: Decimal | None, sign: int, rounding: str) -> Decimal | None:
+    def level(fraction: Decimal | None, direction: int) -> Decimal | None:
         if fraction is None:
             return None
-        ticks = int((market * (1 + sign * fraction)).to_integral_value(rounding))
-        if sign > 0:
-            ticks = max(ticks, int(market.to_integral_value(ROUND_FLOOR)) + 1)
-        else:
-            ticks = min(ticks, int(market.to_integral_value(ROUND_CEILING)) - 1)
-        return instrument.price_of(max(ticks, 1))
+        distance = Fraction(fraction)
+        ticks = exit_ticks(
+            market.numerator,
+            market.denominator,
+            distance.numerator,
+            distance.denominator,
+            side.sign,
+            direction,
+        )
+        return instrument.price_of(ticks)
 
-    stop = level(protection.stop_loss_fraction, -side.sign, toward_market)
-    return stop, level(protection.take_profit_fraction, side.sign, away)
+    return (
+        level(protection.stop_loss_fraction, -side.sign),
+        level(protection.take_profit_fraction, side.sign),
+    )
 
 
 def intend(

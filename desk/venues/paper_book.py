@@ -9,6 +9,7 @@ from desk.errors import VenueRejected
 from desk.ids import Pair
 from desk.market.interval import interval_ms
 from desk.trading.fills import (
+    NEVER_TICKS,
     ZERO,
     Book,
     Due,
@@ -31,9 +32,6 @@ FUNDING_STEP_MS = 8 * HOUR_MS
 
 KEPT_PAYMENTS = 200
 """Newest funding payments that stay in the document."""
-
-NEVER_TICKS = 10**15
-"""Level of a stop that nobody asked for, beyond every price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

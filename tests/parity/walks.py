@@ -47,12 +47,13 @@ type World = tuple[Market, Plan]
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, at_the_venue: bool = False) -> World:
+def worlds(draw: st.DrawFn, *, at_the_venue: bool = False, has_holes: bool = True) -> World:
     """A market of 3 to 60 candles around 1,000 ticks, and a plan that hardly ever rests.
 
     `at_the_venue`: funding at the venue's own instants only, and no exits.
     """
     bars = draw(st.lists(_BAR, min_size=3, max_size=60))
+    bars = bars if has_holes else [(*bar[:-1], 1) for bar in bars]
     choices = draw(st.lists(_DECISION, min_size=len(bars), max_size=len(bars)))
     spec = FillSpec(
         slippage_bps=draw(st.sampled_from([Decimal(0), Decimal("7.5"), Decimal(10)])),
