@@ -20,6 +20,7 @@ class FeatureStream:
     def __init__(self, features: FeatureSet, step_ms: int) -> None:
         """`step_ms` is how long a candle lasts."""
         self._features, self._step_ms = features, step_ms
+        self.feature_set_id = features.feature_set_id
         self._seen = Candles.empty()
         self._handles: Handles | None = None
         self.reopened = 0
