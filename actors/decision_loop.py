@@ -22,6 +22,7 @@ from desk.errors import DeskError, IllegalTransition, LedgerMismatch
 from desk.learning.observation import observation
 from desk.learning.policy import PolicyAnswer
 from desk.market import features
+from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
 from desk.store.port import Store
@@ -96,6 +97,7 @@ class DecisionLoop:
         self._may_have_claim = True
         self._is_warm = False
         self._unheard: tuple[int, float] = (0, 0.0)
+        self._stream: FeatureStream | None = None
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -253,7 +255,7 @@ class DecisionLoop:
         """Gate 7: the features exist, are finite, in distribution and fresh."""
         scene, parts = draft.scene, self._parts
         with draft.stage("features"):
-            values = scene.features.observe(scene.window, scene.signals)
+            values = self._observe(scene)
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
             reason = features.check(values, parts.feature_ood_zscore_limit)
@@ -263,6 +265,17 @@ class DecisionLoop:
         if reason is None and closed_ms < oldest_ms:
             reason = "features_too_old"
         return draft.judge("features", reason or "")
+
+    def _observe(self, scene: Scene) -> features.Features:
+        """Features of the newest candle; recursive ones go on from the last, or begin from the store."""
+        if scene.features.anchor is None:
+            return scene.features.observe(scene.window, scene.signals)
+        if self._stream is None or self._stream.feature_set_id != scene.features.feature_set_id:
+            self._stream = FeatureStream(scene.features, interval_ms(scene.run.interval))
+        before = self._stream.reopened
+        values = self._stream.observe(scene.window, scene.signals)
+        self._pulse.count("series_opened", self._stream.reopened - before)
+        return values
 
     async def _ask_policy(self, draft: Draft) -> PolicyAnswer | None:
         """One deadline and one answer to every failure; the last action is never used again."""

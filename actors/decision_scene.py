@@ -102,7 +102,7 @@ def read_scene(
             required_sources=(*runs.REQUIRED_SOURCES, *types_of(features)),
             enforce_provenance=enforce_provenance and run.mode is runs.Mode.LIVE,
             is_in_maintenance=not instrument.value.tradable,
-            window_move=window_move(window),
+            window_move=window_move(_moved_in(window, features)),
         ),
         now_ms=now_ms,
     )
@@ -114,6 +114,13 @@ def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[
     found = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
     candles = (judged(found.value, now_ms=now_ms, speed=speed),) if found else ()
     return (*candles, *signal_sources(store, features_of(store, run), wall_now_ms=wall_ms()))
+
+
+def _moved_in(window: Candles, features: FeatureSet) -> Candles:
+    """The candles in which the market may have gone wild: those a series begins with say nothing of it."""
+    if features.anchor is None:
+        return window
+    return window.take(slice(-FEATURES_V1.lookback, None))
 
 
 def features_of(store: DocStore, run: Run) -> FeatureSet:

@@ -283,13 +283,21 @@ class FeatureView(Answer):
     name: str
     rule: str
     windows: list[int]
-    """Candles."""
+    """Bars."""
+    bars: int
+    """Candles in a bar."""
 
 
 class SignalColumnsView(Answer):
     source_id: str
     half_life_min: int
     """Market minutes after which half of a side is left."""
+
+
+class AnchorView(Answer):
+    every: int
+    warm_up: int
+    most_filled: int
 
 
 class FeatureSetView(Answer):
@@ -304,6 +312,10 @@ class FeatureSetView(Answer):
     signals: list[SignalColumnsView]
     sources: list[str]
     """Ids of the sources of signals that a run of it needs."""
+    anchor: AnchorView | None
+    """Where the series of indicators begin, in candles; null without any."""
+    gap_policy: str
+    """`reject`, or `fill` with an anchor."""
     version_count: int
     """Of the newest 1,000, as datasets."""
     dataset_count: int

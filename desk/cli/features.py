@@ -1,5 +1,6 @@
 """`desk features list`, `show`, `create`: what policies are shown, with or without a running desk."""
 
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +12,10 @@ from desk.cli.learning import clock_of, opened_store, viewed
 from desk.cli.output import Json, show
 from desk.errors import BadInput
 from desk.ids import trace_id
+from desk.market.anchors import Anchor
+from desk.market.feature_rules import Feature
 from desk.market.feature_sets import FeatureSetRecord, make_feature_set
-from desk.market.features import FEATURES_V1, Feature
+from desk.market.features import FEATURES_V1
 from desk.market.signal_features import SignalColumns
 from desk.settings import Settings, feed_token_hashes
 from desk.store.feature_sets import all_feature_sets, record_of
@@ -47,17 +50,26 @@ def create(
     *,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="RULE:WINDOWS in candles, as trend:20,60; default: the built-in ones."),
+        typer.Option(
+            help="RULE:WINDOWS in candles, as trend:20,60, or of closed bars of several candles, as"
+            " rsi:14@5; default: the built-in ones."
+        ),
     ] = None,
     signal: Annotated[
         list[str] | None,
         typer.Option(help="SOURCE=HALF_LIFE in minutes, as telegram:@calls=30; may be repeated."),
     ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option(help="EVERY,WARM_UP,MOST_FILLED in candles, as 10080,1000,3: for indicators."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a feature set; the same definition is the same one."""
     chosen = [_feature(text) for text in column] if column else FEATURES_V1.features
-    features = make_feature_set(name, chosen, [_signal(text) for text in signal or ()])
+    features = make_feature_set(
+        name, chosen, [_signal(text) for text in signal or ()], _anchor(anchor) if anchor else None
+    )
     with opened_store() as (settings, store):
         record = create_feature_set(
             store,
@@ -85,13 +97,29 @@ def _row(record: FeatureSetRecord) -> dict[str, Any]:
 
 
 def _feature(text: str) -> Feature:
-    rule, _, sizes = text.partition(":")
+    call, of, bars = text.partition("@")
+    rule, _, sizes = call.partition(":")
     windows = [part.strip() for part in sizes.split(",")] if sizes else []
-    if not all(part.isdecimal() and len(part) < 10 for part in windows):
-        raise BadInput("--column", f"was {text!r}, expected a form like trend:20,60")
+    if not all(_is_number(part) for part in [*windows, *([bars] if of else [])]):
+        raise BadInput("--column", f"was {text!r}, expected a form like trend:20,60 or rsi:14@5")
     return Feature(
-        name="_".join([rule, *windows]), rule=rule, windows=tuple(int(part) for part in windows)
+        name="_".join([rule, *windows, *([f"of{bars}"] if of else [])]),
+        rule=rule,
+        windows=tuple(int(part) for part in windows),
+        bars=int(bars) if of else 1,
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
+
+
+def _anchor(text: str) -> Anchor:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != len(fields(Anchor)) or not all(_is_number(part) for part in parts):
+        raise BadInput("--anchor", f"was {text!r}, expected a form like 10080,1000,3")
+    every, warm_up, most_filled = (int(part) for part in parts)
+    return Anchor(every=every, warm_up=warm_up, most_filled=most_filled)
 
 
 def _signal(text: str) -> SignalColumns:

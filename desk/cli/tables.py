@@ -204,8 +204,14 @@ def feature_sets(rows: Sequence[Row]) -> Table:
 def columns(row: Row) -> list[Table]:
     """One feature set, column by column."""
     table = _table(row["feature_set_id"], "column", "rule", "windows")
+    if (anchor := row["anchor"]) is not None:
+        table.caption = (
+            f"series begin {anchor['warm_up']} candles before every {anchor['every']}th of the grid;"
+            f" holes of up to {anchor['most_filled']} are filled"
+        )
     for one in row["features"]:
-        table.add_row(one["name"], one["rule"], " ".join(str(size) for size in one["windows"]))
+        windows = " ".join(str(size) for size in one["windows"])
+        table.add_row(one["name"], one["rule"], windows + f" of {one['bars']}" * (one["bars"] != 1))
     for one in row["signals"]:
         half_life = f"half-life {one['half_life_min']} min"
         table.add_row(f"signal_side:{one['source_id']}", "signal_side", half_life)

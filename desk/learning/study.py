@@ -49,7 +49,7 @@ class Dataset:
 class Window:
     """The rows of a study: candles of a range, each with its features, none of them from later.
 
-    `features` float32[T, F] is NaN where a row's lookback has a hole.
+    `features` float32[T, F] is NaN where a row's lookback has a hole, or one too long to be filled.
     """
 
     dataset: Dataset
@@ -77,8 +77,9 @@ def window(
     """
     step = interval_ms(interval)
     seen = candles.between(start_ms - (features.lookback - 1) * step, end_ms)
-    matrix = features.compute(seen, signals)
-    matrix[~_on_every_open_time(seen, features.lookback, step)] = np.nan
+    matrix = features.compute(seen, signals, step_ms=step)
+    if features.anchor is None:  # one with an anchor fills short holes, by its own grid
+        matrix[~_on_every_open_time(seen, features.lookback, step)] = np.nan
     inside = seen.open_ms >= start_ms
     chosen = seen.take(inside)
     if not np.isfinite(matrix[inside]).all(axis=1).any():

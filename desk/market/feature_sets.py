@@ -5,13 +5,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from desk.errors import BadInput
-from desk.market.features import FEATURE_SETS, Feature, FeatureSet
+from desk.market.anchors import Anchor
+from desk.market.feature_rules import Feature
+from desk.market.features import FEATURE_SETS, FeatureSet
+from desk.market.indicators import INDICATORS
+from desk.market.recursive import warm_up_of
 from desk.market.signal_features import MAX_HALF_LIFE_MIN, SignalColumns
 
 MAX_COLUMNS = 64
 MAX_WINDOW = 1_440
 """Candles. A decision reads them all: a day of 1m candles."""
+MAX_EVERY = 20_160
+"""Candles between two anchors: two weeks of 1m candles."""
+MAX_WARM_UP = 5_000
+"""With the former at most 30,160 candles of lookback, of the 43,200 that stay in the store."""
+MAX_FILLED = 60
+MAX_BARS = 240
+"""Candles in a bar of an indicator: four hours of 1m candles."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_EXAMPLE = "every 10080, warm_up 1000, most_filled 3"
 _LEAST_LOOKBACK = 2
 """Two candles say how long one lasts."""
 
@@ -56,10 +68,14 @@ _SHAPES: Mapping[str, _Shape] = {
 
 
 def make_feature_set(
-    name: str, features: Sequence[Feature], signals: Sequence[SignalColumns] = ()
+    name: str,
+    features: Sequence[Feature],
+    signals: Sequence[SignalColumns] = (),
+    anchor: Anchor | None = None,
 ) -> FeatureSet:
     """Check a definition and find its lookback; the same definition is the same set.
 
+    Indicators need an anchor, and with one all of the set is computed on series that begin there.
     Raises `BadInput` naming the field, as `features.3.windows`.
     """
     _check_name("name", name)
@@ -67,34 +83,66 @@ def make_feature_set(
         raise BadInput("features", "was empty, expected at least one rule over candles")
     if (count := len(features) + 2 * len(signals)) > MAX_COLUMNS:
         raise BadInput("features", f"made {count} columns, expected at most {MAX_COLUMNS}")
+    if anchor is not None:
+        _check_range("anchor.every", anchor.every, 1, MAX_EVERY)
+        _check_range("anchor.warm_up", anchor.warm_up, 1, MAX_WARM_UP)
+        _check_range("anchor.most_filled", anchor.most_filled, 0, MAX_FILLED)
     reach = _LEAST_LOOKBACK
     for number, feature in enumerate(features):
-        _check_name(f"features.{number}.name", feature.name)
-        reach = max(reach, _reach(f"features.{number}", feature))
+        field = f"features.{number}"
+        _check_name(f"{field}.name", feature.name)
+        needed = _reach(field, feature)
+        reach = max(reach, needed)
+        _check_anchor(field, feature, anchor, needed - 1)
     _check_unique("features", [feature.name for feature in features])
     for number, columns in enumerate(signals):
         _check_range(f"signals.{number}.half_life_min", columns.half_life_min, 1, MAX_HALF_LIFE_MIN)
     _check_unique("signals", [columns.source_id for columns in signals])
-    made = FeatureSet(name=name, lookback=reach, features=tuple(features), signals=tuple(signals))
+    made = FeatureSet(
+        name=name,
+        lookback=reach if anchor is None else anchor.lookback,
+        features=tuple(features),
+        gap_policy="reject" if anchor is None else "fill",
+        signals=tuple(signals),
+        anchor=anchor,
+    )
     return FEATURE_SETS.get(made.feature_set_id, made)
 
 
 def _reach(field: str, feature: Feature) -> int:
+    """Candles one row of a feature needs, its own included."""
     shape = _SHAPES.get(feature.rule)
-    if shape is None:
-        known = " ".join(_SHAPES)
-        raise BadInput(f"{field}.rule", f"was {feature.rule!r}, expected one of {known}")
+    indicator = INDICATORS.get(feature.rule)
+    known = shape or indicator
+    if known is None:
+        rules = " ".join([*_SHAPES, *INDICATORS])
+        raise BadInput(f"{field}.rule", f"was {feature.rule!r}, expected one of {rules}")
     windows = feature.windows
-    if len(windows) != len(shape.meaning):
-        wanted = ", ".join(shape.meaning) or "none"
+    if len(windows) != len(known.meaning):
+        wanted = ", ".join(known.meaning) or "none"
+        unit = "candles" if indicator is None else "bars"
         raise BadInput(
-            f"{field}.windows", f"were {list(windows)}, {feature.rule} takes {wanted} (candles)"
+            f"{field}.windows", f"were {list(windows)}, {feature.rule} takes {wanted} ({unit})"
         )
     for window in windows:
-        _check_range(f"{field}.windows", window, shape.least, MAX_WINDOW)
-    if shape.is_rising and windows[0] >= windows[1]:
+        _check_range(f"{field}.windows", window, known.least, MAX_WINDOW)
+    if known.is_rising and windows[0] >= windows[1]:
         raise BadInput(f"{field}.windows", f"were {list(windows)}, expected the shorter one first")
-    return shape.reach(windows)
+    _check_range(f"{field}.bars", feature.bars, 1, 1 if indicator is None else MAX_BARS)
+    return warm_up_of(feature) + 1 if shape is None else shape.reach(windows)
+
+
+def _check_anchor(field: str, feature: Feature, anchor: Anchor | None, warm_up: int) -> None:
+    if anchor is None:
+        if feature.rule in INDICATORS:
+            raise BadInput(
+                "anchor", f"was not given, {field} ({feature.rule}) needs one: as {_EXAMPLE}"
+            )
+    elif warm_up > anchor.warm_up:
+        raise BadInput(
+            "anchor.warm_up",
+            f"was {anchor.warm_up}, {field} ({feature.name}) needs at least {warm_up} candles",
+        )
 
 
 def _check_name(field: str, name: str) -> None:

@@ -7,16 +7,17 @@ candles give the same bytes, and nothing later can change an earlier row.
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from desk.clock import DAY_MS, MINUTE_MS
-from desk.market.candles import Candles, Floats, Ints
+from desk.market.anchors import Anchor, stretches
+from desk.market.candles import Candles, Ints
+from desk.market.feature_rules import RULES, Feature
+from desk.market.recursive import block_of
 from desk.market.rolling import Rows, evenly_spaced
 from desk.market.signal_features import NO_SIGNALS, SignalColumns, Signals
 
@@ -25,20 +26,8 @@ type Features = NDArray[np.float32]
 CLIP = 10.0
 """Largest size of a value. The out-of-distribution limit lies below it, so it still sees extremes."""
 
-CALM_VOLATILITY = 1e-3
-"""Return per candle (10 bps) at which the feature `volatility` is a half."""
-
 NON_FINITE = "features_non_finite"
 OUT_OF_DISTRIBUTION = "features_out_of_distribution"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
-    """One column: a rule of this module and its windows, in candles."""
-
-    name: str
-    rule: str
-    windows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +35,7 @@ class FeatureSet:
     """An ordered, versioned list of features. `feature_set_id` names exactly this computation.
 
     `gap_policy` `reject`: a row whose lookback has a hole in it is NaN, and nothing is filled in.
+    `fill`, which sets with an anchor have: short holes become flat candles, see `Anchor`.
     `revision` counts changes of the rules' arithmetic. `lookback` is at least 2 where there are
     signals: the distance of two candles says when one closes.
     """
@@ -58,6 +48,8 @@ class FeatureSet:
     revision: int = 1
     signals: tuple[SignalColumns, ...] = ()
     """Two more columns for each source, after those of the candles."""
+    anchor: Anchor | None = None
+    """Where the series of recursive features begin; with one, `gap_policy` is `fill` (see there)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,8 +71,14 @@ class FeatureSet:
     def feature_set_id(self) -> str:
         """`v1-` and the first characters of the definition's sha256."""
         parts = asdict(self)
+        # Sets from before there were any of these keep their ids.
         if not self.signals:
-            del parts["signals"]  # sets from before there were any keep their ids
+            del parts["signals"]
+        if self.anchor is None:
+            del parts["anchor"]
+        for feature in parts["features"]:
+            if feature["bars"] == 1:
+                del feature["bars"]
         definition = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return f"{self.name}-{hashlib.sha256(definition.encode()).hexdigest()[:12]}"
 
@@ -88,12 +86,18 @@ class FeatureSet:
         """Column of a feature. Raises ValueError."""
         return self.names.index(name)
 
-    def compute(self, candles: Candles, signals: Signals = NO_SIGNALS) -> Features:
+    def compute(
+        self, candles: Candles, signals: Signals = NO_SIGNALS, *, step_ms: int = 0
+    ) -> Features:
         """Return float32[T, F] for sorted candles; rows without a whole lookback behind them are NaN.
 
         `signals` has what was heard from each of `sources` back to its horizon before the first row,
-        or all of it. Raises KeyError for a source that is not there.
+        or all of it. `step_ms` is how long a candle lasts; a set with an anchor must be told. Raises
+        KeyError for a source that is not there, and with an anchor `BadInput` for candles that are
+        unsorted, off the grid or not finite.
         """
+        if self.anchor is not None:
+            return self._compute_anchored(candles, signals, self.anchor, step_ms)
         matrix = np.full((len(candles), self.size), np.nan, dtype=np.float32)
         if len(candles) < self.lookback:
             return matrix
@@ -112,11 +116,41 @@ class FeatureSet:
         matrix[~evenly_spaced(candles, self.lookback)] = np.nan
         return matrix
 
-    def observe(self, candles: Candles, signals: Signals = NO_SIGNALS) -> Features:
-        """Return float32[F] of the newest candle; NaN when fewer than `lookback` are given."""
-        if len(candles) < self.lookback:
+    def observe(
+        self, candles: Candles, signals: Signals = NO_SIGNALS, *, step_ms: int = 0
+    ) -> Features:
+        """Return float32[F] of the newest candle; NaN when fewer than `lookback` are given.
+
+        For a set with an anchor NaN where the candles do not prove where its series begins; it has
+        `FeatureStream`, which carries the series on.
+        """
+        if not len(candles) or (self.anchor is None and len(candles) < self.lookback):
             return np.full(self.size, np.nan, dtype=np.float32)
-        return self.compute(candles.take(slice(-self.lookback, None)), signals)[-1]
+        newest = candles.take(slice(-self.lookback, None))
+        return self.compute(newest, signals, step_ms=step_ms)[-1]
+
+    def _compute_anchored(
+        self, candles: Candles, signals: Signals, anchor: Anchor, step_ms: int
+    ) -> Features:
+        if step_ms <= 0:
+            raise ValueError(
+                f"step_ms was {step_ms}, {self.feature_set_id} needs a candle's length"
+            )
+        matrix = np.full((len(candles), self.size), np.nan, dtype=np.float32)
+        count = len(self.features)
+        for stretch in stretches(candles, anchor, step_ms):
+            block = block_of(self.features, stretch, self.clip)
+            is_real = stretch.is_real[stretch.first_row :]
+            first, stop = int(stretch.at[0]), int(stretch.at[-1]) + 1
+            matrix[first:stop, :count] = block.T if is_real.all() else block.T[is_real]
+        if self.signals:
+            close_ms = candles.open_ms + step_ms
+            for number, columns in enumerate(self.signals):
+                first = count + 2 * number
+                found = columns.compute(signals[columns.source_id], close_ms)
+                matrix[:, first : first + 2] = found
+            matrix[np.isnan(matrix[:, :count]).any(axis=1)] = np.nan
+        return matrix
 
 
 def _close_ms(candles: Candles, lookback: int) -> Ints:
@@ -136,75 +170,6 @@ def check(observation: Features, limit: float) -> str | None:
         return OUT_OF_DISTRIBUTION
     return None
 
-
-type Rule = Callable[[Rows, tuple[int, ...]], Floats]
-
-
-def _scaled_return(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    span, scale = windows
-    past = rows.lag(rows.candles.close, span)
-    return _per((rows.close - past) / past, rows.volatility(scale) * math.sqrt(span))
-
-
-def _volatility(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    level = rows.volatility(windows[0])
-    return level / (level + CALM_VOLATILITY)
-
-
-def _volatility_change(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    return _balance(rows.volatility(windows[0]), rows.volatility(windows[1]))
-
-
-def _close_zscore(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    return _per(-rows.offset_mean(windows[0]), rows.deviation(windows[0]))
-
-
-def _trend(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    fast, slow = windows
-    return _per(rows.offset_mean(fast) - rows.offset_mean(slow), rows.deviation(slow))
-
-
-def _range_position(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    low, high = rows.lowest(windows[0]), rows.highest(windows[0])
-    return _per((rows.close - low) - (high - rows.close), high - low)
-
-
-def _volume_change(rows: Rows, windows: tuple[int, ...]) -> Floats:
-    volume = rows.candles.volume
-    return _balance(rows.mean(volume, windows[0]), rows.mean(volume, windows[1]))
-
-
-def _time_of_day(wave: Floats) -> Rule:
-    def rule(rows: Rows, _: tuple[int, ...]) -> Floats:
-        open_ms = rows.candles.open_ms[-len(rows.close) :]
-        return wave[open_ms % DAY_MS // MINUTE_MS]
-
-    return rule
-
-
-def _per(values: Floats, scale: Floats) -> Floats:
-    """Values in units of a scale; 0 where a flat market has no scale. NaN stays NaN."""
-    return np.where(scale == 0.0, 0.0, values / scale)
-
-
-def _balance(part: Floats, whole: Floats) -> Floats:
-    """From -1 to 1: how much more one of two non-negative levels is than the other."""
-    return _per(part - whole, part + whole)
-
-
-_ANGLES = [2.0 * math.pi * minute / (DAY_MS // MINUTE_MS) for minute in range(DAY_MS // MINUTE_MS)]
-
-RULES: Mapping[str, Rule] = {
-    "scaled_return": _scaled_return,
-    "volatility": _volatility,
-    "volatility_change": _volatility_change,
-    "close_zscore": _close_zscore,
-    "trend": _trend,
-    "range_position": _range_position,
-    "volume_change": _volume_change,
-    "day_sine": _time_of_day(np.array([math.sin(angle) for angle in _ANGLES])),
-    "day_cosine": _time_of_day(np.array([math.cos(angle) for angle in _ANGLES])),
-}
 
 FEATURES_V1 = FeatureSet(
     name="v1",

@@ -1,18 +1,27 @@
 """Feature sets: what policies are shown, by id of the definition."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from actors.feature_sets import Uses, create_feature_set, uses_of
+from desk.market.anchors import Anchor
+from desk.market.feature_rules import Feature
 from desk.market.feature_sets import MAX_COLUMNS, FeatureSetRecord, make_feature_set
-from desk.market.features import FEATURE_SETS, Feature
+from desk.market.features import FEATURE_SETS
 from desk.market.signal_features import SignalColumns
 from desk.store.feature_sets import all_feature_sets, record_of
 from serve_apps.context import By, Ctx
 from serve_apps.requests import Body
-from serve_apps.schemas import FeatureSetView, FeatureView, Page, SignalColumnsView
+from serve_apps.schemas import (
+    AnchorView,
+    FeatureSetView,
+    FeatureView,
+    Page,
+    SignalColumnsView,
+)
 
 router = APIRouter(tags=["feature sets"])
 
@@ -24,6 +33,8 @@ class FeatureBody(Body):
     name: Text
     rule: Text
     windows: Annotated[tuple[int, ...], Field(max_length=4)] = ()
+    bars: int = 1
+    """Candles in a bar; more than one only for indicators, which then see closed bars."""
 
 
 class SignalColumnsBody(Body):
@@ -32,12 +43,22 @@ class SignalColumnsBody(Body):
     """Market minutes after which half of a side is left."""
 
 
+class AnchorBody(Body):
+    """Where the series of indicators begin, and which holes are filled; in candles."""
+
+    every: int
+    warm_up: int
+    most_filled: int
+
+
 class FeatureSetBody(Body):
     """Columns over candles, in order, then two for each source of signals."""
 
     name: Text
     features: Annotated[list[FeatureBody], Field(max_length=MAX_COLUMNS + 1)]
     signals: Annotated[tuple[SignalColumnsBody, ...], Field(max_length=MAX_COLUMNS)] = ()
+    anchor: AnchorBody | None = None
+    """Needed as soon as one rule is an indicator."""
 
 
 @router.get("/feature-sets")
@@ -58,11 +79,15 @@ def make(ctx: Ctx, by: By, body: FeatureSetBody) -> FeatureSetView:
     """Make a feature set. Its id is the hash of the definition: asked again, the same one is answered."""
     features = make_feature_set(
         body.name,
-        [Feature(name=one.name, rule=one.rule, windows=one.windows) for one in body.features],
+        [
+            Feature(name=one.name, rule=one.rule, windows=one.windows, bars=one.bars)
+            for one in body.features
+        ],
         [
             SignalColumns(source_id=one.source_id, half_life_min=one.half_life_min)
             for one in body.signals
         ],
+        None if body.anchor is None else Anchor(**body.anchor.model_dump()),
     )
     record = create_feature_set(
         ctx.store,
@@ -85,7 +110,7 @@ def _view(record: FeatureSetRecord, uses: dict[str, Uses]) -> FeatureSetView:
         columns=list(features.names),
         lookback=features.lookback,
         features=[
-            FeatureView(name=one.name, rule=one.rule, windows=list(one.windows))
+            FeatureView(name=one.name, rule=one.rule, windows=list(one.windows), bars=one.bars)
             for one in features.features
         ],
         signals=[
@@ -93,6 +118,8 @@ def _view(record: FeatureSetRecord, uses: dict[str, Uses]) -> FeatureSetView:
             for one in features.signals
         ],
         sources=list(features.sources),
+        anchor=None if features.anchor is None else AnchorView(**asdict(features.anchor)),
+        gap_policy=features.gap_policy,
         version_count=used.versions,
         dataset_count=used.datasets,
         created_ms=record.created_ms,

@@ -1,0 +1,156 @@
+"""Where the series of a recursive feature begins: the same for a row live and in history.
+
+The grid of candles is cut into epochs of `every` candles since 1970. The series of a row begins
+`warm_up` candles before its epoch, whatever else is stored, so a value is a function of the candles
+from there to the row and has a memory of at most `every + warm_up` candles.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desk.errors import BadInput
+from desk.market.candles import Candles, Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """Part of a feature set's definition, all in candles.
+
+    A hole of at most `most_filled` candles becomes flat candles without volume at the last close. A
+    longer one ends the series: the next begins behind it, and its rows have no features before
+    `warm_up` candles of it are there.
+    """
+
+    every: int
+    warm_up: int
+    most_filled: int
+
+    @property
+    def lookback(self) -> int:
+        """Candles that say everything about one row, its own included.
+
+        One `warm_up` more than the series is long: whether a series that does not begin at its
+        anchor begins behind a hole, or only where reading began, is seen from an earlier candle.
+        """
+        return self.every + 2 * self.warm_up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stretch:
+    """One series without a hole, from its first candle on, N candles long."""
+
+    candles: Candles
+    """Filled ones included."""
+    first_slot: int
+    """Place of its first candle in the grid: open time over candle length."""
+    first_row: int
+    """From here on (in `candles`) rows have features: `warm_up`."""
+    is_real: NDArray[np.bool_]
+    """bool[N]: not filled in."""
+    at: Ints
+    """int64: place among the candles it was cut from of each real row from `first_row` on."""
+
+
+def stretches(candles: Candles, anchor: Anchor, step_ms: int) -> Iterator[Stretch]:
+    """Cut sorted candles into series, oldest first; only those that have a row with features.
+
+    Every row that can have features is in one of them. Raises `BadInput` for candles that are not
+    sorted, off the grid or not finite.
+    """
+    slots = _slots(candles, step_ms)
+    if not len(slots):
+        return
+    for epoch in range(int(slots[0]) // anchor.every, int(slots[-1]) // anchor.every + 1):
+        yield from _of_epoch(candles, slots, anchor, step_ms, epoch)
+
+
+def last_stretch(candles: Candles, anchor: Anchor, step_ms: int) -> Stretch | None:
+    """The series of the newest candle, or None where it has no features. Raises as `stretches`."""
+    slots = _slots(candles, step_ms)
+    if not len(slots):
+        return None
+    found = list(_of_epoch(candles, slots, anchor, step_ms, int(slots[-1]) // anchor.every))
+    return found[-1] if found and int(found[-1].at[-1]) == len(candles) - 1 else None
+
+
+def _of_epoch(
+    candles: Candles, slots: Ints, anchor: Anchor, step_ms: int, epoch: int
+) -> Iterator[Stretch]:
+    begin = epoch * anchor.every
+    start = begin - anchor.warm_up
+    low, high = np.searchsorted(slots, [start - anchor.warm_up, begin + anchor.every])
+    seen = slots[low:high]
+    if not len(seen) or seen[-1] < begin:
+        return
+    ends = np.flatnonzero(np.diff(seen) - 1 > anchor.most_filled) + 1
+    edges = [0, *ends.tolist(), len(seen)]
+    for number, (first, stop) in enumerate(pairwise(edges)):
+        if number == 0 and seen[first] > start:
+            continue  # it may begin where reading began
+        first_slot = max(int(seen[first]), start)
+        if seen[stop - 1] - first_slot >= anchor.warm_up:
+            part = slice(int(low) + first, int(low) + stop)
+            yield _stretch(candles, slots, part, first_slot, anchor, step_ms)
+
+
+def _stretch(  # noqa: PLR0917 - one place that puts a series together
+    candles: Candles, slots: Ints, part: slice, first_slot: int, anchor: Anchor, step_ms: int
+) -> Stretch:
+    inside = slots[part]
+    length = int(inside[-1]) - first_slot + 1
+    skipped, valid = np.searchsorted(inside, [first_slot, first_slot + anchor.warm_up]).tolist()
+    begin, end = int(part.start), int(part.stop)
+    rows = slice(begin + skipped, end)
+    if end - begin - skipped == length:
+        whole, is_real = candles.take(rows), np.ones(length, dtype=np.bool_)
+    else:
+        whole, is_real = _filled(candles.take(part), inside, first_slot, length, step_ms)
+    at: Ints = np.arange(begin + valid, end, dtype=np.int64)
+    return Stretch(
+        candles=whole,
+        first_slot=first_slot,
+        first_row=anchor.warm_up,
+        is_real=is_real,
+        at=at,
+    )
+
+
+def _filled(
+    candles: Candles, slots: Ints, first_slot: int, length: int, step_ms: int
+) -> tuple[Candles, NDArray[np.bool_]]:
+    """Every slot of the grid, missing ones as flat candles; the first may be one."""
+    grid = np.arange(first_slot, first_slot + length)
+    source = np.searchsorted(slots, grid, side="right") - 1
+    is_real = slots[source] == grid
+    close = candles.close[source]
+    filled = Candles(
+        open_ms=grid * step_ms,
+        open=np.where(is_real, candles.open[source], close),
+        high=np.where(is_real, candles.high[source], close),
+        low=np.where(is_real, candles.low[source], close),
+        close=close,
+        volume=np.where(is_real, candles.volume[source], 0.0),
+    )
+    return filled, is_real
+
+
+def _slots(candles: Candles, step_ms: int) -> Ints:
+    """Places in the grid, one a candle, rising. Raises `BadInput` naming the column at fault."""
+    slots = candles.open_ms // step_ms
+    if not bool(np.all(slots * step_ms == candles.open_ms)):
+        off_ms = int(candles.open_ms[slots * step_ms != candles.open_ms][0])
+        raise BadInput("open_ms", f"{off_ms} was not on the grid of {step_ms} ms: refetch it")
+    if not bool(np.all(slots[1:] > slots[:-1])):
+        raise BadInput("open_ms", "was not rising: sort the candles, each open time once")
+    for name in ("open", "high", "low", "close", "volume"):
+        column = getattr(candles, name)
+        if not bool(np.isfinite(column).all()):
+            row = int(np.flatnonzero(~np.isfinite(column))[0])
+            raise BadInput(
+                name, f"of the candle at {int(candles.open_ms[row])} was not finite: refetch it"
+            )
+    return slots

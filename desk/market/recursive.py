@@ -1,0 +1,278 @@
+"""TA-Lib indicators over one stretch of candles, all rows at once or candle by candle: the same bytes.
+
+Both begin at the stretch's first candle. TA-Lib's batch functions and its streaming handles agree bit
+for bit then, and so does the arithmetic around them (see `indicators`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import talib
+from numpy.typing import NDArray
+from talib import abstract, stream
+
+from desk.market.anchors import Stretch
+from desk.market.bars import Bars, BarsOf, Inputs
+from desk.market.candles import Candle, Candles, Floats
+from desk.market.feature_rules import RULES, Feature
+from desk.market.indicators import INDICATORS, Call, Plan
+from desk.market.rolling import Rows
+
+type Features = NDArray[np.float32]
+type Block = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+
+_COLUMNS = ("open", "high", "low", "close", "volume", "filled")
+_CLOSE = _COLUMNS.index("close")
+type _Asked = tuple[str, Inputs, tuple[float, ...]]
+"""A call without what is done with its outputs: two rules that agree in it share it."""
+
+
+def plan_of(feature: Feature) -> Plan:
+    """What a feature of an indicator computes. Raises KeyError for a rule that is none."""
+    return INDICATORS[feature.rule].plan(*feature.windows)
+
+
+def warm_up_of(feature: Feature) -> int:
+    """Candles before a row that the feature needs, however bars lie: its anchor's least `warm_up`."""
+    bars = max(_lookback(call) for call in plan_of(feature).calls)
+    return (bars + 2) * feature.bars - 2
+
+
+_abstract: Any = abstract.Function  # pyright: ignore - made at run time, without types
+
+
+def _lookback(call: Call) -> int:
+    function: Any = _abstract(call.function)
+    function.parameters = dict(zip(function.parameters, call.parameters, strict=False))
+    return int(function.lookback) + call.ago
+
+
+# --- all rows of a stretch ----------------------------------------------------------------------
+
+
+def block_of(features: Sequence[Feature], stretch: Stretch, clip: float) -> Block:
+    """Return float64[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip."""
+    bars, outputs = BarsOf(stretch), _Outputs()
+    windows: Rows | None = None
+    block = np.empty((len(features), len(stretch.candles) - stretch.first_row))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for values, feature in zip(block, features, strict=True):
+            if feature.rule in RULES:
+                windows = windows or Rows(stretch.candles, stretch.first_row + 1)
+                found = RULES[feature.rule](windows, feature.windows)
+            elif feature.bars == 1:
+                found = outputs.of(plan_of(feature), bars[1], stretch.first_row)
+            else:
+                grouped = bars[feature.bars]
+                found = outputs.of(plan_of(feature), grouped, 0)[grouped.newest]
+            np.clip(found, -clip, clip, out=values)
+    return block
+
+
+class _Outputs:
+    """The outputs of TA-Lib's batch functions, each called once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, _Asked], tuple[Floats, ...]] = {}
+
+    def of(self, plan: Plan, bars: Bars, first: int) -> Floats:
+        """The plan's value of every bar from `first` on."""
+        outputs = [self._output(call, bars, first) for call in plan.calls]
+        return plan.shape(_per, [bars.close[first:], *outputs])
+
+    def _output(self, call: Call, bars: Bars, first: int) -> Floats:
+        key = (bars.size, _asked(call))
+        if key not in self._made:
+            self._made[key] = _called(key[1], bars)
+        values = self._made[key][call.output]
+        if not call.ago:
+            return values[first:]
+        changed = np.full(len(values), np.nan)
+        changed[call.ago :] = values[call.ago :] - values[: -call.ago]
+        return changed[first:]
+
+
+def _called(asked: _Asked, bars: Bars) -> tuple[Floats, ...]:
+    function, inputs, parameters = asked
+    made: Floats | tuple[Floats, ...] = getattr(talib, function)(*bars.columns(inputs), *parameters)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _per(values: Any, scale: Any) -> Any:
+    return np.where(scale == 0.0, 0.0, values / scale)
+
+
+def _asked(call: Call) -> _Asked:
+    return call.function, call.inputs, call.parameters
+
+
+# --- candle by candle ---------------------------------------------------------------------------
+
+type Bar = tuple[float, float, float, float, float, float]
+"""Open, high, low, close, volume, and the fraction of it that was filled in."""
+
+
+class Handles:
+    """The columns of features at the newest candle of a stretch, carried on candle by candle.
+
+    Holds TA-Lib's streaming handles: it cannot be pickled, and is opened anew from stored candles
+    after a restart.
+    """
+
+    def __init__(self, features: Sequence[Feature], stretch: Stretch, clip: float) -> None:
+        """Open at the end of a stretch, which has a row with features there."""
+        self._clip = clip
+        self._slot = stretch.first_slot + len(stretch.candles) - 1
+        self._values = [0.0] * len(features)
+        self._windowed = [(n, one) for n, one in enumerate(features) if one.rule in RULES]
+        self._reach = stretch.first_row + 1
+        self._tail = [stretch.candles.take(slice(-self._reach, None))] if self._windowed else []
+        bars = BarsOf(stretch)
+        planned = [(n, one) for n, one in enumerate(features) if one.rule not in RULES]
+        self._groups = [
+            _Group([(n, plan_of(one)) for n, one in planned if one.bars == size], bars[size])
+            for size in dict.fromkeys(one.bars for _, one in planned)
+        ]
+        for group in self._groups:
+            group.begin(bars[1], stretch.first_slot, self._values)
+
+    def push(self, candle: Candle, *, filled: float = 0.0) -> None:
+        """Go on to the candle of the next slot. Raises what TA-Lib raises for one that is not finite."""
+        self._slot += 1
+        if self._windowed:
+            self._tail.append(Candles.of([candle]))
+        bar = (*candle[1:], filled)
+        for group in self._groups:
+            group.push(self._slot, bar, self._values)
+
+    def fill(self, close: float, step_ms: int) -> None:
+        """Go on over one slot without a candle."""
+        open_ms = (self._slot + 1) * step_ms
+        self.push(Candle(open_ms, close, close, close, close, 0.0), filled=1.0)
+
+    def row(self) -> Features:
+        """float32[F] of the newest candle."""
+        if self._windowed:
+            tail = Candles.concat(self._tail).take(slice(-self._reach, None))
+            self._tail = [tail]
+            windows = Rows(tail, self._reach)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                for place, feature in self._windowed:
+                    self._values[place] = float(RULES[feature.rule](windows, feature.windows)[0])
+        values = np.array(self._values)
+        np.minimum(values, self._clip, out=values)
+        np.maximum(values, -self._clip, out=values)
+        return values.astype(np.float32)
+
+
+class _Group:
+    """The handles of one size of bar, and the columns made of their values."""
+
+    def __init__(self, planned: Sequence[tuple[int, Plan]], bars: Bars) -> None:
+        self._size = bars.size
+        self._bar: list[float] | None = None
+        self._rings: list[tuple[int, deque[float]]] = []
+        asked = dict.fromkeys(_asked(call) for _, plan in planned for call in plan.calls)
+        self._handles = [_opened(one, bars) for one in asked]
+        self._updates = [
+            (handle.update, _taking(inputs))
+            for handle, (_, inputs, _) in zip(self._handles, asked, strict=True)
+        ]
+        outs: list[float] = [float(bars.close[-1])]
+        firsts: list[int] = []
+        for handle in self._handles:
+            firsts.append(len(outs))
+            outs += _all(handle.value)
+        places = dict(zip(asked, firsts, strict=True))
+        changes = dict.fromkeys(call for _, plan in planned for call in plan.calls if call.ago)
+        self._changes = {call: len(outs) + number for number, call in enumerate(changes)}
+        for call in changes:
+            series = _series(call, bars)
+            outs.append(float(series[-1] - series[-1 - call.ago]))
+            ring = deque((float(value) for value in series[-call.ago :]), maxlen=call.ago)
+            self._rings.append((places[_asked(call)] + call.output, ring))
+
+        def place(call: Call) -> int:
+            return self._changes[call] if call.ago else places[_asked(call)] + call.output
+
+        self._columns = [
+            (column, plan.shape, itemgetter(0, *(place(call) for call in plan.calls)))
+            for column, plan in planned
+        ]
+        self._outs = outs
+
+    def begin(self, candles: Bars, first_slot: int, values: list[float]) -> None:
+        """Set the columns, and gather the candles of the bar that has not closed yet."""
+        self._set(self._outs, values)
+        stop = first_slot + len(candles.close)
+        for slot in range(stop - stop % self._size, stop):
+            at = slot - first_slot
+            bar = tuple(float(column[at]) for column in candles.columns(_COLUMNS))
+            self._gather(slot, bar)  # pyright: ignore[reportArgumentType] - six columns
+
+    def push(self, slot: int, bar: Bar, values: list[float]) -> None:
+        if self._size > 1:
+            closed = self._gather(slot, bar)
+            if closed is None:
+                return
+            bar = closed
+        outs = [bar[_CLOSE]]
+        for update, take in self._updates:
+            value = update(*take(bar))
+            if isinstance(value, tuple):
+                outs += value
+            else:
+                outs.append(value)
+        for place, ring in self._rings:
+            value = outs[place]
+            outs.append(value - ring[0])
+            ring.append(value)
+        self._set(outs, values)
+
+    def _set(self, outs: list[float], values: list[float]) -> None:
+        for column, shape, chosen in self._columns:
+            values[column] = shape(_per_number, chosen(outs))
+
+    def _gather(self, slot: int, bar: Bar) -> Bar | None:
+        """Add a candle to its bar; the bar when that closes it. One begun in its middle is left out."""
+        if slot % self._size == 0:
+            self._bar = list(bar)
+        elif (gathered := self._bar) is not None:
+            _, high, low, close, volume, filled = bar
+            gathered[1], gathered[2] = max(gathered[1], high), min(gathered[2], low)
+            gathered[3] = close
+            gathered[4] += volume
+            gathered[5] += filled
+        if (slot + 1) % self._size or self._bar is None:
+            return None
+        begun, high, low, close, volume, filled = self._bar
+        self._bar = None
+        return begun, high, low, close, volume, filled / self._size
+
+
+def _opened(asked: _Asked, bars: Bars) -> Any:
+    function, inputs, parameters = asked
+    open_at_end: Any = getattr(stream, function)
+    return open_at_end(*bars.columns(inputs), *parameters)
+
+
+def _series(call: Call, bars: Bars) -> Floats:
+    return _called(_asked(call), bars)[call.output]
+
+
+def _taking(inputs: Inputs) -> Callable[[Bar], tuple[float, ...]]:
+    places = [_COLUMNS.index(name) for name in inputs]
+    if len(places) == 1:
+        return itemgetter(slice(places[0], places[0] + 1))
+    return itemgetter(*places)
+
+
+def _all(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _per_number(value: float, scale: float) -> float:
+    return 0.0 if scale == 0.0 else value / scale
