@@ -50,6 +50,8 @@ class _Account(NamedTuple):
     fees: Floats
     fill_count: Ints
     """One number: fills so far."""
+    funding: Floats
+    """What each settlement moved."""
 
 
 @_jit
@@ -61,14 +63,16 @@ def run_plan(
     equity: Floats,
     fills: Ints,
     fees: Floats,
+    funding: Floats,
 ) -> tuple[float, int]:
-    """Replay a plan. Writes equity float64[T], fills int64[K, 6] and their fees float64[K].
+    """Replay a plan. Writes equity float64[T], fills int64[K, 6] and their fees float64[K], and what
+    each of D settlements moved, float64[D].
 
     Returns the cash at the end and the number of fills. K must hold four fills per decision.
     """
     book, money = np.zeros(5, dtype=np.int64), np.array([cash])
     fill_count = np.zeros(1, dtype=np.int64)
-    account = _Account(book, money, fills, fees, fill_count)
+    account = _Account(book, money, fills, fees, fill_count, funding)
     # Arrays by their own names here, and calls only where something happens: handing the tuples to
     # inner functions costs more than a quiet candle.
     due_first, close, bid, ask = columns.due_first, columns.close, columns.bid, columns.ask
@@ -122,7 +126,9 @@ def _legs(held: int, target: int) -> tuple[int, int]:
 @_jit
 def _fund(columns: Columns, rules: Rules, due: int, account: _Account) -> None:
     notional = account.book[_HELD] * columns.due_mark[due] * rules.quote_per_tick_lot
-    account.cash[0] -= notional * columns.due_rate[due]
+    amount = -notional * columns.due_rate[due]
+    account.cash[0] += amount
+    account.funding[due] = amount
 
 
 @_jit
