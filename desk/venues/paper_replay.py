@@ -1,7 +1,8 @@
 """The paper venue as one more execution of a plan: its tape delivered candle by candle, as live ones are."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 
 from desk.clock import ManualClock
@@ -44,7 +45,24 @@ def replay(
     """
     if plan.is_liquidation[plan.stop_ticks != 0].any():
         raise BadInput("plan", "had a stop that is a liquidation: an order cannot carry one")
-    return asyncio.run(_Tape(market, cash).run(plan, killed_on))
+    return asyncio.run(_run(market, plan, cash, killed_on))
+
+
+async def _run(market: Market, plan: Plan, cash: Decimal, killed_on: Collection[int]) -> Replay:
+    asyncio.get_running_loop().set_default_executor(_Here())
+    return await _Tape(market, cash).run(plan, killed_on)
+
+
+class _Here(ThreadPoolExecutor):
+    """Runs what it is given at once: a store in memory is not worth a thread, which costs more."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as wrong:  # noqa: BLE001 - it belongs to whoever waits for the future
+            future.set_exception(wrong)
+        return future
 
 
 class _Tape:
