@@ -128,10 +128,11 @@ def _plan(
 ) -> Plan:
     from desk.evaluation.fast import run_policy  # noqa: PLC0415 - numba takes seconds to import
     from desk.learning.arrays import MarketArrays  # noqa: PLC0415
+    from desk.learning.policy_lanes import forward_lanes  # noqa: PLC0415
 
     run = run_policy(
         MarketArrays.from_market(market, chosen.features),
-        policy.forward,
+        forward_lanes(policy),
         levels=policy.levels,
         threshold=threshold,
         size_quote=float(ask.size_quote),

@@ -305,7 +305,7 @@ def gather(  # noqa: PLR0917 - the options of one command
             "--pair",
             f"no {interval} candles of {pair} are stored: run `desk up` or `desk backfill {pair}`",
         )
-    return Study(candles=candles, instrument=instrument, rates=_rates(store, pair))
+    return Study(candles=candles, instrument=instrument, rates=stored_rates(store, pair))
 
 
 def bounds(
@@ -346,7 +346,8 @@ def _instrument(pair: str, tick: Decimal, lot: Decimal) -> Instrument:
     )
 
 
-def _rates(store: ValkeyStore, pair: str) -> Rates:
+def stored_rates(store: ValkeyStore, pair: str) -> Rates:
+    """Funding settlements of a pair, oldest first."""
     rows: list[FundingRate] = [
         doc.value for doc in store.list(kinds.funding_rates(pair), limit=100_000)
     ]

@@ -151,6 +151,37 @@ def evaluation(row: Row) -> Table:
     return table
 
 
+def parity(answer: Row) -> Table:
+    """Each execution of the fill rules beside the decimal ledger."""
+    table = _table(
+        answer["title"],
+        "engine",
+        ">cases",
+        ">candles",
+        ">fills",
+        ">mismatching",
+        ">funding amounts",
+        ">mismatching",
+        ">balance difference, USDT",
+        ">of its own fills",
+        "holds",
+    )
+    for row in answer["engines"]:
+        table.add_row(
+            row["engine"],
+            f"{row['cases']:,}",
+            f"{row['candles']:,}",
+            f"{row['fills']:,}",
+            f"{row['mismatching_fills']:,}",
+            f"{row['funding_amounts']:,}",
+            f"{row['mismatching_funding']:,}",
+            f"{row['balance_difference']} (≤ {row['balance_bound']})",
+            f"{row['fold_difference']} (≤ {row['fold_bound']})",
+            "yes" if row["holds"] else f"no: {row['first_mismatch']}",
+        )
+    return table
+
+
 def versions(rows: Sequence[Row], active: str) -> Table:
     """Registered versions; the active one is marked."""
     table = _table("versions", "version", "name", "algorithm", "status", "trained to", "created")

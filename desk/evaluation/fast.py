@@ -7,25 +7,34 @@ three signs for every candle, which is computed in batches and then walked.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from desk.errors import EvaluationFailed
-from desk.evaluation.plan import Plan
+from desk.evaluation.plan import Plan, Replay
 from desk.learning import kernel, kernel_exits
 from desk.learning.arrays import MarketArrays, exit_rules
 from desk.learning.observation import Observation, observation
 from desk.learning.policy import probabilities
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
+from desk.trading.fills import QUOTE_DELAY_MS, ZERO, FillCause, FundingPayment, LotFill
 from desk.trading.intents import NO_PROTECTION, Protection
+from desk.trading.tape import Market
 
 type Forward = Callable[[Observation], NDArray[np.float32]]
 """Logits float32[N, K] of observations float32[N, F + 1]; no row may depend on another."""
 
 HELD_SIGNS = (-1, 0, 1)
 _BATCH = 65_536
+CAUSES = {
+    kernel_exits.BY_ORDER: FillCause.ORDER,
+    kernel_exits.BY_STOP: FillCause.STOP,
+    kernel_exits.BY_TAKE_PROFIT: FillCause.TAKE_PROFIT,
+    kernel_exits.BY_LIQUIDATION: FillCause.LIQUIDATION,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,8 +56,44 @@ class PlanRun:
     """int64[K, 6], columns by the names in `desk.learning.kernel_exits`."""
     fees: Floats
     """float64[K]"""
+    funding: Floats
+    """float64[D]: what each settlement moved, 0 where nothing was held."""
     equity: Floats
     balance: float
+
+    def as_replay(self, market: Market) -> Replay:
+        """The same in the words of the other executions; amounts are exact decimals of the floats."""
+        fills = [self._fill(market, number) for number in range(len(self.fills))]
+        dues = [due for due in market.dues if due.rate is not None]
+        lots = _lots_at(market, fills)
+        funding = [
+            FundingPayment(
+                due_ms=due.due_ms,
+                lots=held,
+                mark_ticks=due.mark_ticks,
+                rate=due.rate,
+                amount=Decimal(amount),
+            )
+            for due, amount, held in zip(dues, self.funding.tolist(), lots, strict=True)
+            if held
+        ]
+        return Replay(fills=tuple(fills), funding=tuple(funding), balance=Decimal(self.balance))
+
+    def _fill(self, market: Market, number: int) -> LotFill:
+        row, tape = self.fills[number], market.tape
+        candle = int(row[kernel_exits.CANDLE])
+        at_quote_ms = int(tape.open_ms[candle]) + QUOTE_DELAY_MS
+        is_path = row[kernel_exits.IS_PATH] == 1
+        return LotFill(
+            order_id="",
+            cause=CAUSES[int(row[kernel_exits.CAUSE])],
+            lots=int(row[kernel_exits.LOTS]),
+            price_ticks=int(row[kernel_exits.PRICE]),
+            fee=Decimal(float(self.fees[number])),
+            realized_pnl=ZERO,
+            is_maker=bool(row[kernel_exits.IS_MAKER]),
+            filled_ms=int(tape.close_ms[candle]) if is_path else at_quote_ms,
+        )
 
 
 def decision_table(
@@ -108,7 +153,7 @@ def run_policy(
         np.array(levels, dtype=np.float64),
         table,
         size_quote,
-        kernel_exits.new_account(cash),
+        kernel_exits.new_account(cash, len(arrays.columns.due_mark)),
         _columns(plan),
         equity,
     )
@@ -120,15 +165,32 @@ def run_plan(arrays: MarketArrays, plan: Plan, cash: float) -> PlanRun:
     if len(plan) != len(arrays):
         raise EvaluationFailed(f"the plan had {len(plan)} rows for {len(arrays)} candles")
     most = kernel_exits.FILLS_PER_CANDLE * int(plan.decided.sum())
-    account, equity = kernel_exits.new_account(cash, most), np.zeros(len(arrays))
+    dues = len(arrays.columns.due_mark)
+    account, equity = kernel_exits.new_account(cash, dues, most), np.zeros(len(arrays))
     kernel_exits.run_plan(arrays.columns, arrays.rules, _columns(plan), account, equity)
     count = int(account.fill_count[0])
     return PlanRun(
         fills=account.fills[:count],
         fees=account.fees[:count],
+        funding=account.funding,
         equity=equity,
         balance=float(account.money[kernel_exits.CASH]),
     )
+
+
+def replay_compiled(market: Market, plan: Plan, cash: Decimal) -> Replay:
+    """Replay a plan by the compiled rules, told like every other execution's."""
+    no_features = np.zeros((len(market.tape), 1), dtype=np.float32)
+    arrays = MarketArrays.from_market(market, no_features)
+    return run_plan(arrays, plan, float(cash)).as_replay(market)
+
+
+def _lots_at(market: Market, fills: Sequence[LotFill]) -> list[int]:
+    """Signed lots held at each settlement: after every fill stamped at or before it."""
+    filled_ms = np.array([fill.filled_ms for fill in fills], dtype=np.int64)
+    held = np.cumsum([0, *(fill.lots for fill in fills)])
+    due_ms = [due.due_ms for due in market.dues if due.rate is not None]
+    return held[np.searchsorted(filled_ms, due_ms, side="right")].tolist()
 
 
 def _columns(plan: Plan) -> kernel_exits.PlanColumns:

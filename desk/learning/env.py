@@ -64,7 +64,7 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         self._rows = arrays.rows
         self._episodes = _episodes(arrays, self.episode)
         self._exits = exit_rules(arrays, self.episode.protection, self.episode.leverage)
-        self.lanes = _lanes(num_envs, arrays.features.shape[1])
+        self.lanes = _lanes(num_envs, arrays.features.shape[1], len(arrays.columns.due_mark))
         self._is_shaped = any((spec.turnover_coefficient, spec.drawdown_coefficient))
         self._drawdown, self._nothing = Drawdown(num_envs), np.zeros(num_envs)
         self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
@@ -216,7 +216,7 @@ def _episodes(arrays: MarketArrays, spec: EpisodeSpec) -> kernel.Episodes:
     )
 
 
-def _lanes(count: int, size: int) -> kernel.Lanes:
+def _lanes(count: int, size: int, due_count: int) -> kernel.Lanes:
     return kernel.Lanes(
         row=np.zeros(count, dtype=np.int64),
         last_row=np.zeros(count, dtype=np.int64),
@@ -233,5 +233,5 @@ def _lanes(count: int, size: int) -> kernel.Lanes:
         terms=np.zeros((count, len(kernel.TERM_NAMES))),
         traded=np.zeros(count),
         books=np.zeros((count, kernel_exits.BOOK_COLUMNS), dtype=np.int64),
-        desk=kernel_exits.new_account(0.0),
+        desk=kernel_exits.new_account(0.0, due_count),
     )

@@ -69,10 +69,12 @@ class Account(NamedTuple):
     """float64[K]"""
     fill_count: Ints
     """One number: fills so far."""
+    funding: Floats
+    """float64[D]: what each settlement moved."""
 
 
-def new_account(cash: float, most_fills: int = FILLS_PER_CANDLE) -> Account:
-    """A flat account that has room for so many fills."""
+def new_account(cash: float, due_count: int, most_fills: int = FILLS_PER_CANDLE) -> Account:
+    """A flat account that has room for so many settlements and fills."""
     money = np.zeros(MONEY_COLUMNS)
     money[CASH] = cash
     return Account(
@@ -81,6 +83,7 @@ def new_account(cash: float, most_fills: int = FILLS_PER_CANDLE) -> Account:
         fills=np.zeros((most_fills, FILL_COLUMNS), dtype=np.int64),
         fees=np.zeros(most_fills),
         fill_count=np.zeros(1, dtype=np.int64),
+        funding=np.zeros(due_count),
     )
 
 
@@ -206,6 +209,7 @@ def _fund(columns: Columns, rules: Rules, due: int, account: Account) -> None:
     amount = -notional * columns.due_rate[due]
     account.money[CASH] += amount
     account.money[BY_FUNDING] += amount
+    account.funding[due] = amount
 
 
 @_jit

@@ -21,6 +21,9 @@ type Layer = tuple[Weights, Weights]
 LEVELS = (-1.0, 0.0, 1.0)
 """What the three logits of every policy of ours stand for: short, flat, long."""
 
+_ROWS = 64
+"""Rows whose products are in memory at a time."""
+
 LOW_CONFIDENCE = "low_confidence"
 NON_FINITE_OBSERVATION = "observation_non_finite"
 NON_FINITE_LOGITS = "logits_non_finite"
@@ -59,13 +62,20 @@ class MlpPolicy:
 
     def forward(self, observations: Observation) -> NDArray[np.float32]:
         """Return logits float32[..., K] for float32[..., F + 1]; a row's bytes depend on that row alone."""
-        # One product of a vector per row: that of a whole matrix adds up in an order that depends
-        # on where a row stands, and one decision must equal the same row of a batch.
+        # Added up input by input. The products of a linear algebra library add up in an order that
+        # depends on the machine, the shape and where a row stands; one decision must equal the same
+        # row of a batch, and of `desk.learning.policy_lanes`, bit for bit.
         shape = np.shape(observations)[:-1]
-        values = np.asarray(observations, dtype=np.float32).reshape(-1, 1, self.observation_size)
-        for number, (weight, bias) in enumerate(self.layers):
-            values = (np.tanh(values) if number else values) @ weight.T + bias
-        return values.reshape(*shape, len(self.levels))
+        rows = np.asarray(observations, dtype=np.float32).reshape(-1, self.observation_size)
+        logits = np.empty((len(rows), len(self.levels)), dtype=np.float32)
+        for first in range(0, len(rows), _ROWS):
+            values = rows[first : first + _ROWS]
+            for number, (weight, bias) in enumerate(self.layers):
+                inputs = np.tanh(values) if number else values
+                products = np.multiply(inputs[:, :, None], weight.T, order="C")
+                values = _sum_in_order(products) + bias
+            logits[first : first + _ROWS] = values
+        return logits.reshape(*shape, len(self.levels))
 
     def answer(self, observation: Observation, threshold: float) -> PolicyAnswer:
         """Decide on one observation float32[F + 1]."""
@@ -101,6 +111,16 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     shifted -= shifted.max(axis=-1, keepdims=True)
     odds = np.exp(shifted)
     return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def _sum_in_order(products: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums float32[N, O] of C-ordered float32[N, I, O], one input after the other.
+
+    A reduction along the last axis in memory, which a single output makes of it, adds up in pairs.
+    """
+    if products.shape[2] == 1:
+        return np.add.accumulate(products, axis=1)[:, -1]
+    return np.add.reduce(products, axis=1)
 
 
 def _hold(reason: str, logits: tuple[float, ...], version_id: str) -> PolicyAnswer:

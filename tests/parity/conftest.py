@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from desk.clock import MINUTE_MS
-from desk.evaluation.plan import Plan, flat_at_the_end
 from desk.market.candles import Candles
 from desk.market.interval import interval_ms
 from desk.trading.fills import FillSpec
@@ -73,31 +72,3 @@ def longer(candles: Candles, step_ms: int) -> Candles:
         close=part.close[per - 1 :: per],
         volume=part.volume.reshape(count, per).sum(axis=1),
     )
-
-
-@pytest.fixture(scope="session")
-def random_plan() -> Callable[..., Plan]:
-    """Return a plan that decides on a share of the candles, and on every funding boundary."""
-
-    def make(market: Market, *, seed: int, share: float, with_exits: bool) -> Plan:
-        rng = np.random.default_rng(seed)
-        tape, count = market.tape, len(market.tape)
-        decided = rng.random(count) < share
-        at_due = np.searchsorted(tape.close_ms, [due.due_ms for due in market.dues])
-        decided[at_due] = True
-        target = rng.choice([-300, -150, 0, 0, 150, 300, 450], count)
-        side = np.sign(target)
-        reach = np.maximum(tape.close * rng.uniform(0.0005, 0.003, count), 1).astype(np.int64)
-        take = tape.close + side * reach * 2
-        has_take = rng.random(count) < 0.5
-        return flat_at_the_end(
-            Plan(
-                decided=decided,
-                target_lots=target,
-                stop_ticks=(tape.close - side * reach) * (side != 0) * with_exits,
-                take_ticks=take * (side != 0) * has_take * with_exits,
-                is_liquidation=rng.random(count) < 0.1,
-            )
-        )
-
-    return make

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from desk.evaluation.fast import run_policy
+from desk.evaluation.cases import INSTRUMENT, Case
+from desk.evaluation.fast import CAUSES, run_policy
 from desk.evaluation.plan import Plan, planned_orders, replay
 from desk.learning import kernel_exits
 from desk.learning.arrays import MarketArrays
@@ -27,8 +28,8 @@ from desk.trading.fills import (
 from desk.trading.intents import Protection, exit_prices, target_lots
 from desk.trading.orders import Side
 from desk.trading.tape import Market
-from tests.parity.engines import CAUSES, assert_kernel_agrees, assert_nautilus_agrees
-from tests.parity.walks import INSTRUMENT, World, worlds
+from tests.parity.engines import assert_kernel_agrees, assert_nautilus_agrees
+from tests.parity.walks import cases
 
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LEVELS = (-1.0, -0.4, 0.0, 0.4, 1.0)
@@ -121,11 +122,11 @@ class Ledger:
 
 
 @settings(calm, max_examples=250)
-@given(worlds(has_holes=False), SPECS, st.integers(0, 2**32 - 1))
+@given(cases(has_holes=False), SPECS, st.integers(0, 2**32 - 1))
 def test_a_lane_of_random_actions_is_the_ledger_and_its_plan_the_kernels(
-    world: World, spec: EpisodeSpec, seed: int
+    case: Case, spec: EpisodeSpec, seed: int
 ) -> None:
-    market = world[0]
+    market = case.market
     rows, choices = len(market.tape), np.random.default_rng(seed)
     whole = replace(spec, length=4 * (rows - 1))  # so that no later row may start an episode
     env = TradingVectorEnv(arrays_of(market), 1, whole)
@@ -161,17 +162,17 @@ def test_a_lane_of_random_actions_is_the_ledger_and_its_plan_the_kernels(
             break
 
     if not ended:
-        assert_kernel_agrees(market, ledger.plan)
+        assert_kernel_agrees(Case(market=market, plan=ledger.plan))
         twin = replay(market, ledger.plan, Decimal(str(CASH)))
         assert twin.balance == ledger.book.cash
 
 
 @settings(calm, max_examples=60)
-@given(worlds(), SPECS, st.integers(0, 2**32 - 1))
+@given(cases(), SPECS, st.integers(0, 2**32 - 1))
 def test_the_fast_evaluator_records_a_plan_that_every_engine_agrees_with(
-    world: World, spec: EpisodeSpec, seed: int
+    case: Case, spec: EpisodeSpec, seed: int
 ) -> None:
-    market = world[0]
+    market = case.market
     table = np.random.default_rng(seed).normal(0, 1, (len(market.tape), 3, len(LEVELS)))
 
     def forward(observed: Observation) -> NDArray[np.float32]:
@@ -192,8 +193,8 @@ def test_the_fast_evaluator_records_a_plan_that_every_engine_agrees_with(
 
     twin = replay(market, run.plan, Decimal(str(CASH)))
     assert abs(run.balance - float(twin.balance)) <= 0.005
-    assert_kernel_agrees(market, run.plan)
-    assert_nautilus_agrees(market, run.plan)
+    assert_kernel_agrees(Case(market=market, plan=run.plan))
+    assert_nautilus_agrees(Case(market=market, plan=run.plan))
     ledger = Ledger.of(market, spec)
     for row in range(len(market.tape)):
         ledger.settle(row)

@@ -6,20 +6,20 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 import pytest
 
+from desk.clock import MINUTE_MS
 from desk.engines import nautilus
+from desk.engines.executions import CASH
+from desk.evaluation.cases import INSTRUMENT, START_MS, Case
 from desk.evaluation.plan import Plan
 from desk.market.candles import Candles, Floats, Ints
 from desk.trading import fills
 from desk.trading.fills import Exits, FillSpec, PathOrder, TickCandle
 from desk.trading.tape import Market
 from tests.parity.engines import assert_nautilus_agrees
-from tests.parity.walks import INSTRUMENT, MINUTE_MS, START_MS
-
-type World = tuple[Market, Plan]
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> Case:
     """A hundred and fifty hostile candles on which every rule matters."""
     rng, count = np.random.default_rng(11), 150
     close = 1_000 + np.cumsum(rng.integers(-4, 5, count))
@@ -44,15 +44,15 @@ def world() -> World:
         take_ticks=close + side * rng.integers(1, 5, count),
         is_liquidation=rng.random(count) < 0.3,
     )
-    return market, plan
+    return Case(market=market, plan=plan)
 
 
 def prices(ticks: Ints) -> Floats:
     return ticks.astype(np.float64) * float(INSTRUMENT.tick)
 
 
-def test_without_a_mutation_they_agree(world: World) -> None:
-    assert len(assert_nautilus_agrees(*world).fills) > 75
+def test_without_a_mutation_they_agree(world: Case) -> None:
+    assert len(assert_nautilus_agrees(world).fills) > 75
 
 
 def half_up(quantity: Decimal, price: Decimal, rate: Decimal) -> Decimal:
@@ -84,18 +84,17 @@ def one_order(held: int, target: int) -> list[tuple[int, bool]]:
     ],
 )
 def test_a_rule_that_differs_on_one_side_is_noticed(
-    world: World, monkeypatch: pytest.MonkeyPatch, module: object, name: str, mutant: object
+    world: Case, monkeypatch: pytest.MonkeyPatch, module: object, name: str, mutant: object
 ) -> None:
     monkeypatch.setattr(module, name, mutant)
 
     with pytest.raises(AssertionError):
-        assert_nautilus_agrees(*world)
+        assert_nautilus_agrees(world)
 
 
 def test_a_settlement_one_event_late_is_noticed(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    market, plan = world
     fund = fills._Step.fund
 
     def inclusive(self: fills._Step, due: fills.Due, *, until_ms: int) -> bool:
@@ -104,20 +103,19 @@ def test_a_settlement_one_event_late_is_noticed(
     monkeypatch.setattr(fills._Step, "fund", inclusive)
 
     with pytest.raises(AssertionError):
-        assert_nautilus_agrees(market, plan)
+        assert_nautilus_agrees(world)
 
 
-def test_a_stop_one_tick_off_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    market, plan = world
+def test_a_stop_one_tick_off_is_noticed(world: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     exits = Plan.exits
 
     def shifted(self: Plan, index: int) -> Exits | None:
         found = exits(self, index)
         return replace(found, stop_ticks=found.stop_ticks - 1) if found else None
 
-    witness = nautilus.evaluate(market, plan, Decimal(100_000))
+    witness = nautilus.evaluate(world.market, world.plan, CASH)
     monkeypatch.setattr(Plan, "exits", shifted)
     monkeypatch.setattr(nautilus, "evaluate", lambda *_: witness)
 
     with pytest.raises(AssertionError):
-        assert_nautilus_agrees(market, plan)
+        assert_nautilus_agrees(world)

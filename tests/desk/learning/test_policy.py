@@ -22,6 +22,7 @@ from desk.learning.policy import (
     policy_card,
     probabilities,
 )
+from desk.learning.policy_lanes import forward_lanes
 from desk.market.features import FEATURES_V1
 
 SIZE = FEATURES_V1.size + 1
@@ -58,6 +59,32 @@ def test_a_row_of_a_batch_gets_the_bytes_it_gets_alone(
     row = batch[at % count]
 
     assert policy.forward(batch)[at % count].tobytes() == policy.forward(row).tobytes()
+
+
+@given(
+    count=st.integers(1, 1_100),
+    widths=st.lists(st.integers(1, 70), max_size=3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_compiled_lanes_get_the_bytes_that_serving_gives(
+    count: int, widths: list[int], seed: int
+) -> None:
+    policy = load_policy(card(), tensors(SIZE, *widths, 3, seed=seed))
+    batch = np.random.default_rng(seed).normal(0.0, 2.0, (count, SIZE)).astype(np.float32)
+
+    logits = forward_lanes(policy)(batch)
+
+    assert logits.tobytes() == policy.forward(batch).tobytes()
+    assert logits[-1].tobytes() == policy.forward(batch[-1]).tobytes()
+
+
+def test_lanes_take_what_shared_memory_and_slices_give(policy: MlpPolicy) -> None:
+    batch = np.random.default_rng(5).normal(size=(60, SIZE)).astype(np.float32)
+    batch.setflags(write=False)
+
+    assert forward_lanes(policy)(batch[::2]).tobytes() == policy.forward(batch[::2]).tobytes()
+    assert forward_lanes(policy)(batch[:0]).shape == (0, 3)
 
 
 def test_forward_is_dense_layers_with_tanh_between(policy: MlpPolicy) -> None:
