@@ -20,6 +20,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.replay_buffers.episode_replay_buffer import EpisodeReplayBuffer
 from ray.tune import registry
 
+from desk.engines.fragment_learner import FragmentPPOLearner
 from desk.engines.fragment_runner import FragmentEnvRunner
 from desk.engines.rllib import RLLIB_ENV
 from desk.errors import BadInput
@@ -147,6 +148,8 @@ def test_every_column_after_the_learners_connectors_is_the_same() -> None:
     batches: list[list[Any]] = []
     for kind in BOTH:
         config = configured(kind, odds=0.1)
+        if kind is FragmentEnvRunner:
+            config.learners(learner_class=FragmentPPOLearner)
         runner = built(config)
         learner = config.build_learner(spaces=runner.get_spaces())
         torch.manual_seed(5)
