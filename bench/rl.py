@@ -140,10 +140,14 @@ def _rates(*samplers: Any) -> list[float]:
 
 
 def _configured(runner: type[Any], make_env: MakeEnv) -> Any:
+    from desk.engines.fragment_runner import FragmentEnvRunner  # noqa: PLC0415
+
     name = f"bench-{next(_numbers)}"
     rllib._environments[name] = make_env  # pyright: ignore[reportPrivateUsage]
     config = rllib._configured(name, make_env(1), SPEC)  # pyright: ignore[reportPrivateUsage]
     config.env_runners(env_runner_cls=runner)
+    if runner is not FragmentEnvRunner:
+        config.learners(learner_class=config.get_default_learner_class())
     gym.registry.pop(RLLIB_ENV, None)
     return config
 

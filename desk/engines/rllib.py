@@ -129,6 +129,7 @@ def _configured(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec)
     )
     from ray.tune import registry  # noqa: PLC0415
 
+    from desk.engines.fragment_learner import FragmentPPOLearner  # noqa: PLC0415
     from desk.engines.fragment_runner import FragmentEnvRunner  # noqa: PLC0415
 
     for noisy in ("ray.rllib", "ray.tune"):  # warnings about RLlib's own deprecated parts
@@ -154,7 +155,7 @@ def _configured(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec)
         rollout_fragment_length=spec.steps_per_lane,
         gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
     )
-    config.learners(num_learners=0, num_gpus_per_learner=0)
+    config.learners(learner_class=FragmentPPOLearner, num_learners=0, num_gpus_per_learner=0)
     config.training(
         train_batch_size_per_learner=spec.batch,
         minibatch_size=spec.minibatch,
