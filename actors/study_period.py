@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from desk.errors import BadInput
 from desk.ids import Pair
 from desk.learning.study import Window, window
 from desk.market.candles import Candles
@@ -50,6 +51,12 @@ class Period:
             signals=signals,
         )
 
+    def check_leverage(self, leverage: int | None) -> None:
+        """Raise `BadInput` for a leverage that the pair does not have."""
+        most = self.instrument.max_leverage
+        if leverage is not None and not 1 <= leverage <= most:
+            raise BadInput("leverage", f"was {leverage}, expected 1 to {most} for {self.pair}")
+
     def heard(self, store: DocStore, features: FeatureSet, *, now_ms: int) -> Signals:
         """What the features' sources said up to the period's end. Raises `BadInput` where it may be
         dropped already."""
@@ -66,3 +73,8 @@ class Period:
     def market(self, chosen: Window, rates: Rates) -> Market:
         """The window's candles in ticks, with the settlements among them."""
         return Market.of(chosen.candles, self.instrument, self.fill_spec, rates)
+
+
+def text_or_none(number: Decimal | None) -> str | None:
+    """A decimal as it is stored."""
+    return None if number is None else f"{number:f}"

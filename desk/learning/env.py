@@ -172,7 +172,9 @@ class TradingEnv(gym.Env[Observation, Action]):
         return observation[0], self._info()
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, _ = self._lane.step(np.array([action]))
+        observation, reward, terminated, truncated, _ = self._lane.step(
+            cast("Actions", np.asarray(action)[None])
+        )
         done = bool(terminated[0]), bool(truncated[0])
         return observation[0], float(reward[0]), *done, self._info()
 
