@@ -23,7 +23,8 @@ from bench.candles import TAPE
 from bench.figures import REPETITIONS, Figure, median
 from desk.clock import MINUTE_MS
 from desk.learning.arrays import MarketArrays
-from desk.learning.env import EpisodeSpec, TradingVectorEnv
+from desk.learning.env import TradingVectorEnv
+from desk.learning.episode import EpisodeSpec
 from desk.market.candles import Candles
 from desk.market.features import Features
 from desk.store.tape import read_tape

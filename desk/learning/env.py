@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from desk.errors import BadInput
 from desk.learning import kernel, kernel_exits
-from desk.learning.arrays import ROW_COLUMNS, MarketArrays, exit_rules
+from desk.learning.arrays import MarketArrays, exit_rules
 from desk.learning.episode import EpisodeSpec, check_episode, stretches
 from desk.learning.observation import Observation
 from desk.learning.reward import Drawdown, RewardTerms, log_growth
@@ -225,7 +225,6 @@ def _lanes(count: int, size: int) -> kernel.Lanes:
         held_lots=np.zeros(count, dtype=np.int64),
         cash=np.zeros(count),
         close=np.zeros(count, dtype=np.int64),
-        candle=np.zeros((count, ROW_COLUMNS), dtype=np.int64),
         is_done=np.zeros(count, dtype=np.bool_),
         random=np.zeros(count, dtype=np.uint64),
         observation=np.zeros((count, size + 1), dtype=np.float32),

@@ -15,6 +15,8 @@ from desk.trading.instruments import Instrument
 
 _MILLION = 1_000_000
 _NEAR_HALF = 1e-4
+_OFF_TICK = 1e-3
+"""Of a tick; a float quotient errs far less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,15 +73,16 @@ class Market:
 
 
 def tape_of(candles: Candles, instrument: Instrument, spec: FillSpec) -> Tape:
-    """Round candles to whole ticks, once. Raises `BadInput` for no tick, disorder or overlap."""
+    """Candles in whole ticks, made once. Raises `BadInput` for a price off the tick or below one,
+    disorder or overlap."""
     if len(candles) == 0:
         raise BadInput("candles", "there were none: choose a period with stored candles")
     if not (np.diff(candles.open_ms) >= interval_ms(spec.interval)).all():
         raise BadInput("candles", f"open times did not rise by {spec.interval} or more: sort them")
-    open_, high, low, close = (
-        ticks_of(column, instrument)
-        for column in (candles.open, candles.high, candles.low, candles.close)
-    )
+    prices = (candles.open, candles.high, candles.low, candles.close)
+    open_, high, low, close = (ticks_of(column, instrument) for column in prices)
+    for column, ticks in zip(prices, (open_, high, low, close), strict=True):
+        _check_on_tick(column, ticks, instrument)
     if int(min(open_.min(), high.min(), low.min(), close.min())) <= 0:
         raise BadInput("candles", f"a price was below one tick of {instrument.tick}: fetch again")
     bid, ask = quotes_of(open_, spec)
@@ -93,6 +96,17 @@ def tape_of(candles: Candles, instrument: Instrument, spec: FillSpec) -> Tape:
         bid=bid,
         ask=ask,
     )
+
+
+def _check_on_tick(prices: Floats, ticks: Ints, instrument: Instrument) -> None:
+    """Nothing was ever traded off the tick: such prices are another market's, or of another time."""
+    off = np.flatnonzero(np.abs(prices / float(instrument.tick) - ticks) > _OFF_TICK)
+    if len(off):
+        raise BadInput(
+            "candles",
+            f"{len(off)} prices, the first {prices[off[0]]}, were off the tick of {instrument.tick}: "
+            "give the tick they were traded in, or leave them out",
+        )
 
 
 def ticks_of(prices: Floats, instrument: Instrument) -> Ints:
