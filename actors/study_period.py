@@ -15,7 +15,7 @@ from desk.store.port import DocStore
 from desk.store.signal_history import heard_between, marks_by_source
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
-from desk.trading.tape import Market
+from desk.trading.tape import Market, check_on_tick
 
 type Rates = Sequence[tuple[int, Decimal]]
 """Funding settlements `(due_ms, rate)`."""
@@ -71,7 +71,9 @@ class Period:
         return marks_by_source(heard)
 
     def market(self, chosen: Window, rates: Rates) -> Market:
-        """The window's candles in ticks, with the settlements among them."""
+        """The window's candles in ticks, with the settlements among them. Raises `BadInput` for
+        prices off the tick."""
+        check_on_tick(chosen.candles, self.instrument)
         return Market.of(chosen.candles, self.instrument, self.fill_spec, rates)
 
 

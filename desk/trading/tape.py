@@ -73,16 +73,15 @@ class Market:
 
 
 def tape_of(candles: Candles, instrument: Instrument, spec: FillSpec) -> Tape:
-    """Candles in whole ticks, made once. Raises `BadInput` for a price off the tick or below one,
-    disorder or overlap."""
+    """Round candles to whole ticks, once. Raises `BadInput` for no tick, disorder or overlap."""
     if len(candles) == 0:
         raise BadInput("candles", "there were none: choose a period with stored candles")
     if not (np.diff(candles.open_ms) >= interval_ms(spec.interval)).all():
         raise BadInput("candles", f"open times did not rise by {spec.interval} or more: sort them")
-    prices = (candles.open, candles.high, candles.low, candles.close)
-    open_, high, low, close = (ticks_of(column, instrument) for column in prices)
-    for column, ticks in zip(prices, (open_, high, low, close), strict=True):
-        _check_on_tick(column, ticks, instrument)
+    open_, high, low, close = (
+        ticks_of(column, instrument)
+        for column in (candles.open, candles.high, candles.low, candles.close)
+    )
     if int(min(open_.min(), high.min(), low.min(), close.min())) <= 0:
         raise BadInput("candles", f"a price was below one tick of {instrument.tick}: fetch again")
     bid, ask = quotes_of(open_, spec)
@@ -98,15 +97,18 @@ def tape_of(candles: Candles, instrument: Instrument, spec: FillSpec) -> Tape:
     )
 
 
-def _check_on_tick(prices: Floats, ticks: Ints, instrument: Instrument) -> None:
-    """Nothing was ever traded off the tick: such prices are another market's, or of another time."""
-    off = np.flatnonzero(np.abs(prices / float(instrument.tick) - ticks) > _OFF_TICK)
-    if len(off):
-        raise BadInput(
-            "candles",
-            f"{len(off)} prices, the first {prices[off[0]]}, were off the tick of {instrument.tick}: "
-            "give the tick they were traded in, or leave them out",
-        )
+def check_on_tick(candles: Candles, instrument: Instrument) -> None:
+    """Raise `BadInput` for prices off the tick: another market's, or of another time."""
+    for name in ("open", "high", "low", "close"):
+        exact = getattr(candles, name) / float(instrument.tick)
+        off = np.flatnonzero(~(np.abs(exact - np.rint(exact)) <= _OFF_TICK))
+        if len(off):
+            at = f"{len(off)} {name} prices, the first {getattr(candles, name)[off[0]]}"
+            raise BadInput(
+                "candles",
+                f"{at}, were off the tick of {instrument.tick}: "
+                "give the tick they were traded in, or leave them out",
+            )
 
 
 def ticks_of(prices: Floats, instrument: Instrument) -> Ints:

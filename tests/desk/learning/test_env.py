@@ -435,12 +435,3 @@ def test_unsorted_candles_and_features_across_a_hole_are_refused(arrays: MarketA
     apart = arrays.features.copy()
     apart[500] = np.nan
     TradingVectorEnv(replace(arrays, open_ms=holed, features=apart), 2)
-
-
-def test_prices_off_the_tick_are_refused(walk: Callable[..., Candles]) -> None:
-    candles = walk(300)
-    high = candles.high.copy()
-    high[7] += 0.05
-
-    with pytest.raises(BadInput, match=r"^candles: 1 prices, .* off the tick of 0\.1"):
-        Market.of(replace(candles, high=high), BTC, FillSpec())
