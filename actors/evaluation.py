@@ -11,7 +11,7 @@ from importlib.metadata import version as release
 from pathlib import Path
 
 from actors.events import ops_event
-from actors.study_period import Period, Rates
+from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import keep_dataset, policy_of, version_of
 from desk.clock import Clock
 from desk.evaluation.assess import Assessment, assess
@@ -25,6 +25,7 @@ from desk.runs import Agent
 from desk.store import kinds
 from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore, Event
+from desk.trading.intents import NO_PROTECTION, Protection
 from desk.trading.tape import Market
 
 FEATURE_LIMIT = 6.0
@@ -50,6 +51,10 @@ class EvaluateAsk:
     decision_threshold: float | None = None
     """None: the agent's own."""
     feature_limit: float = FEATURE_LIMIT
+    protection: Protection = NO_PROTECTION
+    """Exits of every position, as a run has them."""
+    leverage: int | None = None
+    """Isolated margin, whose loss liquidates; None: nothing is liquidated."""
 
 
 def evaluate_version(
@@ -69,6 +74,7 @@ def evaluate_version(
     """
     from desk.engines import nautilus  # noqa: PLC0415 - takes seconds and memory to import
 
+    ask.period.check_leverage(ask.leverage)
     version = version_of(store, ask.version_id)
     agent = _agent(store, version.agent_id)
     threshold = (
@@ -138,6 +144,8 @@ def _plan(
         size_quote=float(ask.size_quote),
         cash=float(ask.cash),
         feature_limit=ask.feature_limit,
+        protection=ask.protection,
+        leverage=ask.leverage,
     )
     return run.plan
 
@@ -155,6 +163,8 @@ def _report(
 ) -> EvaluationReport:
     metrics, period = found.metrics, ask.period
     identity = f"{version.version_id}|{dataset.dataset_id}|{threshold}|{ask.size_quote}|{now_ms}"
+    if ask.protection != NO_PROTECTION or ask.leverage is not None:
+        identity += f"|{ask.protection}|{ask.leverage}"
     return EvaluationReport(
         evaluation_id="ev-" + hashlib.sha256(identity.encode()).hexdigest()[:20],
         agent_id=version.agent_id,
@@ -165,6 +175,9 @@ def _report(
         period_start_ms=period.start_ms,
         period_end_ms=period.end_ms,
         decision_threshold=threshold,
+        stop_loss_fraction=text_or_none(ask.protection.stop_loss_fraction),
+        take_profit_fraction=text_or_none(ask.protection.take_profit_fraction),
+        leverage=ask.leverage,
         engine=engine,
         candle_count=dataset.rows,
         trade_count=metrics.trade_count,

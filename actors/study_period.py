@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from desk.errors import BadInput
 from desk.ids import Pair
 from desk.learning.study import Window, window
 from desk.market.candles import Candles
@@ -14,7 +15,7 @@ from desk.store.port import DocStore
 from desk.store.signal_history import heard_between, marks_by_source
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
-from desk.trading.tape import Market
+from desk.trading.tape import Market, check_on_tick
 
 type Rates = Sequence[tuple[int, Decimal]]
 """Funding settlements `(due_ms, rate)`."""
@@ -50,6 +51,12 @@ class Period:
             signals=signals,
         )
 
+    def check_leverage(self, leverage: int | None) -> None:
+        """Raise `BadInput` for a leverage that the pair does not have."""
+        most = self.instrument.max_leverage
+        if leverage is not None and not 1 <= leverage <= most:
+            raise BadInput("leverage", f"was {leverage}, expected 1 to {most} for {self.pair}")
+
     def heard(self, store: DocStore, features: FeatureSet, *, now_ms: int) -> Signals:
         """What the features' sources said up to the period's end. Raises `BadInput` where it may be
         dropped already."""
@@ -64,5 +71,12 @@ class Period:
         return marks_by_source(heard)
 
     def market(self, chosen: Window, rates: Rates) -> Market:
-        """The window's candles in ticks, with the settlements among them."""
+        """The window's candles in ticks, with the settlements among them. Raises `BadInput` for
+        prices off the tick."""
+        check_on_tick(chosen.candles, self.instrument)
         return Market.of(chosen.candles, self.instrument, self.fill_spec, rates)
+
+
+def text_or_none(number: Decimal | None) -> str | None:
+    """A decimal as it is stored."""
+    return None if number is None else f"{number:f}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.study_period import Period, Rates
+from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import artifacts_of, keep_dataset, register
 from desk.clock import Clock, to_iso
 from desk.engines.rllib import (
@@ -18,13 +18,14 @@ from desk.engines.rllib import (
     software_versions,
     train,
 )
-from desk.learning.policy import policy_card
+from desk.learning.policy import LEVELS, policy_card
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1, FeatureSet
 from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore
+from desk.trading.intents import NO_PROTECTION, Protection
 
 ALGORITHM = "ppo"
 
@@ -49,6 +50,15 @@ class TrainAsk:
     """Part of the real commission at the first step."""
     ramp_fraction: float = 0.6
     """Part of the training after which costs are the real ones."""
+    levels: tuple[float, ...] = LEVELS
+    """Target of each action."""
+    protection: Protection = NO_PROTECTION
+    """Exits of every position, as a run has them."""
+    leverage: int | None = None
+    """Isolated margin, whose loss liquidates; None: nothing is liquidated."""
+    turnover_coefficient: float = 0.0
+    drawdown_coefficient: float = 0.0
+    """Both: reward lost beside costs; see `desk.learning.episode.EpisodeSpec`."""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -61,6 +71,12 @@ class TrainAsk:
             "reward_scale": self.reward_scale,
             "first_cost_fraction": self.first_cost_fraction,
             "ramp_fraction": self.ramp_fraction,
+            "levels": list(self.levels),
+            "stop_loss_fraction": text_or_none(self.protection.stop_loss_fraction),
+            "take_profit_fraction": text_or_none(self.protection.take_profit_fraction),
+            "leverage": self.leverage,
+            "turnover_coefficient": self.turnover_coefficient,
+            "drawdown_coefficient": self.drawdown_coefficient,
             "fill_spec_id": self.period.fill_spec.spec_id,
         }
 
@@ -83,8 +99,9 @@ def train_version(
     """
     from desk.learning.arrays import MarketArrays  # noqa: PLC0415 - numba takes seconds to import
     from desk.learning.cost_ramp import CostRampEnv  # noqa: PLC0415
-    from desk.learning.env import EpisodeSpec  # noqa: PLC0415
+    from desk.learning.episode import EpisodeSpec  # noqa: PLC0415
 
+    ask.period.check_leverage(ask.leverage)
     features = feature_set_of(store, ask.feature_set_id)
     signals = ask.period.heard(store, features, now_ms=clock.now_ms())
     chosen = ask.period.window(candles, features, signals)
@@ -94,6 +111,11 @@ def train_version(
         size_quote=ask.size_quote,
         length=ask.episode_candles,
         reward_scale=ask.reward_scale,
+        levels=ask.levels,
+        protection=ask.protection,
+        leverage=ask.leverage,
+        turnover_coefficient=ask.turnover_coefficient,
+        drawdown_coefficient=ask.drawdown_coefficient,
     )
 
     def make_env(lanes: int) -> CostRampEnv:
@@ -111,7 +133,7 @@ def train_version(
     now_ms = clock.now_ms()
     dataset = keep_dataset(store, chosen.dataset, now_ms)
     version = _version(ask, dataset, now_ms)
-    card = _card(version, features)
+    card = _card(version, features, ask.levels)
     return register(store, artifacts_of(home), version, card, trained.tensors)
 
 
@@ -153,7 +175,7 @@ def _version(ask: TrainAsk, dataset: Dataset, now_ms: int) -> AgentVersion:
     )
 
 
-def _card(version: AgentVersion, features: FeatureSet) -> dict[str, Any]:
+def _card(version: AgentVersion, features: FeatureSet, levels: tuple[float, ...]) -> dict[str, Any]:
     return policy_card(
         version_id=version.version_id,
         algorithm=version.algorithm,
@@ -161,4 +183,5 @@ def _card(version: AgentVersion, features: FeatureSet) -> dict[str, Any]:
         hyperparameters=version.hyperparameters,
         software=version.software,
         features=features,
+        levels=levels,
     )

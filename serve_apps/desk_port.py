@@ -10,6 +10,7 @@ from typing import Protocol
 from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from desk.market.features import FEATURES_V1
 from desk.runs import Job, Run
+from desk.trading.intents import NO_PROTECTION, Protection
 
 
 class Desk(Protocol):
@@ -88,6 +89,11 @@ class TrainingAsk:
     seed: int
     name: str
     feature_set_id: str = FEATURES_V1.feature_set_id
+    levels: tuple[float, ...] | None = None
+    protection: Protection = NO_PROTECTION
+    leverage: int | None = None
+    turnover_coefficient: float = 0.0
+    drawdown_coefficient: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,8 @@ class EvaluationAsk:
     start_ms: int
     end_ms: int
     decision_threshold: float | None
+    protection: Protection = NO_PROTECTION
+    leverage: int | None = None
 
 
 class Learning(Protocol):

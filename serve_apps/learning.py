@@ -6,6 +6,7 @@ from collections.abc import Callable
 from actors.audit import Audit
 from actors.wiring import Wiring
 from desk.clock import Clock
+from desk.learning.policy import LEVELS
 from desk.runs import Job
 from desk.store.port import Store
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
@@ -42,6 +43,7 @@ class RayLearning:
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
+        period.check_leverage(ask.leverage)
         spec = TrainingSpec(seed=ask.seed)
         if ask.timesteps is not None:
             spec = TrainingSpec(seed=ask.seed, steps=ask.timesteps)
@@ -51,6 +53,11 @@ class RayLearning:
             name=ask.name,
             training=spec,
             feature_set_id=ask.feature_set_id,
+            levels=LEVELS if ask.levels is None else ask.levels,
+            protection=ask.protection,
+            leverage=ask.leverage,
+            turnover_coefficient=ask.turnover_coefficient,
+            drawdown_coefficient=ask.drawdown_coefficient,
         )
         return learning_jobs.start_training(self._wiring, self._store, order, clock=self._clock)
 
@@ -60,9 +67,12 @@ class RayLearning:
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
+        period.check_leverage(ask.leverage)
         order = evaluation.EvaluateAsk(
             period=period,
             version_id=ask.version_id,
             decision_threshold=ask.decision_threshold,
+            protection=ask.protection,
+            leverage=ask.leverage,
         )
         return learning_jobs.start_evaluation(self._wiring, self._store, order, clock=self._clock)

@@ -9,6 +9,13 @@ type Reason = Annotated[str, Field(max_length=500)]
 type Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 type Fraction = Annotated[Decimal, Field(gt=0, lt=1, allow_inf_nan=False, max_digits=18)]
 """Of a price, above 0 and below 1: a decimal string, or a number."""
+type StudyFraction = Annotated[
+    Decimal, Field(gt=0, lt=1, allow_inf_nan=False, max_digits=9, decimal_places=8)
+]
+"""The same where compiled rules work with it."""
+type Leverage = Annotated[int, Field(ge=1, le=1_000)]
+type Coefficient = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
+type Target = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 type Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 """Any time up to the year 9999."""
 
@@ -114,6 +121,17 @@ class TrainingBody(Body):
     """None: the built-in one."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     name: Annotated[str, Field(max_length=100)] = ""
+    levels: Annotated[tuple[Target, ...], Field(min_length=2, max_length=21)] | None = None
+    """Target of each action, rising; None: short, flat and long."""
+    stop_loss_fraction: StudyFraction | None = None
+    """Exits that every position has, as a run's."""
+    take_profit_fraction: StudyFraction | None = None
+    leverage: Leverage | None = None
+    """Of isolated margin, whose loss ends an episode; None: nothing is liquidated."""
+    turnover_coefficient: Coefficient = 0.0
+    """Reward lost for trading once the account, beside fees, in log-growth."""
+    drawdown_coefficient: Coefficient = 0.0
+    """Reward lost for an episode's deepest drawdown, in log-growth for all of the account."""
 
 
 class EvaluationBody(Body):
@@ -125,6 +143,11 @@ class EvaluationBody(Body):
     dataset_id: Name | None = None
     feature_set_id: Name | None = None
     decision_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    stop_loss_fraction: StudyFraction | None = None
+    """Exits that every position has, as a run's."""
+    take_profit_fraction: StudyFraction | None = None
+    leverage: Leverage | None = None
+    """Of isolated margin, whose loss fails the evaluation; None: nothing is liquidated."""
 
 
 class PromoteBody(Body):

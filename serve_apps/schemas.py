@@ -200,6 +200,11 @@ class EvaluationView(Answer):
     period_start_ms: int
     period_end_ms: int
     decision_threshold: float
+    stop_loss_fraction: Money | None
+    """Exits that every position had; None: there was none."""
+    take_profit_fraction: Money | None
+    leverage: int | None
+    """Of isolated margin, whose loss liquidates; None: nothing was liquidated."""
     engine: str
     candle_count: int
     trade_count: int

@@ -36,6 +36,7 @@ from desk.store.tape import read_tape
 from desk.store.valkey import ValkeyStore
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
+from desk.trading.intents import Protection
 from desk.venues.port import FundingRate
 from desk.wallclock import wall_ms
 
@@ -54,6 +55,17 @@ Tick = Annotated[
     typer.Option(help="Price step; default: the stored instrument's. Needed with --tape."),
 ]
 Lot = Annotated[str, typer.Option(help="Quantity step, with --tick.")]
+StopLoss = Annotated[
+    str | None, typer.Option(help="Protective stop of every position, a fraction of the price.")
+]
+TakeProfit = Annotated[
+    str | None, typer.Option(help="Take-profit of every position, a fraction of the price.")
+]
+Leverage = Annotated[
+    int | None,
+    typer.Option(min=1, help="Isolated margin, whose loss liquidates; default: never liquidated."),
+]
+Coefficient = Annotated[float, typer.Option(min=0, help="Reward lost beside costs.")]
 QuoteVolume = Annotated[
     bool, typer.Option("--quote-volume", help="The tape's volume counts money, not coins.")
 ]
@@ -96,6 +108,14 @@ def train(
     seed_number: Annotated[int, typer.Option("--seed", min=0)] = 7,
     name: Annotated[str, typer.Option(help="Name of the new version.")] = "",
     features: Annotated[str, typer.Option(help="Feature set.")] = FEATURES_V1.feature_set_id,
+    levels: Annotated[
+        str, typer.Option(help="Target of each action, rising, as -1,-0.5,0,0.5,1.")
+    ] = "-1,0,1",
+    stop_loss: StopLoss = None,
+    take_profit: TakeProfit = None,
+    leverage: Leverage = None,
+    turnover_coefficient: Coefficient = 0.0,
+    drawdown_coefficient: Coefficient = 0.0,
     tape: Tape = None,
     tick: Tick = None,
     lot: Lot = "0.0001",
@@ -117,6 +137,11 @@ def train(
             name=name,
             training=TrainingSpec(steps=steps, seed=seed_number),
             feature_set_id=feature_set_of(store, features).feature_set_id,
+            levels=_levels(levels),
+            protection=_protection(stop_loss, take_profit),
+            leverage=leverage,
+            turnover_coefficient=turnover_coefficient,
+            drawdown_coefficient=drawdown_coefficient,
         )
         with private_ray(), cancelled_by_ctrl_c() as cancelled, bars(console) as progress:
             task = progress.add_task("training", total=steps, detail="")
@@ -157,6 +182,9 @@ def evaluate(
         float | None, typer.Option(min=0, max=1, help="Least confidence to act on.")
     ] = None,
     size: Annotated[str, typer.Option(help="Notional of a full position, USDT.")] = "1000",
+    stop_loss: StopLoss = None,
+    take_profit: TakeProfit = None,
+    leverage: Leverage = None,
     tape: Tape = None,
     tick: Tick = None,
     lot: Lot = "0.0001",
@@ -178,6 +206,8 @@ def evaluate(
             version_id=version_id,
             size_quote=decimal("--size", size),
             decision_threshold=threshold,
+            protection=_protection(stop_loss, take_profit),
+            leverage=leverage,
         )
         with bars(console) as progress:
             task = progress.add_task("evaluating", total=STAGES, detail="")
@@ -330,6 +360,22 @@ def decimal(option: str, text: str) -> Decimal:
     if not number.is_finite() or number <= 0:
         raise BadInput(option, f"was {text!r}, expected a number above 0")
     return number
+
+
+def _protection(stop_loss: str | None, take_profit: str | None) -> Protection:
+    return Protection(
+        stop_loss_fraction=None if stop_loss is None else decimal("--stop-loss", stop_loss),
+        take_profit_fraction=None if take_profit is None else decimal("--take-profit", take_profit),
+    )
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(
+            "--levels", f"was {text!r}, expected numbers such as -1,-0.5,0,0.5,1"
+        ) from None
 
 
 def _instrument(pair: str, tick: Decimal, lot: Decimal) -> Instrument:

@@ -136,6 +136,7 @@ def evaluation(row: Row) -> Table:
     period = f"{_time(row['period_start_ms'])} … {_time(row['period_end_ms'])}"
     for name, value in (
         ("period", period),
+        ("stop, take-profit, leverage", _exits(row)),
         ("trades", str(row["trade_count"])),
         ("win rate", f"{row['win_rate']:.1%}"),
         ("net PnL after fees, USDT", _money(row["net_pnl_after_fees"])),
@@ -180,6 +181,11 @@ def parity(answer: Row) -> Table:
             "yes" if row["holds"] else f"no: {row['first_mismatch']}",
         )
     return table
+
+
+def _exits(row: Row) -> str:
+    names = ("stop_loss_fraction", "take_profit_fraction", "leverage")
+    return " · ".join("none" if row[name] is None else str(row[name]) for name in names)
 
 
 def versions(rows: Sequence[Row], active: str) -> Table:

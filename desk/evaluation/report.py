@@ -49,3 +49,8 @@ class EvaluationReport:
     seed: int
     created_ms: int
     software: Mapping[str, str] = field(default_factory=dict[str, str])
+    stop_loss_fraction: str | None = None
+    """Exits of every position, fractions of the decided price; None: there was none."""
+    take_profit_fraction: str | None = None
+    leverage: int | None = None
+    """Of isolated margin, whose loss liquidates; None: nothing was liquidated."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from desk.learning.arrays import MarketArrays
-from desk.learning.env import Actions, EpisodeSpec, Flags, Rewards, TradingVectorEnv
+from desk.learning.env import Actions, Flags, Rewards, TradingVectorEnv
+from desk.learning.episode import EpisodeSpec
 from desk.learning.observation import Observation
 
 STAIRS = 100

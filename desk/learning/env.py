@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from desk.errors import BadInput
 from desk.learning import kernel, kernel_exits
-from desk.learning.arrays import ROW_COLUMNS, MarketArrays, exit_rules
+from desk.learning.arrays import MarketArrays, exit_rules
 from desk.learning.episode import EpisodeSpec, check_episode, stretches
 from desk.learning.observation import Observation
 from desk.learning.reward import Drawdown, RewardTerms, log_growth
@@ -172,7 +172,9 @@ class TradingEnv(gym.Env[Observation, Action]):
         return observation[0], self._info()
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, _ = self._lane.step(np.array([action]))
+        observation, reward, terminated, truncated, _ = self._lane.step(
+            cast("Actions", np.asarray(action)[None])
+        )
         done = bool(terminated[0]), bool(truncated[0])
         return observation[0], float(reward[0]), *done, self._info()
 
@@ -223,7 +225,6 @@ def _lanes(count: int, size: int, due_count: int) -> kernel.Lanes:
         held_lots=np.zeros(count, dtype=np.int64),
         cash=np.zeros(count),
         close=np.zeros(count, dtype=np.int64),
-        candle=np.zeros((count, ROW_COLUMNS), dtype=np.int64),
         is_done=np.zeros(count, dtype=np.bool_),
         random=np.zeros(count, dtype=np.uint64),
         observation=np.zeros((count, size + 1), dtype=np.float32),

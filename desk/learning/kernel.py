@@ -6,7 +6,8 @@ be taken out is settled in `desk.learning.kernel_exits`; everything else is done
 """
 
 # Compiled functions take their arrays one by one, and numba's decorator hides their types.
-# ruff: noqa: PLR0917
+# The loops stay whole: a call per lane costs more than what it does.
+# ruff: noqa: PLR0917, PLR0912, PLR0915
 # pyright: reportUntypedFunctionDecorator=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportArgumentType=false, reportAssignmentType=false
@@ -50,6 +51,7 @@ from desk.learning.kernel_exits import (
     may_exit,
     settle,
 )
+from desk.learning.prefetch import prefetch
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
 from desk.trading.intents import lots_to_hold
@@ -62,6 +64,10 @@ _lots_to_hold = _jit(lots_to_hold)
 # What a step's change of equity is made of.
 PRICE_TERM, FEE_TERM, SLIPPAGE_TERM, FUNDING_TERM = range(4)
 TERM_NAMES = ("price", "fees", "slippage", "funding")
+
+BLOCK = 32
+"""Lanes that are worked on together: their candles stay in the processor's nearest cache."""
+_FLOATS_PER_LINE = 16
 
 HOLD = -128
 """In a decision table: keep the position."""
@@ -79,8 +85,6 @@ class Lanes(NamedTuple):
     """Start + sales - purchases - fees + funding; equity adds the position at its price."""
     close: Ints
     """Close of that candle, ticks."""
-    candle: Ints
-    """int64[N, 8]: the row of the candle being stepped on."""
     is_done: NDArray[np.bool_]
     """Ended at the last step: the next one starts anew."""
     random: NDArray[np.uint64]
@@ -228,82 +232,104 @@ def step_lanes(
     )
     is_done, growth, terms, traded = lanes.is_done, lanes.growth, lanes.terms, lanes.traded
     terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
-    lane_close, candle, books = lanes.close, lanes.candle, lanes.books
+    lane_close, books = lanes.close, lanes.books
     unit, rate = rules.quote_per_tick_lot, rules.taker_rate
     size_quote, ruin_equity = episodes.size_quote, episodes.ruin_equity
     size, is_protected = features.shape[1], exits.is_on
     for lane in range(len(lane_row)):
         if actions[lane] < 0 or actions[lane] >= len(levels):
             return False
-    # Lanes stand far apart on the tape. Fetching all their rows first, with no decision in between,
-    # lets the processor wait for many of them at once.
-    for lane in range(len(lane_row)):
-        row = lane_row[lane] + (0 if is_done[lane] else 1)
-        for column in range(ROW_COLUMNS):
-            candle[lane, column] = rows[row, column]
-        for column in range(size):
-            observation[lane, column] = features[row, column]
-    for lane in range(len(lane_row)):
-        if is_done[lane]:
-            _reset(rows, features, episodes, lanes, lane)
-            continue
-        row, held, cash = lane_row[lane], held_lots[lane], lane_cash[lane]
-        last_close, close = lane_close[lane], candle[lane, CLOSE]
-        wanted = _lots_to_hold(
-            levels[actions[lane]],
-            size_quote,
-            last_close,
-            held,
-            unit,
-            rules.least_lots,
-            rules.least_notional,
-        )
-        before = cash + held * last_close * unit
-
-        row += 1
-        if is_protected and (
-            wanted != held
-            or may_exit(
-                held,
-                books[lane, STOP],
-                books[lane, TAKE],
-                min(candle[lane, BID], candle[lane, LOW]),
-                max(candle[lane, ASK], candle[lane, HIGH]),
+    # Lanes stand far apart on the tape, and what waits for memory is most of a step. So lanes go by
+    # blocks: while one is worked on, the rows of the next are on their way.
+    count, least_lots, least_notional = len(lane_row), rules.least_lots, rules.least_notional
+    now = np.empty((ROW_COLUMNS, BLOCK), dtype=np.int64)
+    aimed, paid = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK)
+    for lane in range(min(BLOCK, count)):
+        _fetch(rows, features, lane_row[lane] + (0 if is_done[lane] else 1))
+    for first in range(0, count, BLOCK):
+        lanes_here = min(BLOCK, count - first)
+        for lane in range(first + BLOCK, min(first + 2 * BLOCK, count)):
+            _fetch(rows, features, lane_row[lane] + (0 if is_done[lane] else 1))
+        for here in range(lanes_here):
+            lane = first + here
+            row = lane_row[lane] + (0 if is_done[lane] else 1)
+            for column in range(ROW_COLUMNS):
+                now[column, here] = rows[row, column]
+            for column in range(size):
+                observation[lane, column] = features[row, column]
+        for here in range(lanes_here):
+            lane = first + here
+            aimed[here] = _lots_to_hold(
+                levels[actions[lane]],
+                size_quote,
+                lane_close[lane],
+                held_lots[lane],
+                unit,
+                least_lots,
+                least_notional,
             )
-        ):
-            is_liquidated = _settle_lane(columns, rules, exits, lanes, lane, row, wanted)
-            wanted, cash = held_lots[lane], lane_cash[lane]
-        else:
-            is_liquidated = False
-            due, due_end, funding = candle[lane, DUE_FIRST], candle[lane, DUE_END], 0.0
+        for here in range(lanes_here):
+            due, due_end, funding = now[DUE_FIRST, here], now[DUE_END, here], 0.0
             while due < due_end:
-                payer = wanted if due_is_path[due] else held
+                payer = aimed[here] if due_is_path[due] else held_lots[first + here]
                 funding -= payer * due_mark[due] * unit * due_rate[due]
                 due += 1
-            lots = wanted - held
-            open_, buy, sell = candle[lane, OPEN], candle[lane, ASK], candle[lane, BID]
-            price = buy if lots > 0 else sell
-            traded[lane] = abs(lots * price * unit)
-            fees = traded[lane] * rate
-            cash += funding - lots * price * unit - fees
-            terms[lane, PRICE_TERM] = (
-                held * (open_ - last_close) + wanted * (close - open_)
-            ) * unit
-            terms[lane, FEE_TERM] = -fees
-            terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
-            terms[lane, FUNDING_TERM] = funding
-        after = cash + wanted * close * unit
+            paid[here] = funding
+        for here in range(lanes_here):
+            lane = first + here
+            held, wanted, cash = held_lots[lane], aimed[here], lane_cash[lane]
+            last_close, close, open_ = lane_close[lane], now[CLOSE, here], now[OPEN, here]
+            before = cash + held * last_close * unit
+            if is_done[lane]:
+                _reset(rows, features, episodes, lanes, lane)
+                continue
+            row = lane_row[lane] + 1
+            is_liquidated = False
+            if is_protected and (
+                wanted != held
+                or may_exit(
+                    held,
+                    books[lane, STOP],
+                    books[lane, TAKE],
+                    min(now[BID, here], now[LOW, here]),
+                    max(now[ASK, here], now[HIGH, here]),
+                )
+            ):
+                is_liquidated = _settle_lane(columns, rules, exits, lanes, lane, row, wanted)
+                wanted, cash = held_lots[lane], lane_cash[lane]
+            else:
+                lots, funding = wanted - held, paid[here]
+                price = now[ASK, here] if lots > 0 else now[BID, here]
+                notional = lots * price * unit
+                fees = abs(notional) * rate
+                cash += funding - notional - fees
+                traded[lane] = abs(notional)
+                terms[lane, PRICE_TERM] = (
+                    held * (open_ - last_close) + wanted * (close - open_)
+                ) * unit
+                terms[lane, FEE_TERM] = -fees
+                terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
+                terms[lane, FUNDING_TERM] = funding
+            after = cash + wanted * close * unit
 
-        lane_row[lane], held_lots[lane], lane_cash[lane] = row, wanted, cash
-        lane_close[lane] = close
-        growth[lane] = after / before
-        is_ruined = after <= ruin_equity or is_liquidated
-        terminated[lane] = is_ruined
-        truncated[lane] = row == last_row[lane] and not is_ruined
-        is_done[lane] = is_ruined or row == last_row[lane]
-        # The layout of `desk.learning.observation`: features, then the sign of the position.
-        observation[lane, size] = (wanted > 0) - (wanted < 0)
+            lane_row[lane], held_lots[lane], lane_cash[lane] = row, wanted, cash
+            lane_close[lane] = close
+            growth[lane] = after / before
+            is_ruined = after <= ruin_equity or is_liquidated
+            is_last = row == last_row[lane]
+            terminated[lane], truncated[lane] = is_ruined, is_last and not is_ruined
+            is_done[lane] = is_ruined or is_last
+            # The layout of `desk.learning.observation`: features, then the sign of the position.
+            observation[lane, size] = (wanted > 0) - (wanted < 0)
     return True
+
+
+@_jit
+def _fetch(rows: Ints, features: Features, row: int) -> None:
+    prefetch(rows, row, 0)
+    for column in range(0, features.shape[1], _FLOATS_PER_LINE):
+        prefetch(features, row, column)
+    prefetch(features, row, features.shape[1] - 1)
 
 
 @_jit

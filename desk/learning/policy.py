@@ -137,15 +137,16 @@ def policy_card(
     hyperparameters: Mapping[str, Any],
     software: Mapping[str, str],
     features: FeatureSet = FEATURES_V1,
+    levels: Sequence[float] = LEVELS,
 ) -> dict[str, Any]:
-    """Return the card of a policy over some features and `LEVELS`; the store adds the file's sha256."""
+    """Return the card of a policy over some features and levels; the store adds the file's sha256."""
     return {
         "version_id": version_id,
         "algorithm": algorithm,
         "is_baseline": is_baseline,
         "feature_set_id": features.feature_set_id,
         "observation_size": features.size + 1,
-        "levels": LEVELS,
+        "levels": tuple(levels),
         "activation": "tanh",
         "hyperparameters": dict(hyperparameters),
         "software": dict(software),

@@ -15,6 +15,8 @@ from desk.trading.instruments import Instrument
 
 _MILLION = 1_000_000
 _NEAR_HALF = 1e-4
+_OFF_TICK = 1e-3
+"""Of a tick; a float quotient errs far less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,6 +95,20 @@ def tape_of(candles: Candles, instrument: Instrument, spec: FillSpec) -> Tape:
         bid=bid,
         ask=ask,
     )
+
+
+def check_on_tick(candles: Candles, instrument: Instrument) -> None:
+    """Raise `BadInput` for prices off the tick: another market's, or of another time."""
+    for name in ("open", "high", "low", "close"):
+        exact = getattr(candles, name) / float(instrument.tick)
+        off = np.flatnonzero(~(np.abs(exact - np.rint(exact)) <= _OFF_TICK))
+        if len(off):
+            at = f"{len(off)} {name} prices, the first {getattr(candles, name)[off[0]]}"
+            raise BadInput(
+                "candles",
+                f"{at}, were off the tick of {instrument.tick}: "
+                "give the tick they were traded in, or leave them out",
+            )
 
 
 def ticks_of(prices: Floats, instrument: Instrument) -> Ints:

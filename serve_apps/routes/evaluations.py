@@ -12,6 +12,7 @@ from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
+from desk.trading.intents import Protection
 from serve_apps import lookups
 from serve_apps.context import By, Context, Ctx
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
@@ -93,6 +94,11 @@ def _training(ctx: Context, agent_id: str, body: TrainingBody) -> TrainingAsk:
         seed=body.seed,
         name=body.name,
         feature_set_id=wanted,
+        levels=_rising(body.levels),
+        protection=_protection(body),
+        leverage=body.leverage,
+        turnover_coefficient=body.turnover_coefficient,
+        drawdown_coefficient=body.drawdown_coefficient,
     )
 
 
@@ -115,10 +121,24 @@ def _evaluation(ctx: Context, agent_id: str, body: EvaluationBody) -> Evaluation
         start_ms=body.period_start_ms,
         end_ms=body.period_end_ms,
         decision_threshold=body.decision_threshold,
+        protection=_protection(body),
+        leverage=body.leverage,
     )
     if body.dataset_id is not None:
         _expect_dataset(ctx, body.dataset_id, ask)
     return ask
+
+
+def _protection(body: TrainingBody | EvaluationBody) -> Protection:
+    return Protection(
+        stop_loss_fraction=body.stop_loss_fraction, take_profit_fraction=body.take_profit_fraction
+    )
+
+
+def _rising(levels: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    if levels is not None and list(levels) != sorted(set(levels)):
+        raise BadInput("levels", f"were {levels}, expected rising numbers")
+    return levels
 
 
 def _expect_dataset(ctx: Context, dataset_id: str, ask: EvaluationAsk) -> None:

@@ -25,6 +25,7 @@ from desk.runs import Agent, PromotionGate
 from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.trading.fills import FillCause, LotFill
+from desk.trading.intents import Protection
 from tests.learning.conftest import INSTRUMENT
 
 Cut = Callable[[int, int], Period]
@@ -223,3 +224,38 @@ def test_parity_sees_a_missing_fill_and_a_cent() -> None:
     assert compare(dearer, twin, cash, INSTRUMENT).max_abs_diff == Decimal("0.02")
     assert not compare(dearer, twin, cash, INSTRUMENT).holds
     assert not compare(missing, twin, cash, INSTRUMENT).holds
+
+
+def test_a_report_of_a_run_with_exits_tells_them_and_every_engine_has_them(
+    evaluate: Evaluate,
+) -> None:
+    plain = evaluate()
+    protection = Protection(
+        stop_loss_fraction=Decimal("0.002"), take_profit_fraction=Decimal("0.004")
+    )
+
+    report = evaluate(protection=protection, leverage=20)
+
+    assert (plain.stop_loss_fraction, plain.take_profit_fraction, plain.leverage) == (None,) * 3
+    assert (report.stop_loss_fraction, report.take_profit_fraction) == ("0.002", "0.004")
+    assert report.leverage == 20
+    assert report.evaluation_id != plain.evaluation_id
+    assert report.fill_count > plain.fill_count
+    assert Decimal(report.parity_max_abs_diff) <= Decimal("0.01")
+
+
+def test_a_liquidation_fails_an_evaluation(evaluate: Evaluate) -> None:
+    assert "liquidated" in evaluate(leverage=100).reasons
+
+
+def test_a_leverage_that_the_pair_does_not_have_is_refused(evaluate: Evaluate) -> None:
+    with pytest.raises(BadInput, match="leverage: was 5000"):
+        evaluate(leverage=5_000)
+
+
+def test_prices_off_the_tick_are_refused(evaluate: Evaluate, market: Candles) -> None:
+    high = market.high.copy()
+    high[700] += 0.05
+
+    with pytest.raises(BadInput, match=r"^candles: 1 high prices, .* off the tick of 0\.1"):
+        evaluate(candles=replace(market, high=high))

@@ -14,7 +14,8 @@ from desk.evaluation.fast import CAUSES, run_policy
 from desk.evaluation.plan import Plan, planned_orders, replay
 from desk.learning import kernel_exits
 from desk.learning.arrays import MarketArrays
-from desk.learning.env import EpisodeSpec, TradingVectorEnv
+from desk.learning.env import TradingVectorEnv
+from desk.learning.episode import EpisodeSpec
 from desk.learning.observation import Observation
 from desk.trading.exit_levels import AVERAGE_STEPS, average_after
 from desk.trading.fills import (

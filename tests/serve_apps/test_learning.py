@@ -1,6 +1,7 @@
 """Trainings and evaluations over HTTP."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from fastapi.testclient import TestClient
@@ -9,6 +10,7 @@ from desk.clock import MINUTE_MS
 from desk.evaluation.report import EvaluationReport
 from desk.learning.study import Dataset
 from desk.store import kinds
+from desk.trading.intents import Protection
 from tests.serve_apps.scene import BASELINE, OPEN_MS, PAIR, Scene
 
 EVALUATIONS = "/agents/desk/evaluations"
@@ -168,4 +170,51 @@ def test_a_training_without_candles_says_what_to_do(scene: Scene, client: TestCl
 
     assert answer.status_code == 422
     assert "backfill it first" in answer.json()["detail"]
+    assert scene.desk.heard == []
+
+
+EXITS = {"stop_loss_fraction": "0.01", "take_profit_fraction": "0.025", "leverage": 5}
+
+
+def test_a_training_and_an_evaluation_take_the_exits_of_a_run(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.candles(10)
+    shaped = {"levels": [-1, -0.5, 0, 1], "turnover_coefficient": 0.001}
+
+    trained = client.post("/agents/desk/training", json={"pair": PAIR} | EXITS | shaped)
+    evaluated = client.post(EVALUATIONS, json=PERIOD | EXITS)
+
+    assert (trained.status_code, evaluated.status_code) == (202, 202)
+    asks = [heard[1]["ask"] for heard in scene.desk.heard]
+    for ask in asks:
+        assert ask.protection == Protection(
+            stop_loss_fraction=Decimal("0.01"), take_profit_fraction=Decimal("0.025")
+        )
+        assert ask.leverage == 5
+    assert asks[0].levels == (-1.0, -0.5, 0.0, 1.0)
+    assert (asks[0].turnover_coefficient, asks[0].drawdown_coefficient) == (0.001, 0.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stop_loss_fraction": "1"},
+        {"take_profit_fraction": "0.000000001"},
+        {"leverage": 0},
+        {"levels": [0, -1]},
+        {"levels": [0]},
+        {"levels": [0, 2]},
+        {"drawdown_coefficient": -1},
+    ],
+)
+def test_exits_and_levels_out_of_range_are_refused_before_a_job_begins(
+    scene: Scene, client: TestClient, wrong: dict[str, object]
+) -> None:
+    scene.candles(10)
+
+    answer = client.post("/agents/desk/training", json={"pair": PAIR} | wrong)
+
+    assert answer.status_code == 422
+    assert next(iter(wrong)) in answer.text
     assert scene.desk.heard == []

@@ -8,7 +8,8 @@ import pytest
 
 from desk.learning.arrays import MarketArrays
 from desk.learning.cost_ramp import CostRampEnv
-from desk.learning.env import EpisodeSpec, TradingVectorEnv
+from desk.learning.env import TradingVectorEnv
+from desk.learning.episode import EpisodeSpec
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
 from desk.trading.fills import FillSpec

@@ -8,21 +8,24 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from desk.errors import BadInput
 from desk.evaluation.plan import Plan, replay
 from desk.learning.arrays import MarketArrays
-from desk.learning.env import EpisodeSpec, TradingEnv, TradingVectorEnv
+from desk.learning.env import TradingEnv, TradingVectorEnv
+from desk.learning.episode import EpisodeSpec
 from desk.learning.observation import observation
 from desk.market.candles import Candles
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
+from desk.trading.intents import Protection
 from desk.trading.tape import Market
 
 ROWS = 3_000
 SHORT, FLAT, LONG = 0, 1, 2
 HOUR_MS = 3_600_000
+EXITS = Protection(stop_loss_fraction=Decimal("0.01"), take_profit_fraction=Decimal("0.02"))
 BTC = Instrument(
     pair="BTC-USDT",
     tick=Decimal("0.1"),
@@ -249,3 +252,186 @@ def test_arrays_without_a_usable_stretch_are_refused(arrays: MarketArrays) -> No
 def test_features_beyond_the_observation_space_are_refused(arrays: MarketArrays) -> None:
     with pytest.raises(BadInput, match="clip them"):
         TradingVectorEnv(replace(arrays, features=arrays.features * 100), 2)
+
+
+# --- what a lane may be given besides ---------------------------------------------------------
+
+
+def test_a_continuous_action_is_a_target_rounded_to_lots_as_any_other(arrays: MarketArrays) -> None:
+    levels = (-1.0, -0.37, 0.0, 0.62, 1.0)
+    discrete = TradingVectorEnv(arrays, 8, EpisodeSpec(levels=levels))
+    continuous = TradingVectorEnv(arrays, 8, EpisodeSpec(is_continuous=True))
+    choices = np.random.default_rng(4)
+    discrete.reset(seed=3)
+    continuous.reset(seed=3)
+
+    for _ in range(200):
+        chosen = choices.integers(0, len(levels), 8)
+        expected = discrete.step(chosen)
+        found = continuous.step(np.array(levels)[chosen][:, None])
+        for one, other in zip(found[:4], expected[:4], strict=True):
+            assert one.tobytes() == other.tobytes()
+
+    assert continuous.single_action_space.shape == (1,)
+    for wrong in ([[0.0]] * 7, [[1.1]] * 8, [[math.nan]] * 8, [0.0] * 8):
+        with pytest.raises(BadInput, match="actions"):
+            continuous.step(np.array(wrong))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        EpisodeSpec(is_continuous=True),
+        EpisodeSpec(levels=(-1.0, 0.0, 0.5, 1.0), turnover_coefficient=0.1),
+        EpisodeSpec(protection=EXITS, leverage=10, drawdown_coefficient=0.1),
+    ],
+)
+def test_every_kind_of_environment_passes_gymnasiums_own_check(
+    arrays: MarketArrays, spec: EpisodeSpec
+) -> None:
+    check_env(TradingEnv(arrays, spec), skip_render_check=True)
+
+
+def test_turnover_and_drawdown_cost_reward_and_every_term_is_told(arrays: MarketArrays) -> None:
+    shaped = EpisodeSpec(
+        length=60, turnover_coefficient=0.001, drawdown_coefficient=0.5, reward_scale=100.0
+    )
+    env, plain = (
+        TradingVectorEnv(arrays, 16, spec)
+        for spec in (shaped, EpisodeSpec(length=60, reward_scale=100.0))
+    )
+    choices = np.random.default_rng(4)
+    env.reset(seed=3)
+    plain.reset(seed=3)
+    drawdown, turnover = np.zeros(16), np.zeros(16)
+    equity = [env.equity()]
+
+    for _ in range(60):
+        chosen = choices.integers(0, 3, 16)
+        reward, bare = env.step(chosen)[1], plain.step(chosen)[1]
+        terms = env.reward_terms()
+        np.testing.assert_allclose(sum(terms.values()), reward, rtol=0, atol=1e-12)
+        assert terms["growth"].tobytes() == bare.tobytes()
+        drawdown += terms["drawdown"]
+        turnover += terms["turnover"]
+        equity.append(env.equity())
+
+    curve = np.array(equity)
+    deepest = (1.0 - curve / np.maximum.accumulate(curve)).max(axis=0)
+    np.testing.assert_allclose(drawdown, -100.0 * 0.5 * deepest, atol=1e-9)
+    assert (turnover < 0).all()
+    env.step(np.full(16, FLAT))  # every lane starts anew
+    assert env.reward_terms()["drawdown"].tolist() == [0.0] * 16
+
+
+def test_the_single_environment_tells_what_its_reward_is_made_of(arrays: MarketArrays) -> None:
+    env = TradingEnv(arrays, EpisodeSpec(turnover_coefficient=0.01))
+    env.reset(seed=1)
+
+    _, reward, _, _, info = env.step(np.int64(LONG))
+
+    parts = [info[f"reward_{name}"] for name in ("growth", "turnover", "drawdown")]
+    assert math.isclose(sum(parts), reward, abs_tol=1e-12)
+    assert parts[1] < 0.0
+    assert {"price", "fees", "slippage", "funding", "equity"} < set(info)
+
+
+def test_lanes_start_anew_as_gymnasiums_own_vector_of_single_ones(market: Market) -> None:
+    features = np.zeros((ROWS, 2), dtype=np.float32)
+    features[40:] = np.nan
+    arrays = MarketArrays.from_market(market, features)
+    spec = EpisodeSpec(length=4 * 39)  # one row alone may start an episode
+    ours = TradingVectorEnv(arrays, 3, spec)
+    theirs = SyncVectorEnv(
+        [lambda: TradingEnv(arrays, spec)] * 3, autoreset_mode=AutoresetMode.NEXT_STEP
+    )
+    first, same = ours.reset(seed=1)[0], theirs.reset(seed=1)[0]
+    assert first.tobytes() == same.tobytes()
+    choices = np.random.default_rng(1)
+
+    for _ in range(130):
+        chosen = choices.integers(0, 3, 3)
+        mine, other = ours.step(chosen), theirs.step(chosen)
+        for one, two in zip(mine[:4], other[:4], strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_a_loss_of_the_margin_liquidates_and_terminates(arrays: MarketArrays) -> None:
+    env = TradingVectorEnv(arrays, 64, EpisodeSpec(length=2_000, leverage=100))
+    env.reset(seed=2)
+    seen = 0
+
+    for _ in range(600):
+        before = env.lanes.held_lots.copy()
+        _, _, terminated, _, _ = env.step(np.full(64, LONG))
+        for lane in np.flatnonzero(terminated):
+            seen += 1
+            assert before[lane] >= 0
+            assert env.lanes.held_lots[lane] == 0
+            lost = env.episode.cash - env.equity()[lane]
+            # the margin, a hundredth, and what entry and a gap through the level cost
+            assert 0.005 < lost / env.episode.size_quote < 0.03
+
+    assert seen > 10
+
+
+# --- bad input, before the first step ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "spec"),
+    [
+        ("levels", EpisodeSpec(levels=(0.0, 0.0, 1.0))),
+        ("levels", EpisodeSpec(levels=(-1.0, 2.0))),
+        ("levels", EpisodeSpec(levels=(-1.0, math.nan))),
+        ("levels", EpisodeSpec(levels=(1.0,))),
+        ("size_quote", EpisodeSpec(size_quote=1.0)),
+        ("size_quote", EpisodeSpec(size_quote=20.0, levels=(-0.05, 0.0, 1.0))),
+        ("size_quote", EpisodeSpec(size_quote=math.inf)),
+        ("cash", EpisodeSpec(cash=0.0)),
+        ("length", EpisodeSpec(length=0)),
+        ("turnover_coefficient", EpisodeSpec(turnover_coefficient=-1.0)),
+        ("drawdown_coefficient", EpisodeSpec(drawdown_coefficient=math.nan)),
+        ("leverage", EpisodeSpec(leverage=0)),
+        (
+            "stop_loss_fraction",
+            EpisodeSpec(protection=replace(EXITS, stop_loss_fraction=Decimal(1))),
+        ),
+        (
+            "take_profit_fraction",
+            EpisodeSpec(protection=replace(EXITS, take_profit_fraction=Decimal("1e-9"))),
+        ),
+    ],
+)
+def test_a_number_with_which_no_step_could_be_taken_is_refused_by_name(
+    arrays: MarketArrays, field: str, spec: EpisodeSpec
+) -> None:
+    with pytest.raises(BadInput, match=f"^{field}: "):
+        TradingVectorEnv(arrays, 2, spec)
+
+
+def test_features_that_are_not_finite_are_refused(arrays: MarketArrays) -> None:
+    for row, value, message in ((200, np.inf, "infinite in row 200"), (200, np.nan, "part of row")):
+        features = arrays.features.copy()
+        features[row, 1] = value
+        with pytest.raises(BadInput, match=f"^features: .*{message}"):
+            TradingVectorEnv(replace(arrays, features=features), 2)
+
+    warming_up = arrays.features.copy()
+    warming_up[50:100, 0] = 0.0
+    TradingVectorEnv(replace(arrays, features=warming_up), 2)
+
+
+def test_unsorted_candles_and_features_across_a_hole_are_refused(arrays: MarketArrays) -> None:
+    backwards, holed = arrays.open_ms.copy(), arrays.open_ms.copy()
+    backwards[[500, 501]] = backwards[[501, 500]]
+    holed[500:] += 60_000
+
+    with pytest.raises(BadInput, match=r"^candles: .*sort them"):
+        TradingVectorEnv(replace(arrays, open_ms=backwards), 2)
+    with pytest.raises(BadInput, match=rf"^candles: after {arrays.open_ms[499]} .*hole"):
+        TradingVectorEnv(replace(arrays, open_ms=holed), 2)
+
+    apart = arrays.features.copy()
+    apart[500] = np.nan
+    TradingVectorEnv(replace(arrays, open_ms=holed, features=apart), 2)
