@@ -141,7 +141,7 @@ def _filled(
 def _slots(candles: Candles, step_ms: int) -> Ints:
     """Places in the grid, one a candle, rising. Raises `BadInput` naming the column at fault."""
     slots = candles.open_ms // step_ms
-    if not bool(np.all(slots * step_ms == candles.open_ms)):
+    if bool((slots * step_ms - candles.open_ms).any()):
         off_ms = int(candles.open_ms[slots * step_ms != candles.open_ms][0])
         raise BadInput("open_ms", f"{off_ms} was not on the grid of {step_ms} ms: refetch it")
     if not bool(np.all(slots[1:] > slots[:-1])):
