@@ -5,7 +5,7 @@ import numpy as np
 from desk.market.anchors import last_stretch
 from desk.market.candles import Candles
 from desk.market.features import Features, FeatureSet
-from desk.market.recursive import Handles
+from desk.market.recursive import Handles, load
 from desk.market.signal_features import NO_SIGNALS, Signals
 
 
@@ -21,6 +21,8 @@ class FeatureStream:
         """`step_ms` is how long a candle lasts."""
         self._features, self._step_ms = features, step_ms
         self.feature_set_id = features.feature_set_id
+        if features.anchor is not None:
+            load()
         self._seen = Candles.empty()
         self._handles: Handles | None = None
         self.reopened = 0

@@ -31,6 +31,11 @@ type _Asked = tuple[str, Inputs, tuple[float, ...]]
 """A call without what is done with its outputs: two rules that agree in it share it."""
 
 
+def load() -> None:
+    """Import TA-Lib now, which takes half a second, and not with the first call."""
+    _batch("EMA")
+
+
 def plan_of(feature: Feature) -> Plan:
     """What a feature of an indicator computes. Raises KeyError for a rule that is none."""
     return INDICATORS[feature.rule].plan(*feature.windows)
