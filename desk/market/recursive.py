@@ -191,7 +191,7 @@ class Handles:
             group.begin(bars[1], stretch.first_slot, self._values)
 
     def push(self, candle: Candle, *, filled: float = 0.0) -> None:
-        """Go on to the candle of the next slot. Raises what TA-Lib raises for one that is not finite."""
+        """Go on to the candle of the next slot, a finite one. Not to be used after an error."""
         self._slot += 1
         if self._windowed:
             self._tail.append(Candles.of([candle]))
@@ -213,10 +213,9 @@ class Handles:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 for place, feature in self._windowed:
                     self._values[place] = float(RULES[feature.rule](windows, feature.windows)[0])
-        values = np.array(self._values)
+        values = np.array(self._values, dtype=np.float32)
         np.minimum(values, self._clip, out=values)
-        np.maximum(values, -self._clip, out=values)
-        return values.astype(np.float32)
+        return np.maximum(values, -self._clip, out=values)
 
 
 class _Group:
@@ -227,17 +226,20 @@ class _Group:
         self._bar: list[float] | None = None
         self._rings: list[tuple[int, deque[float]]] = []
         asked = dict.fromkeys(_asked(call) for _, plan in planned for call in plan.calls)
-        self._handles = [_opened(one, bars) for one in asked]
-        self._updates = [
-            (handle.update, _taking(inputs))
-            for handle, (_, inputs, _) in zip(self._handles, asked, strict=True)
-        ]
+        opened = {one: _opened(one, bars) for one in asked}
         outs: list[float] = [float(bars.close[-1])]
-        firsts: list[int] = []
-        for handle in self._handles:
-            firsts.append(len(outs))
-            outs += _all(handle.value)
-        places = dict(zip(asked, firsts, strict=True))
+        places: dict[_Asked, int] = {}
+        self._updates: list[tuple[Callable[[Bar], tuple[float, ...]], list[Any], list[Any]]] = []
+        # Handles of the same inputs together, those of one output first: the order of `push`.
+        for inputs in dict.fromkeys(inputs for _, inputs, _ in asked):
+            those = [one for one in asked if one[1] == inputs]
+            single = [one for one in those if not isinstance(opened[one].value, tuple)]
+            several = [one for one in those if isinstance(opened[one].value, tuple)]
+            for one in (*single, *several):
+                places[one] = len(outs)
+                outs += _all(opened[one].value)
+            updates = [[opened[one].update for one in part] for part in (single, several)]
+            self._updates.append((_taking(inputs), updates[0], updates[1]))
         changes = dict.fromkeys(call for _, plan in planned for call in plan.calls if call.ago)
         self._changes = {call: len(outs) + number for number, call in enumerate(changes)}
         for call in changes:
@@ -271,12 +273,11 @@ class _Group:
                 return
             bar = closed
         outs = [bar[_CLOSE]]
-        for update, take in self._updates:
-            value = update(*take(bar))
-            if isinstance(value, tuple):
-                outs += value
-            else:
-                outs.append(value)
+        for take, single, several in self._updates:
+            taken = take(bar)
+            outs += [update(*taken) for update in single]
+            for update in several:
+                outs += update(*taken)
         for place, ring in self._rings:
             value = outs[place]
             outs.append(value - ring[0])
