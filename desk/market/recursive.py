@@ -94,12 +94,10 @@ class Blocks:
                 for column, feature in self._windowed:
                     block[column] = RULES[feature.rule](windows, feature.windows)
             self._set_indicators(stretch, block, _per_where_none_is_0)
-            least, most = float(block.min()), float(block.max())
-            if not (isfinite(least) and isfinite(most)):
+            if not isfinite(float(block.sum())):
                 self._set_indicators(stretch, block, _per)
-        if not (-self._clip <= least and most <= self._clip):
-            # After the cast, which keeps the order of values and is exact at the ends.
-            np.clip(block, -self._clip, self._clip, out=block)
+        # After the cast, which keeps the order of values and is exact at the ends.
+        np.clip(block, -self._clip, self._clip, out=block)
         return block
 
     def _set_indicators(self, stretch: Stretch, block: Block, per: Per) -> None:
@@ -144,7 +142,7 @@ def _batch(function: str) -> Callable[..., Floats | tuple[Floats, ...]]:
 
 
 def _per_where_none_is_0(values: Any, scale: Any) -> Any:
-    """Infinite or NaN where a divisor is 0, which shows whether `_per` is needed."""
+    """As `_per` where no divisor is 0; else a value is not finite, and neither is the sum of all."""
     return values / scale
 
 
