@@ -11,7 +11,15 @@ import structlog
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import Draft
-from actors.decision_scene import Scene, ends_at, read_scene, read_sources, reference_price, silence
+from actors.decision_scene import (
+    Scene,
+    ends_at,
+    features_of,
+    read_scene,
+    read_sources,
+    reference_price,
+    silence,
+)
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.placement import Approver, Executor, Placement, place
@@ -129,6 +137,9 @@ class DecisionLoop:
     async def _warm(self, run: Run) -> None:
         """Before the first candle, whose deadlines are short."""
         self._is_warm = True
+        shown = await stored(lambda: features_of(self._store, run))
+        if shown.anchor is not None:
+            self._stream = FeatureStream(shown, interval_ms(run.interval))
         try:
             await asyncio.wait_for(self._parts.warm(run.version_id), WARM_S)
         except Exception as failed:  # noqa: BLE001 - then the first decision waits, or holds

@@ -2,13 +2,13 @@
 
 A million 1m candles: real ones, tiled in time, where `RAYDESK_DATA` names the folder of them;
 generated ones else, which the notes say. That history and stream agree in every byte is asserted
-before a figure is printed.
+before a figure is printed. Figures are CPU time; the wall's is in the notes.
 """
 
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import talib
 
 from bench.figures import Figure, interleaved, median, quantile
-from desk.market.anchors import Anchor, last_stretch
+from desk.market.anchors import Anchor, Stretch, last_stretch
 from desk.market.candles import Candles
 from desk.market.feature_rules import Feature
 from desk.market.feature_sets import make_feature_set
 from desk.market.feature_stream import FeatureStream
-from desk.market.recursive import Handles, plan_of
+from desk.market.recursive import Blocks, Handles, plan_of
 
 ROWS = 1_000_000
 STEP_MS = 60_000
@@ -104,22 +104,39 @@ def figures() -> Iterator[Figure]:
 
 
 def _over_history(candles: Candles, notes: dict[str, float | str]) -> Figure:
-    ours, raw = interleaved(
-        lambda: FEATURES.compute(candles, step_ms=STEP_MS),
-        lambda: _raw(candles),
-        repetitions=REPETITIONS,
-    )
-    seconds, floor = median(ours), median(raw)
+    cpu: tuple[list[float], list[float]] = ([], [])
+
+    def ours() -> object:
+        return _timed(cpu[0], lambda: FEATURES.compute(candles, step_ms=STEP_MS))
+
+    def raw() -> object:
+        return _timed(cpu[1], lambda: _raw(candles))
+
+    wall = [median(seconds) for seconds in interleaved(ours, raw, repetitions=REPETITIONS)]
+    seconds, floor = (median(measured[1:]) for measured in cpu)
     return Figure(
         name=f"{FEATURES.size} features over a million candles",
         ours=seconds,
         floor=floor,
-        unit="s",
+        unit="CPU s",
         floor_name=f"the {len(CALLS)} raw TA-Lib calls",
         goal=f"≤ {MOST} x",
         met=seconds <= MOST * floor,
-        notes={**notes, "values_per_s": FEATURES.size * len(candles) / seconds},
+        notes={
+            **notes,
+            "values_per_cpu_s": FEATURES.size * len(candles) / seconds,
+            "wall_s": wall[0],
+            "raw_wall_s": wall[1],
+        },
     )
+
+
+def _timed(seconds: list[float], call: Callable[[], object]) -> object:
+    """CPU seconds, which other work on the machine hardly touches."""
+    began = time.thread_time()
+    done = call()
+    seconds.append(time.thread_time() - began)
+    return done
 
 
 def _raw(candles: Candles) -> list[Any]:
@@ -140,6 +157,8 @@ def _online(
     assert stretch is not None
     handles = Handles(FEATURES.features, stretch, FEATURES.clip)
     pushed: list[float] = []
+    wall: list[float] = []
+    blocks = Blocks(FEATURES.features, FEATURES.clip)
     windows: list[float] = []
     row, chunk = begin + 1, UPDATES // REPETITIONS
     gc.disable()  # the pauses of a collector that looks at a million objects of ours are not the stream's
@@ -147,17 +166,18 @@ def _online(
         chosen = [candles.row(at) for at in range(row, row + chunk)]
         found: list[bytes] = []
         for candle in chosen:
-            began = time.perf_counter()
+            began, began_cpu = time.perf_counter(), time.thread_time()
             handles.push(candle)
             values = handles.row()
-            pushed.append((time.perf_counter() - began) * 1e6)
+            pushed.append((time.thread_time() - began_cpu) * 1e6)
+            wall.append((time.perf_counter() - began) * 1e6)
             found.append(values.tobytes())
         assert found == [one.tobytes() for one in history[row : row + chunk]], "stream = history"
         for at in range(row, row + WINDOWS):
-            seen = candles.take(slice(at - WINDOW + 1, at + 1))
-            began = time.perf_counter()
-            _raw(seen)
-            windows.append((time.perf_counter() - began) * 1e6)
+            seen = _window(candles.take(slice(at - WINDOW + 1, at + 1)))
+            began = time.thread_time()
+            blocks.of(seen)
+            windows.append((time.thread_time() - began) * 1e6)
         row += chunk
     gc.enable()
     p50, p99 = quantile(pushed, 0.5), quantile(pushed, 0.99)
@@ -167,23 +187,40 @@ def _online(
         name=f"{name}, p99",
         ours=p99,
         floor=SLOWEST_US,
-        unit="µs",
+        unit="CPU µs",
         floor_name="the goal",
         goal=f"≤ {SLOWEST_US:.0f} µs",
         met=p99 <= SLOWEST_US,
-        notes={**notes, "p50_us": p50, "p999_us": quantile(pushed, 0.999)},
+        notes={
+            **notes,
+            "p50_cpu_us": p50,
+            "p50_wall_us": quantile(wall, 0.5),
+            "p99_wall_us": quantile(wall, 0.99),
+        },
     )
     yield Figure(
         name=f"{name}, p50",
         ours=p50,
         floor=recomputed,
-        unit="µs",
-        floor_name=f"raw TA-Lib calls over the last {WINDOW} candles",
+        unit="CPU µs",
+        floor_name=f"the same features anew from the last {WINDOW} candles",
         goal=f"≥ {QUICKER:.0f} x quicker",
         met=p50 * QUICKER <= recomputed,
         notes=notes,
     )
     yield _through_the_loop(candles, history, row, notes)
+
+
+def _window(candles: Candles) -> Stretch:
+    """A trailing window as one series whose last row alone is asked for: other bytes than history's."""
+    last = len(candles) - 1
+    return Stretch(
+        candles=candles,
+        first_slot=int(candles.open_ms[0]) // STEP_MS,
+        first_row=last,
+        is_real=np.ones(len(candles), dtype=np.bool_),
+        at=np.array([last], dtype=np.int64),
+    )
 
 
 def _through_the_loop(

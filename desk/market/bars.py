@@ -8,6 +8,8 @@ import numpy as np
 from desk.market.anchors import Stretch
 from desk.market.candles import Floats, Ints
 
+_EACH_ITS_OWN: Ints = np.empty(0, dtype=np.int64)
+
 type Inputs = tuple[str, ...]
 """Columns an indicator is called with: `open` … `volume`, or `filled`."""
 
@@ -26,7 +28,8 @@ class Bars:
     filled: Floats
     """How many of its candles were filled in, as a fraction."""
     newest: Ints
-    """int64[R]: the newest bar that had closed with each row; -1 before the first."""
+    """int64[R]: the newest bar that had closed with each row; -1 before the first. Empty where a bar
+    is a candle: each row's own."""
 
     def columns(self, names: Inputs) -> tuple[Floats, ...]:
         """The columns of these names."""
@@ -55,8 +58,8 @@ class BarsOf:
             low=candles.low,
             close=candles.close,
             volume=candles.volume,
-            filled=np.where(stretch.is_real, 0.0, 1.0),
-            newest=np.arange(stretch.first_row, len(candles)),
+            filled=(~stretch.is_real).astype(np.float64),
+            newest=_EACH_ITS_OWN,
         )
 
     def _grouped(self, size: int) -> Bars:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from desk.market.anchors import last_stretch
+from desk.market.anchors import Anchor, last_stretch
 from desk.market.candles import Candles
 from desk.market.features import Features, FeatureSet
-from desk.market.recursive import Handles
+from desk.market.recursive import Handles, load
 from desk.market.signal_features import NO_SIGNALS, Signals
 
 
@@ -21,6 +21,8 @@ class FeatureStream:
         """`step_ms` is how long a candle lasts."""
         self._features, self._step_ms = features, step_ms
         self.feature_set_id = features.feature_set_id
+        if features.anchor is not None:
+            load()
         self._seen = Candles.empty()
         self._handles: Handles | None = None
         self.reopened = 0
@@ -31,17 +33,17 @@ class FeatureStream:
 
         `window` has the newest `lookback` stored candles or more, oldest first. NaN where the newest
         has no features, or the window does not prove where its series begins. Raises `BadInput` for candles that are unsorted, off the
-        grid or not finite, and keeps the series it had.
+        grid or not finite; the next window opens the series anew.
         """
         features, anchor = self._features, self._features.anchor
         if anchor is None:
             return features.observe(window, signals)
-        if not self._carry_on(window, anchor.every, anchor.most_filled):
-            stretch = last_stretch(window, anchor, self._step_ms)
-            self._handles = None
-            if stretch is not None:
-                self._handles = Handles(features.features, stretch, features.clip)
-                self.reopened += 1
+        kept, self._handles = self._handles, None  # an error half way through leaves no handles
+        if kept is not None and self._carry_on(kept, window, anchor):
+            self._handles = kept
+        elif (stretch := last_stretch(window, anchor, self._step_ms)) is not None:
+            self._handles = Handles(features.features, stretch, features.clip)
+            self.reopened += 1
         self._seen = window
         if self._handles is None:
             return np.full(features.size, np.nan, dtype=np.float32)
@@ -52,11 +54,9 @@ class FeatureStream:
         heard = [one.compute(signals[one.source_id], close_ms)[0] for one in features.signals]
         return np.concatenate([row, *heard], dtype=np.float32)
 
-    def _carry_on(self, window: Candles, every: int, most_filled: int) -> bool:
+    def _carry_on(self, handles: Handles, window: Candles, anchor: Anchor) -> bool:
         """Push what is new in the window; False, with nothing pushed, where that would be another series."""
-        seen, handles, step = self._seen, self._handles, self._step_ms
-        if handles is None:
-            return False
+        seen, step, every = self._seen, self._step_ms, anchor.every
         last_ms = int(seen.open_ms[-1])
         known = int(np.searchsorted(window.open_ms, last_ms, side="right"))
         if known == 0 or not _is_same(seen, window, known):
@@ -65,7 +65,7 @@ class FeatureStream:
         if not len(slots):
             return True
         holes = np.diff(slots, prepend=last_ms // step) - 1
-        is_next = int(holes.min()) >= 0 and int(holes.max()) <= most_filled
+        is_next = int(holes.min()) >= 0 and int(holes.max()) <= anchor.most_filled
         if not is_next or int(slots[-1]) // every != last_ms // step // every:
             return False
         fresh = window.take(slice(known, None))

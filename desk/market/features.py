@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from desk.market.anchors import Anchor, stretches
 from desk.market.candles import Candles, Ints
 from desk.market.feature_rules import RULES, Feature
-from desk.market.recursive import block_of
+from desk.market.recursive import Blocks
 from desk.market.rolling import Rows, evenly_spaced
 from desk.market.signal_features import NO_SIGNALS, SignalColumns, Signals
 
@@ -136,13 +136,17 @@ class FeatureSet:
             raise ValueError(
                 f"step_ms was {step_ms}, {self.feature_set_id} needs a candle's length"
             )
-        matrix = np.full((len(candles), self.size), np.nan, dtype=np.float32)
-        count = len(self.features)
+        matrix = np.empty((len(candles), self.size), dtype=np.float32)
+        count, done = len(self.features), 0
+        blocks = Blocks(self.features, self.clip)
         for stretch in stretches(candles, anchor, step_ms):
-            block = block_of(self.features, stretch, self.clip)
+            block = blocks.of(stretch)
             is_real = stretch.is_real[stretch.first_row :]
             first, stop = int(stretch.at[0]), int(stretch.at[-1]) + 1
+            matrix[done:first] = np.nan
             matrix[first:stop, :count] = block.T if is_real.all() else block.T[is_real]
+            done = stop
+        matrix[done:] = np.nan
         if self.signals:
             close_ms = candles.open_ms + step_ms
             for number, columns in enumerate(self.signals):

@@ -4,30 +4,36 @@ Both begin at the stretch's first candle. TA-Lib's batch functions and its strea
 for bit then, and so does the arithmetic around them (see `indicators`).
 """
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
+from math import isfinite
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
-from talib import abstract, stream
 
 from desk.market.anchors import Stretch
 from desk.market.bars import Bars, BarsOf, Inputs
 from desk.market.candles import Candle, Candles, Floats
 from desk.market.feature_rules import RULES, Feature
-from desk.market.indicators import INDICATORS, Call, Plan
+from desk.market.indicators import INDICATORS, Call, Per, Plan
 from desk.market.rolling import Rows
 
 type Features = NDArray[np.float32]
-type Block = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+type Block = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 _COLUMNS = ("open", "high", "low", "close", "volume", "filled")
 _CLOSE = _COLUMNS.index("close")
 type _Asked = tuple[str, Inputs, tuple[float, ...]]
 """A call without what is done with its outputs: two rules that agree in it share it."""
+
+
+def load() -> None:
+    """Import TA-Lib now, which takes half a second, and not with the first call."""
+    _batch("EMA")
 
 
 def plan_of(feature: Feature) -> Plan:
@@ -41,11 +47,11 @@ def warm_up_of(feature: Feature) -> int:
     return (bars + 2) * feature.bars - 2
 
 
-_abstract: Any = abstract.Function  # pyright: ignore - made at run time, without types
-
-
 def _lookback(call: Call) -> int:
-    function: Any = _abstract(call.function)
+    from talib import abstract  # noqa: PLC0415 - see `_batch`
+
+    made_by_name: Any = abstract
+    function = made_by_name.Function(call.function)
     function.parameters = dict(zip(function.parameters, call.parameters, strict=False))
     return int(function.lookback) + call.ago
 
@@ -53,56 +59,99 @@ def _lookback(call: Call) -> int:
 # --- all rows of a stretch ----------------------------------------------------------------------
 
 
-def block_of(features: Sequence[Feature], stretch: Stretch, clip: float) -> Block:
-    """Return float64[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip."""
-    bars, outputs = BarsOf(stretch), _Outputs()
-    windows: Rows | None = None
-    block = np.empty((len(features), len(stretch.candles) - stretch.first_row))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for values, feature in zip(block, features, strict=True):
-            if feature.rule in RULES:
-                windows = windows or Rows(stretch.candles, stretch.first_row + 1)
-                found = RULES[feature.rule](windows, feature.windows)
-            elif feature.bars == 1:
-                found = outputs.of(plan_of(feature), bars[1], stretch.first_row)
-            else:
-                grouped = bars[feature.bars]
-                found = outputs.of(plan_of(feature), grouped, 0)[grouped.newest]
-            np.clip(found, -clip, clip, out=values)
-    return block
+class Blocks:
+    """The columns of features over one stretch after another."""
+
+    def __init__(self, features: Sequence[Feature], clip: float) -> None:
+        self._clip = clip
+        self._windowed = [(n, one) for n, one in enumerate(features) if one.rule in RULES]
+        planned = [
+            (n, one, plan_of(one)) for n, one in enumerate(features) if one.rule not in RULES
+        ]
+        self._planned = [
+            (column, one.bars, plan, [((one.bars, _asked(call)), call) for call in plan.calls])
+            for column, one, plan in planned
+        ]
+        last_use = {key: column for column, _, _, calls in self._planned for key, _ in calls}
+        self._done_after = [
+            [key for key, last in last_use.items() if last == column]
+            for column in range(len(features))
+        ]
+        self._block: Block = np.empty((len(features), 0), dtype=np.float32)
+
+    def of(self, stretch: Stretch) -> Block:
+        """Return float32[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip.
+
+        The next call writes over it.
+        """
+        rows = len(stretch.candles) - stretch.first_row
+        if rows > self._block.shape[1]:
+            self._block = np.empty((len(self._block), rows), dtype=np.float32)
+        block = self._block[:, :rows]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if self._windowed:
+                windows = Rows(stretch.candles, stretch.first_row + 1)
+                for column, feature in self._windowed:
+                    block[column] = RULES[feature.rule](windows, feature.windows)
+            self._set_indicators(stretch, block, _per_where_none_is_0)
+            if not isfinite(float(block.sum())):
+                self._set_indicators(stretch, block, _per)
+        # After the cast, which keeps the order of values and is exact at the ends.
+        np.clip(block, -self._clip, self._clip, out=block)
+        return block
+
+    def _set_indicators(self, stretch: Stretch, block: Block, per: Per) -> None:
+        bars, made = BarsOf(stretch), dict[tuple[int, _Asked], tuple[Floats, ...]]()
+        for column, size, plan, calls in self._planned:
+            own = bars[size]
+            first = stretch.first_row if size == 1 else 0
+            of = [own.close[first:]]
+            for key, call in calls:
+                if key not in made:
+                    made[key] = _called(key[1], own)
+                values = made[key][call.output]
+                of.append(_changed(values, call.ago, first) if call.ago else values[first:])
+            found = plan.shape(per, of)
+            block[column] = found if size == 1 else found[own.newest]
+            del of, found
+            for key in self._done_after[column]:
+                del made[key]  # its memory is the next call's, while it is in the cache
 
 
-class _Outputs:
-    """The outputs of TA-Lib's batch functions, each called once."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, _Asked], tuple[Floats, ...]] = {}
-
-    def of(self, plan: Plan, bars: Bars, first: int) -> Floats:
-        """The plan's value of every bar from `first` on."""
-        outputs = [self._output(call, bars, first) for call in plan.calls]
-        return plan.shape(_per, [bars.close[first:], *outputs])
-
-    def _output(self, call: Call, bars: Bars, first: int) -> Floats:
-        key = (bars.size, _asked(call))
-        if key not in self._made:
-            self._made[key] = _called(key[1], bars)
-        values = self._made[key][call.output]
-        if not call.ago:
-            return values[first:]
-        changed = np.full(len(values), np.nan)
-        changed[call.ago :] = values[call.ago :] - values[: -call.ago]
-        return changed[first:]
+def _changed(values: Floats, ago: int, first: int) -> Floats:
+    """What changed in `ago` bars, of every bar from `first` on; NaN where there were not so many."""
+    if first >= ago:
+        return values[first:] - values[first - ago : len(values) - ago]
+    changed = np.full(len(values), np.nan)
+    changed[ago:] = values[ago:] - values[:-ago]
+    return changed[first:]
 
 
 def _called(asked: _Asked, bars: Bars) -> tuple[Floats, ...]:
     function, inputs, parameters = asked
-    made: Floats | tuple[Floats, ...] = getattr(talib, function)(*bars.columns(inputs), *parameters)
+    made = _batch(function)(*bars.columns(inputs), *parameters)
     return made if isinstance(made, tuple) else (made,)
 
 
+@cache
+def _batch(function: str) -> Callable[..., Floats | tuple[Floats, ...]]:
+    import talib  # noqa: PLC0415 - brings pandas along, which takes half a second
+
+    # Without the wrapper that looks for columns of pandas and polars.
+    return inspect.unwrap(getattr(talib, function))
+
+
+def _per_where_none_is_0(values: Any, scale: Any) -> Any:
+    """As `_per` where no divisor is 0; else a value is not finite, and neither is the sum of all."""
+    return values / scale
+
+
 def _per(values: Any, scale: Any) -> Any:
-    return np.where(scale == 0.0, 0.0, values / scale)
+    ratio = values / scale
+    is_flat = scale == 0.0
+    if is_flat.any():
+        ratio[is_flat] = 0.0
+    return ratio
 
 
 def _asked(call: Call) -> _Asked:
@@ -140,7 +189,7 @@ class Handles:
             group.begin(bars[1], stretch.first_slot, self._values)
 
     def push(self, candle: Candle, *, filled: float = 0.0) -> None:
-        """Go on to the candle of the next slot. Raises what TA-Lib raises for one that is not finite."""
+        """Go on to the candle of the next slot, a finite one. Not to be used after an error."""
         self._slot += 1
         if self._windowed:
             self._tail.append(Candles.of([candle]))
@@ -162,10 +211,9 @@ class Handles:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 for place, feature in self._windowed:
                     self._values[place] = float(RULES[feature.rule](windows, feature.windows)[0])
-        values = np.array(self._values)
+        values = np.array(self._values, dtype=np.float32)
         np.minimum(values, self._clip, out=values)
-        np.maximum(values, -self._clip, out=values)
-        return values.astype(np.float32)
+        return np.maximum(values, -self._clip, out=values)
 
 
 class _Group:
@@ -176,17 +224,20 @@ class _Group:
         self._bar: list[float] | None = None
         self._rings: list[tuple[int, deque[float]]] = []
         asked = dict.fromkeys(_asked(call) for _, plan in planned for call in plan.calls)
-        self._handles = [_opened(one, bars) for one in asked]
-        self._updates = [
-            (handle.update, _taking(inputs))
-            for handle, (_, inputs, _) in zip(self._handles, asked, strict=True)
-        ]
+        opened = {one: _opened(one, bars) for one in asked}
         outs: list[float] = [float(bars.close[-1])]
-        firsts: list[int] = []
-        for handle in self._handles:
-            firsts.append(len(outs))
-            outs += _all(handle.value)
-        places = dict(zip(asked, firsts, strict=True))
+        places: dict[_Asked, int] = {}
+        self._updates: list[tuple[Callable[[Bar], tuple[float, ...]], list[Any], list[Any]]] = []
+        # Handles of the same inputs together, those of one output first: the order of `push`.
+        for inputs in dict.fromkeys(inputs for _, inputs, _ in asked):
+            those = [one for one in asked if one[1] == inputs]
+            single = [one for one in those if not isinstance(opened[one].value, tuple)]
+            several = [one for one in those if isinstance(opened[one].value, tuple)]
+            for one in (*single, *several):
+                places[one] = len(outs)
+                outs += _all(opened[one].value)
+            updates = [[opened[one].update for one in part] for part in (single, several)]
+            self._updates.append((_taking(inputs), updates[0], updates[1]))
         changes = dict.fromkeys(call for _, plan in planned for call in plan.calls if call.ago)
         self._changes = {call: len(outs) + number for number, call in enumerate(changes)}
         for call in changes:
@@ -220,12 +271,11 @@ class _Group:
                 return
             bar = closed
         outs = [bar[_CLOSE]]
-        for update, take in self._updates:
-            value = update(*take(bar))
-            if isinstance(value, tuple):
-                outs += value
-            else:
-                outs.append(value)
+        for take, single, several in self._updates:
+            taken = take(bar)
+            outs += [update(*taken) for update in single]
+            for update in several:
+                outs += update(*taken)
         for place, ring in self._rings:
             value = outs[place]
             outs.append(value - ring[0])
@@ -254,6 +304,8 @@ class _Group:
 
 
 def _opened(asked: _Asked, bars: Bars) -> Any:
+    from talib import stream  # noqa: PLC0415 - see `_batch`
+
     function, inputs, parameters = asked
     open_at_end: Any = getattr(stream, function)
     return open_at_end(*bars.columns(inputs), *parameters)

@@ -148,3 +148,49 @@ def test_a_training_takes_a_set_that_was_made_and_refuses_another(
     assert scene.desk.heard[-1][1]["ask"].feature_set_id == key
     refused = train("said-000000000000")
     assert (refused.status_code, refused.json()["field"]) == (422, "feature_set_id")
+
+
+MOVING: dict[str, Any] = {
+    "name": "moving",
+    "features": [
+        {"name": "rsi_14", "rule": "rsi", "windows": [14]},
+        {"name": "rsi_14_of_5", "rule": "rsi", "windows": [14], "bars": 5},
+        {"name": "day_sine", "rule": "day_sine"},
+    ],
+    "anchor": {"every": 1_440, "warm_up": 200, "most_filled": 3},
+}
+
+
+def test_a_set_of_indicators_says_where_its_series_begin(scene: Scene, asking: TestClient) -> None:
+    made = post(asking, MOVING).json()
+    other = post(asking, MOVING | {"anchor": MOVING["anchor"] | {"every": 1_441}}, key="2").json()
+
+    assert made["anchor"] == MOVING["anchor"]
+    assert (made["gap_policy"], made["lookback"]) == ("fill", 1_840)
+    assert [one["bars"] for one in made["features"]] == [1, 5, 1]
+    assert made["feature_set_id"] != other["feature_set_id"]
+    stored = feature_set_of(scene.store, made["feature_set_id"])
+    assert stored.anchor is not None
+    assert stored.anchor.every == 1_440
+    built_in = asking.get("/feature-sets").json()["items"][0]
+    assert (built_in["anchor"], built_in["gap_policy"]) == (None, "reject")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"anchor": None}, "anchor"),
+        ({"anchor": {"every": 1_440, "warm_up": 20, "most_filled": 3}}, "anchor.warm_up"),
+        ({"anchor": {"every": 0, "warm_up": 200, "most_filled": 3}}, "anchor.every"),
+        ({"anchor": {"every": 1_440, "warm_up": 200}}, "anchor.most_filled"),
+        ({"features": [{"name": "x", "rule": "rsy", "windows": [14]}]}, "features.0.rule"),
+        ({"features": [{"name": "x", "rule": "day_sine", "bars": 5}]}, "features.0.bars"),
+    ],
+)
+def test_an_anchor_that_does_not_fit_is_refused_by_its_field(
+    asking: TestClient, changes: dict[str, Any], field: str
+) -> None:
+    refused = post(asking, MOVING | changes)
+
+    assert refused.status_code == 422
+    assert field in refused.text

@@ -63,9 +63,28 @@ def test_without_columns_the_built_in_ones_are_taken(terminal: Terminal) -> None
     assert made["lookback"] == FEATURES_V1.lookback
 
 
+def test_indicators_are_made_with_their_anchor(terminal: Terminal) -> None:
+    made = terminal.told(
+        "create",
+        "moving",
+        *("--column", "rsi:14", "--column", "macd:12,26,9,14@5", "--anchor", "1440,200,3"),
+    )
+
+    assert made["columns"] == ["rsi_14", "macd_12_26_9_14_of5"]
+    assert made["anchor"] == {"every": 1_440, "warm_up": 200, "most_filled": 3}
+    assert made["lookback"] == 1_840
+    shown = terminal.run("show", made["feature_set_id"]).output
+    assert "12 26 9 14 of 5" in shown
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("--column", "rsi:14"),
+        ("--column", "rsi:14@x", "--anchor", "1440,200,3"),
+        ("--column", "rsi:14", "--anchor", "1440,200"),
+        ("--column", "rsi:14", "--anchor", "1440,-1,3"),
+        ("--column", "rsi:14", "--anchor", "1440,5,3"),
         ("--column", "trend:5,x"),
         ("--column", "trend:20,5"),
         ("--column", "nothing:5"),
