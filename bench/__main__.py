@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-BENCHES = ("store", "candles")
+BENCHES = ("store", "candles", "evaluation")
 RESULTS = Path(__file__).parent / "results"
 
 

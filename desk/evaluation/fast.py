@@ -139,9 +139,29 @@ def run_policy(
     `size_quote` is the notional of target 1 in USDT. The last candle but one goes flat.
     """
     table = decision_table(forward, arrays.features, levels, threshold, feature_limit=feature_limit)
-    rows = len(arrays)
-    plan = Plan.of_targets([None] * rows)
-    equity = np.zeros(rows)
+    return walk_table(arrays, table, levels=levels, size_quote=size_quote, cash=cash)
+
+
+def walk_table(
+    arrays: MarketArrays,
+    table: NDArray[np.int8],
+    *,
+    levels: Sequence[float],
+    size_quote: float,
+    cash: float,
+    into: FastRun | None = None,
+) -> FastRun:
+    """Walk one account along a table of decisions, see `decision_table`, and record the plan.
+
+    `into` is an earlier run on as many candles whose arrays are written anew: in a sweep, asking for
+    memory would take longer than the walk.
+    """
+    if into is None:
+        plan, equity = Plan.undecided(len(arrays)), np.zeros(len(arrays))
+    else:
+        plan, equity = into.plan, into.equity
+        plan.decided.fill(0)
+        plan.target_lots.fill(0)
     balance = kernel.run_table(
         arrays.columns,
         arrays.rules,

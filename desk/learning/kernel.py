@@ -94,31 +94,32 @@ def run_table(
     """Walk one account along int8[3, T] decisions: for each held sign (-1, 0, +1) an index of
     `levels`, or `HOLD`. The last candle but one goes flat.
 
-    Writes the plan `decided` bool[T], `wanted` int64[T] and `equity` float64[T]; returns the cash.
+    Writes the plan `decided` bool[T], `wanted` int64[T] (both given as zeros) and `equity`
+    float64[T]; returns the cash.
     """
     close, bid, ask, due_first = columns.close, columns.bid, columns.ask, columns.due_first
     due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
     unit, rate = rules.quote_per_tick_lot, rules.taker_rate
     held, target, rows = 0, 0, len(close)
+    side, due_end = 1, due_first[0]
     for row in range(rows):
-        due, due_end = due_first[row], due_first[row + 1]
-        while due < due_end and not due_is_path[due]:
-            cash -= held * due_mark[due] * unit * due_rate[due]
-            due += 1
-        lots = target - held
-        if lots != 0:
-            price = ask[row] if lots > 0 else bid[row]
-            cash -= lots * price * unit + _fees(lots, price, unit, rate)
-            held = target
-        while due < due_end:
-            cash -= held * due_mark[due] * unit * due_rate[due]
-            due += 1
+        due, due_end = due_end, due_first[row + 1]
+        if due < due_end or target != held:
+            while due < due_end and not due_is_path[due]:
+                cash -= held * due_mark[due] * unit * due_rate[due]
+                due += 1
+            lots = target - held
+            if lots != 0:
+                price = ask[row] if lots > 0 else bid[row]
+                cash -= lots * price * unit + _fees(lots, price, unit, rate)
+                held = target
+                side = (held > 0) - (held < 0) + 1
+            while due < due_end:
+                cash -= held * due_mark[due] * unit * due_rate[due]
+                due += 1
         equity[row] = cash + held * close[row] * unit
-        choice = table[(held > 0) - (held < 0) + 1, row]
-        is_decided = choice != HOLD
-        if row >= rows - 2:
-            is_decided, target = row == rows - 2, 0
-        elif is_decided:
+        choice = table[side, row]
+        if choice != HOLD and row < rows - 2:
             target = _lots_to_hold(
                 levels[choice],
                 size_quote,
@@ -128,8 +129,11 @@ def run_table(
                 rules.least_lots,
                 rules.least_notional,
             )
-        decided[row] = is_decided
-        wanted[row] = target if is_decided else 0
+            decided[row] = True
+            wanted[row] = target
+        elif row == rows - 2:
+            target = 0
+            decided[row] = True
     return cash
 
 
