@@ -1,5 +1,6 @@
 """Evaluations: figures from Nautilus alone, held out, repeatable, and blind to what came later."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -210,6 +211,24 @@ def test_a_parity_difference_above_a_cent_is_stored_and_refuses_the_promotion(
     assert Decimal(stored.value.parity_max_abs_diff) == Decimal(cents)
     assert verdict.reasons == stored.value.reasons == (("parity_broken",) if is_refused else ())
     assert after.value.active_version_id == ("" if is_refused else BASELINE_VERSION_ID)
+
+
+def test_a_tearsheet_shows_the_report_and_fetches_nothing(
+    memory: MemoryStore, market: Candles, period: Cut, tmp_path: Path
+) -> None:
+    ensure_baseline(tmp_path, memory, "desk", 1_000)
+    ask = EvaluateAsk(period=period(400, 2_900), version_id=BASELINE_VERSION_ID)
+    sheet = tmp_path / "sheet.html"
+
+    report = evaluate_version(tmp_path, memory, market, ask, clock=ManualClock(5_000), sheet=sheet)
+
+    page = sheet.read_text()
+    assert report.evaluation_id in page
+    assert report.net_pnl_after_fees in page
+    assert page.count("<polyline") == 2
+    rows = page.split("<h2>Trades", 1)[1].count("<tr><td>")
+    assert rows == report.trade_count > 3
+    assert not re.search(r"https?:|<script|url\(|@import|src=", page)
 
 
 def test_what_is_missing_is_named(evaluate: Evaluate, market: Candles) -> None:
