@@ -28,7 +28,7 @@ from bench import nautilus_floor
 from bench.figures import REPETITIONS, Figure, median
 from desk.engines import nautilus
 from desk.evaluation.cases import INSTRUMENT, random_plan
-from desk.evaluation.fast import FastRun, decision_table, run_plan, walk_table
+from desk.evaluation.fast import FastRun, decision_table, run_plan, sweep, walk_table
 from desk.evaluation.plan import replay
 from desk.learning.arrays import MarketArrays
 from desk.learning.kernel import HOLD
@@ -82,7 +82,12 @@ def _beside_peers(candles: Candles, notes: dict[str, float | str]) -> Iterator[F
     )
     few_table = _table(long[:SLOW_PEER_ROWS, 0])
 
-    room, few_room = _walk(arrays, tables[0]), _walk(few, few_table)
+    room = _walk(arrays, tables[0])
+
+    together, few_together = np.array(tables), few_table[None]
+
+    def swept(on: MarketArrays, these: NDArray[np.int8]) -> int:
+        return int(sweep(on, these, levels=LEVELS, size_quote=SIZE, cash=CASH).trade_count.sum())
 
     def walked() -> int:
         return sum(_entries(_walk(arrays, table, room)) for table in tables)
@@ -94,11 +99,14 @@ def _beside_peers(candles: Candles, notes: dict[str, float | str]) -> Iterator[F
     name = f"fast evaluator, {COLUMNS} columns of signals, candles/s"
     try:
         with _Peer(candles, long) as peer:
-            ours, full, theirs = _in_turns(
-                walked, replayed, lambda: peer.run("vectorbt", len(candles))
+            ours, plans, full, theirs = _in_turns(
+                lambda: swept(arrays, together),
+                walked,
+                replayed,
+                lambda: peer.run("vectorbt", len(candles)),
             )
             slow, backtesting = _in_turns(
-                lambda: _entries(_walk(few, few_table, few_room)),
+                lambda: swept(few, few_together),
                 lambda: peer.run("backtesting.py", SLOW_PEER_ROWS),
             )
     except OSError as away:
@@ -109,6 +117,8 @@ def _beside_peers(candles: Candles, notes: dict[str, float | str]) -> Iterator[F
         return
     done = len(candles) * COLUMNS
     yield _rate(name, done, (ours, theirs), "vectorbt 1.0", notes=notes, times=20.0)
+    recorded = f"the same with plan and equity of each candle, {COLUMNS} columns, candles/s"
+    yield _rate(recorded, done, (plans, theirs), "vectorbt 1.0", notes=notes)
     replays = f"the same, and every plan replayed with fills and fees, {COLUMNS} columns, candles/s"
     yield _rate(replays, done, (full, theirs), "vectorbt 1.0", notes=notes)
     one = "fast evaluator, one column, candles/s"

@@ -48,6 +48,16 @@ class FastRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep:
+    """Figures of C accounts that walked one market; see `desk.evaluation.metrics.Metrics`."""
+
+    balance: Floats
+    trade_count: Ints
+    max_drawdown: Floats
+    exposure: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanRun:
     """What the compiled rules made of a plan."""
 
@@ -174,6 +184,36 @@ def walk_table(
         equity,
     )
     return FastRun(plan=plan, equity=equity, balance=balance)
+
+
+def sweep(
+    arrays: MarketArrays,
+    tables: NDArray[np.int8],
+    *,
+    levels: Sequence[float],
+    size_quote: float,
+    cash: float,
+) -> Sweep:
+    """Walk one account along each of int8[C, 3, T] tables; what `walk_table` says, in figures only."""
+    if tables.shape[1:] != (len(HELD_SIGNS), len(arrays)):
+        raise EvaluationFailed(f"tables had shape {tables.shape} for {len(arrays)} candles")
+    figures = np.zeros((len(tables), 4))
+    kernel.sweep_tables(
+        arrays.columns,
+        arrays.rules,
+        np.array(levels, dtype=np.float64),
+        tables,
+        size_quote,
+        cash,
+        figures,
+    )
+    balance, entries, deepest, busy = figures.T
+    return Sweep(
+        balance=balance,
+        trade_count=entries.astype(np.int64),
+        max_drawdown=deepest,
+        exposure=busy / len(arrays),
+    )
 
 
 def run_plan(arrays: MarketArrays, plan: Plan, cash: float) -> PlanRun:

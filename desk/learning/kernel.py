@@ -97,26 +97,16 @@ def run_table(
     Writes the plan `decided` bool[T], `wanted` int64[T] (both given as zeros) and `equity`
     float64[T]; returns the cash.
     """
-    close, bid, ask, due_first = columns.close, columns.bid, columns.ask, columns.due_first
-    due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
-    unit, rate = rules.quote_per_tick_lot, rules.taker_rate
+    close, due_first = columns.close, columns.due_first
+    unit = rules.quote_per_tick_lot
     held, target, rows = 0, 0, len(close)
     side, due_end = 1, due_first[0]
     for row in range(rows):
         due, due_end = due_end, due_first[row + 1]
         if due < due_end or target != held:
-            while due < due_end and not due_is_path[due]:
-                cash -= held * due_mark[due] * unit * due_rate[due]
-                due += 1
-            lots = target - held
-            if lots != 0:
-                price = ask[row] if lots > 0 else bid[row]
-                cash -= lots * price * unit + _fees(lots, price, unit, rate)
-                held = target
-                side = (held > 0) - (held < 0) + 1
-            while due < due_end:
-                cash -= held * due_mark[due] * unit * due_rate[due]
-                due += 1
+            cash = _enter(columns, rules, row, held, target, cash)
+            held = target
+            side = (held > 0) - (held < 0) + 1
         equity[row] = cash + held * close[row] * unit
         choice = table[side, row]
         if choice != HOLD and row < rows - 2:
@@ -134,6 +124,75 @@ def run_table(
         elif row == rows - 2:
             target = 0
             decided[row] = True
+    return cash
+
+
+@_jit
+def sweep_tables(
+    columns: Columns,
+    rules: Rules,
+    levels: Floats,
+    tables: NDArray[np.int8],
+    size_quote: float,
+    start_cash: float,
+    figures: Floats,
+) -> None:
+    """`run_table` for each of int8[C, 3, T] tables, without plan and equity.
+
+    Writes float64[C, 4]: cash at the end, entries (from flat or the other side), deepest fall from
+    the highest equity so far as a fraction of it, candles that closed with a position.
+    """
+    close, due_first = columns.close, columns.due_first
+    unit, rows = rules.quote_per_tick_lot, len(close)
+    for column in range(len(tables)):
+        cash, peak, deepest = start_cash, start_cash, 0.0
+        held, target, entries, busy = 0, 0, 0, 0
+        side, due_end = 1, due_first[0]
+        for row in range(rows):
+            due, due_end = due_end, due_first[row + 1]
+            if due < due_end or target != held:
+                cash = _enter(columns, rules, row, held, target, cash)
+                entries += target != 0 and (held > 0) - (held < 0) != (target > 0) - (target < 0)
+                held = target
+                side = (held > 0) - (held < 0) + 1
+            equity = cash + held * close[row] * unit
+            busy += held != 0
+            if equity > peak:
+                peak = equity
+            elif peak - equity > deepest * peak:
+                deepest = (peak - equity) / peak
+            choice = tables[column, side, row]
+            if choice != HOLD and row < rows - 2:
+                target = _lots_to_hold(
+                    levels[choice],
+                    size_quote,
+                    close[row],
+                    held,
+                    unit,
+                    rules.least_lots,
+                    rules.least_notional,
+                )
+            elif row == rows - 2:
+                target = 0
+        figures[column, 0], figures[column, 1] = cash, entries
+        figures[column, 2], figures[column, 3] = deepest, busy
+
+
+@_jit
+def _enter(columns: Columns, rules: Rules, row: int, held: int, target: int, cash: float) -> float:
+    """Cash after a candle's funding and its trade at the quote; for the few candles that have any."""
+    unit = rules.quote_per_tick_lot
+    due, due_end = columns.due_first[row], columns.due_first[row + 1]
+    while due < due_end and not columns.due_is_path[due]:
+        cash -= held * columns.due_mark[due] * unit * columns.due_rate[due]
+        due += 1
+    lots = target - held
+    if lots != 0:
+        price = columns.ask[row] if lots > 0 else columns.bid[row]
+        cash -= lots * price * unit + _fees(lots, price, unit, rules.taker_rate)
+    while due < due_end:
+        cash -= target * columns.due_mark[due] * unit * columns.due_rate[due]
+        due += 1
     return cash
 
 
