@@ -17,12 +17,14 @@ from desk.clock import Clock
 from desk.evaluation.assess import Assessment, assess
 from desk.evaluation.plan import Plan, replay
 from desk.evaluation.report import EvaluationReport
+from desk.evaluation.tearsheet import tearsheet
 from desk.learning.policy import MlpPolicy
 from desk.learning.study import Dataset, Window
 from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
 from desk.runs import Agent
 from desk.store import kinds
+from desk.store.durable import publish
 from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore, Event
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -66,8 +68,11 @@ def evaluate_version(
     clock: Clock,
     progress: Progress = lambda stage, detail: None,
     rates: Rates = (),
+    sheet: Path | None = None,
 ) -> EvaluationReport:
     """Store and return the report, whatever it says; which version is active is never touched.
+
+    `sheet` is where its page for people goes, if it is wanted.
 
     Raises `EvaluationFailed` when there is no true result, `NotFound`, `ArtifactRefused`,
     `BadInput` for a period without usable candles.
@@ -111,6 +116,9 @@ def evaluate_version(
         now_ms=now_ms,
     )
     store.put(kinds.EVALUATIONS, report.evaluation_id, report, at_ms=now_ms, event=_event(report))
+    if sheet is not None:
+        page = tearsheet(report, found.metrics, market.tape.close_ms)
+        publish(sheet, page.encode())
     progress(STAGES, report.verdict)
     return report
 

@@ -189,12 +189,17 @@ def evaluate(
     tick: Tick = None,
     lot: Lot = "0.0001",
     quote_volume: QuoteVolume = False,
+    tearsheet: Annotated[
+        Path | None, typer.Option(help="Write figures, equity and trades to this HTML file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Backtest a version in NautilusTrader and judge it by the promotion gate."""
     from actors.evaluation import STAGES, EvaluateAsk, evaluate_version  # noqa: PLC0415
 
     pair, interval = parse_pair(pair), parse_interval(interval)
+    if tearsheet is not None and not tearsheet.absolute().parent.is_dir():
+        raise BadInput("--tearsheet", f"there is no folder {tearsheet.absolute().parent}: make it")
     with opened_store() as (settings, store):
         version = version_of(store, version_id)
         study = gather(settings, store, pair, interval, tape, tick, lot, quote_volume=quote_volume)
@@ -221,6 +226,7 @@ def evaluate(
                     task, completed=stage, detail=detail
                 ),
                 rates=study.rates,
+                sheet=tearsheet,
             )
     row = viewed(report)
     show(row, tables.evaluation(row), as_json=as_json)

@@ -49,6 +49,16 @@ class FastRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep:
+    """Figures of C accounts that walked one market; see `desk.evaluation.metrics.Metrics`."""
+
+    balance: Floats
+    trade_count: Ints
+    max_drawdown: Floats
+    exposure: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanRun:
     """What the compiled rules made of a plan."""
 
@@ -142,10 +152,41 @@ def run_policy(
     `size_quote` is the notional of target 1 in USDT. The last candle but one goes flat. Every decided
     position gets the exits of `protection` and, with a `leverage`, those of isolated margin.
     """
-    exits = exit_rules(arrays, protection, leverage)
     table = decision_table(forward, arrays.features, levels, threshold, feature_limit=feature_limit)
-    plan = Plan.of_targets([None] * len(arrays))
-    equity = np.zeros(len(arrays))
+    return walk_table(
+        arrays,
+        table,
+        levels=levels,
+        size_quote=size_quote,
+        cash=cash,
+        protection=protection,
+        leverage=leverage,
+    )
+
+
+def walk_table(
+    arrays: MarketArrays,
+    table: NDArray[np.int8],
+    *,
+    levels: Sequence[float],
+    size_quote: float,
+    cash: float,
+    protection: Protection = NO_PROTECTION,
+    leverage: int | None = None,
+    into: FastRun | None = None,
+) -> FastRun:
+    """Walk one account along a table of decisions, see `decision_table`, and record the plan.
+
+    `into` is an earlier run on as many candles whose arrays are written anew: in a sweep, asking for
+    memory would take longer than the walk.
+    """
+    exits = exit_rules(arrays, protection, leverage)
+    if into is None:
+        plan, equity = Plan.undecided(len(arrays)), np.zeros(len(arrays))
+    else:
+        plan, equity = into.plan, into.equity
+        for column in _columns(plan):
+            column.fill(0)
     balance = kernel.run_table(
         arrays.columns,
         arrays.rules,
@@ -158,6 +199,36 @@ def run_policy(
         equity,
     )
     return FastRun(plan=plan, equity=equity, balance=balance)
+
+
+def sweep(
+    arrays: MarketArrays,
+    tables: NDArray[np.int8],
+    *,
+    levels: Sequence[float],
+    size_quote: float,
+    cash: float,
+) -> Sweep:
+    """Walk one account along each of int8[C, 3, T] tables; what `walk_table` says, in figures only."""
+    if tables.shape[1:] != (len(HELD_SIGNS), len(arrays)):
+        raise EvaluationFailed(f"tables had shape {tables.shape} for {len(arrays)} candles")
+    figures = np.zeros((len(tables), 4))
+    kernel.sweep_tables(
+        arrays.columns,
+        arrays.rules,
+        np.array(levels, dtype=np.float64),
+        tables,
+        size_quote,
+        cash,
+        figures,
+    )
+    balance, entries, deepest, busy = figures.T
+    return Sweep(
+        balance=balance,
+        trade_count=entries.astype(np.int64),
+        max_drawdown=deepest,
+        exposure=busy / len(arrays),
+    )
 
 
 def run_plan(arrays: MarketArrays, plan: Plan, cash: float) -> PlanRun:

@@ -63,16 +63,23 @@ class Plan:
         )
 
     @classmethod
+    def undecided(cls, rows: int) -> "Plan":
+        """A plan that decides nothing yet."""
+        return cls(
+            decided=np.zeros(rows, dtype=np.bool_),
+            target_lots=np.zeros(rows, dtype=np.int64),
+            stop_ticks=np.zeros(rows, dtype=np.int64),
+            take_ticks=np.zeros(rows, dtype=np.int64),
+            is_liquidation=np.zeros(rows, dtype=np.bool_),
+        )
+
+    @classmethod
     def of_targets(cls, targets: Sequence[int | None]) -> "Plan":
         """A plan without exits; None keeps the position."""
-        count = len(targets)
-        return cls(
-            decided=np.array([target is not None for target in targets], dtype=np.bool_),
-            target_lots=np.array([target or 0 for target in targets], dtype=np.int64),
-            stop_ticks=np.zeros(count, dtype=np.int64),
-            take_ticks=np.zeros(count, dtype=np.int64),
-            is_liquidation=np.zeros(count, dtype=np.bool_),
-        )
+        plan = cls.undecided(len(targets))
+        plan.decided[:] = [target is not None for target in targets]
+        plan.target_lots[:] = [target or 0 for target in targets]
+        return plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,16 +141,17 @@ def run_table(
     """Walk a new account along int8[3, T] decisions: for each held sign (-1, 0, +1) an index of
     `levels`, or `HOLD`. The last candle but one goes flat.
 
-    Writes the plan and `equity` float64[T]; returns the cash.
+    Writes the plan, given as zeros, and `equity` float64[T]; returns the cash.
     """
-    close, bid, ask, due_first = columns.close, columns.bid, columns.ask, columns.due_first
-    due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
-    unit, rate = rules.quote_per_tick_lot, rules.taker_rate
+    close, bid, ask = columns.close, columns.bid, columns.ask
     low, high, book, money = columns.low, columns.high, account.book, account.money
-    decided, plan_lots = plan.decided, plan.target_lots
+    decided, plan_lots, due_ends = plan.decided, plan.target_lots, columns.due_end
+    unit = rules.quote_per_tick_lot
     held, target, rows, cash = 0, 0, len(close), money[CASH]
     is_protected, stop, take, is_liquidation = exits.is_on, 0, 0, False
+    side, due_end = 1, 0
     for row in range(rows):
+        due, due_end = due_end, due_ends[row]
         if is_protected and (
             target != held
             or may_exit(
@@ -160,27 +161,14 @@ def run_table(
             money[CASH], account.fill_count[0] = cash, 0
             settle(columns, rules, row, target != held, target, stop, take, is_liquidation, account)
             cash, held, target = money[CASH], book[HELD], book[HELD]
-            due = columns.due_end[row]
-        else:
-            due = due_first[row]
-        due_end = columns.due_end[row]
-        while due < due_end and not due_is_path[due]:
-            cash -= held * due_mark[due] * unit * due_rate[due]
-            due += 1
-        lots = target - held
-        if lots != 0:
-            price = ask[row] if lots > 0 else bid[row]
-            cash -= lots * price * unit + _fees(lots, price, unit, rate)
+            side = (held > 0) - (held < 0) + 1
+        elif due < due_end or target != held:
+            cash = _enter(columns, rules, row, held, target, cash)
             held = target
-        while due < due_end:
-            cash -= held * due_mark[due] * unit * due_rate[due]
-            due += 1
+            side = (held > 0) - (held < 0) + 1
         equity[row] = cash + held * close[row] * unit
-        choice = table[(held > 0) - (held < 0) + 1, row]
-        is_decided = choice != HOLD
-        if row >= rows - 2:
-            is_decided, target = row == rows - 2, 0
-        elif is_decided:
+        choice = table[side, row]
+        if choice != HOLD and row < rows - 2:
             target = _lots_to_hold(
                 levels[choice],
                 size_quote,
@@ -190,13 +178,85 @@ def run_table(
                 rules.least_lots,
                 rules.least_notional,
             )
-        decided[row] = is_decided
-        plan_lots[row] = target if is_decided else 0
+            decided[row] = True
+            plan_lots[row] = target
+        elif row == rows - 2:
+            target = 0
+            decided[row] = True
         if is_protected and target != held:
             average = average_of(account)
             stop, take, is_liquidation = decided_exits(exits, held, average, target, close[row])
             plan.stop_ticks[row], plan.take_ticks[row] = stop, take
             plan.is_liquidation[row] = is_liquidation
+    return cash
+
+
+@_jit
+def sweep_tables(
+    columns: Columns,
+    rules: Rules,
+    levels: Floats,
+    tables: NDArray[np.int8],
+    size_quote: float,
+    start_cash: float,
+    figures: Floats,
+) -> None:
+    """`run_table` for each of int8[C, 3, T] tables, without plan and equity.
+
+    Writes float64[C, 4]: cash at the end, entries (from flat or the other side), deepest fall from
+    the highest equity so far as a fraction of it, candles that closed with a position.
+    """
+    close, due_ends = columns.close, columns.due_end
+    unit, rows = rules.quote_per_tick_lot, len(close)
+    for column in range(len(tables)):
+        cash, peak, deepest = start_cash, start_cash, 0.0
+        held, target, entries, busy = 0, 0, 0, 0
+        side, due_end = 1, 0
+        for row in range(rows):
+            due, due_end = due_end, due_ends[row]
+            if due < due_end or target != held:
+                cash = _enter(columns, rules, row, held, target, cash)
+                entries += target != 0 and (held > 0) - (held < 0) != (target > 0) - (target < 0)
+                held = target
+                side = (held > 0) - (held < 0) + 1
+            equity = cash + held * close[row] * unit
+            busy += held != 0
+            if equity > peak:
+                peak = equity
+            elif peak - equity > deepest * peak:
+                deepest = (peak - equity) / peak
+            choice = tables[column, side, row]
+            if choice != HOLD and row < rows - 2:
+                target = _lots_to_hold(
+                    levels[choice],
+                    size_quote,
+                    close[row],
+                    held,
+                    unit,
+                    rules.least_lots,
+                    rules.least_notional,
+                )
+            elif row == rows - 2:
+                target = 0
+        figures[column, 0], figures[column, 1] = cash, entries
+        figures[column, 2], figures[column, 3] = deepest, busy
+
+
+@_jit
+def _enter(columns: Columns, rules: Rules, row: int, held: int, target: int, cash: float) -> float:
+    """Cash after a candle's funding and its trade at the quote; for the few candles that have any."""
+    unit = rules.quote_per_tick_lot
+    due, due_end = columns.due_first[row], columns.due_end[row]
+    while due < due_end and not columns.due_is_path[due]:
+        cash -= held * columns.due_mark[due] * unit * columns.due_rate[due]
+        due += 1
+    lots = target - held
+    if lots != 0:
+        price = columns.ask[row] if lots > 0 else columns.bid[row]
+        cash -= lots * price * unit + _fees(lots, price, unit, rules.taker_rate)
+    while due < due_end:
+        cash -= target * columns.due_mark[due] * unit * columns.due_rate[due]
+        due += 1
     return cash
 
 

@@ -1,5 +1,6 @@
 """Evaluations: figures from Nautilus alone, held out, repeatable, and blind to what came later."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -9,14 +10,14 @@ import numpy as np
 import pytest
 
 from actors.evaluation import IN_SAMPLE, STAGES, EvaluateAsk, evaluate_version
-from actors.promotion import promotion_verdict
+from actors.promotion import promote_version, promotion_verdict
 from actors.study_period import Period
 from actors.version_registry import ensure_baseline, version_of
 from desk.clock import ManualClock
 from desk.engines import nautilus
 from desk.errors import BadInput, EvaluationFailed, NotFound
 from desk.evaluation.assess import compare
-from desk.evaluation.plan import Replay
+from desk.evaluation.plan import Plan, Replay
 from desk.evaluation.report import EvaluationReport
 from desk.learning.baseline import BASELINE_VERSION_ID
 from desk.learning.study import Dataset
@@ -26,6 +27,7 @@ from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.trading.fills import FillCause, LotFill
 from desk.trading.intents import Protection
+from desk.trading.tape import Market
 from tests.learning.conftest import INSTRUMENT
 
 Cut = Callable[[int, int], Period]
@@ -177,6 +179,57 @@ def test_regression_07_a_failed_engine_leaves_no_report(
     with pytest.raises(EvaluationFailed, match="planted"):
         evaluate()
     assert memory.list(kinds.EVALUATIONS) == []
+
+
+@pytest.mark.parametrize(("cents", "is_refused"), [("0.011", True), ("0.01", False)])
+def test_a_parity_difference_above_a_cent_is_stored_and_refuses_the_promotion(
+    memory: MemoryStore,
+    evaluate: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+    cents: str,
+    is_refused: bool,
+) -> None:
+    gate = PromotionGate(min_trades=1, min_win_rate=0.0, min_net_pnl=-1e9, max_drawdown=1.0)
+    agent = Agent(agent_id="desk", name="d", allowed_instruments=("BTC-USDT",), promotion_gate=gate)
+    memory.put(kinds.AGENTS, "desk", agent, at_ms=0)
+    honest = nautilus.evaluate
+
+    def off(market: Market, plan: Plan, cash: Decimal) -> Replay:
+        done = honest(market, plan, cash)
+        return replace(done, balance=done.balance + Decimal(cents))
+
+    monkeypatch.setattr(nautilus, "evaluate", off)
+
+    report = evaluate()
+    verdict = promote_version(
+        memory, BASELINE_VERSION_ID, pair="BTC-USDT", actor="operator", now_ms=6_000
+    )
+
+    stored = memory.get(kinds.EVALUATIONS, report.evaluation_id)
+    after = memory.get(kinds.AGENTS, "desk")
+    assert stored is not None
+    assert after is not None
+    assert Decimal(stored.value.parity_max_abs_diff) == Decimal(cents)
+    assert verdict.reasons == stored.value.reasons == (("parity_broken",) if is_refused else ())
+    assert after.value.active_version_id == ("" if is_refused else BASELINE_VERSION_ID)
+
+
+def test_a_tearsheet_shows_the_report_and_fetches_nothing(
+    memory: MemoryStore, market: Candles, period: Cut, tmp_path: Path
+) -> None:
+    ensure_baseline(tmp_path, memory, "desk", 1_000)
+    ask = EvaluateAsk(period=period(400, 2_900), version_id=BASELINE_VERSION_ID)
+    sheet = tmp_path / "sheet.html"
+
+    report = evaluate_version(tmp_path, memory, market, ask, clock=ManualClock(5_000), sheet=sheet)
+
+    page = sheet.read_text()
+    assert report.evaluation_id in page
+    assert report.net_pnl_after_fees in page
+    assert page.count("<polyline") == 2
+    rows = page.split("<h2>Trades", 1)[1].count("<tr><td>")
+    assert rows == report.trade_count > 3
+    assert not re.search(r"https?:|<script|url\(|@import|src=", page)
 
 
 def test_what_is_missing_is_named(evaluate: Evaluate, market: Candles) -> None:

@@ -37,7 +37,9 @@ def test_golden_thousands_of_rows_with_orders_on_every_settlement(
     market = real_market(slice(seed * 4_000, (seed + 1) * 4_000), spec=FillSpec())
     plan = random_plan(market, seed=seed, share=0.03, with_exits=True)
 
-    twin = assert_nautilus_agrees(Case(market=market, plan=plan))
+    case = Case(market=market, plan=plan)
+    twin = assert_nautilus_agrees(case)
+    assert_kernel_agrees(case)
 
     boundaries = {due.due_ms + 1_000 for due in market.dues}
     assert boundaries & {fill.filled_ms for fill in twin.fills}
@@ -69,3 +71,13 @@ def test_the_paper_venue_agrees_through_deaths(real_market: Real, with_exits: bo
 
     assert len(twin.fills) > 60
     assert twin.funding
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(10))
+def test_the_paper_venue_agrees_on_forty_thousand_rows(real_market: Real, seed: int) -> None:
+    market = real_market(slice(seed * 4_000, (seed + 1) * 4_000), spec=FillSpec())
+    plan = random_plan(market, seed=seed, share=0.03, with_exits=True)
+
+    assert_paper_agrees(without_liquidations(Case(market=market, plan=plan)))

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from desk.errors import EvaluationFailed
-from desk.evaluation.fast import decision_table, run_plan, run_policy
+from desk.evaluation.fast import decision_table, run_plan, run_policy, sweep, walk_table
+from desk.evaluation.metrics import max_drawdown, measure
 from desk.evaluation.plan import Plan, replay
 from desk.learning import kernel
 from desk.learning.arrays import MarketArrays
@@ -157,3 +158,52 @@ def test_a_plan_of_another_length_is_no_result(walk: Callable[..., Candles]) -> 
 
     with pytest.raises(EvaluationFailed, match="3 rows for 900 candles"):
         run_plan(arrays, Plan.of_targets([1, 0, None]), 1.0)
+
+
+def test_a_sweep_says_what_each_walk_says(walk: Callable[..., Candles]) -> None:
+    candles = walk(ROWS)
+    rates = [(int(stamp), Decimal("0.0004")) for stamp in candles.open_ms[5::97]]
+    market = Market.of(candles, BTC, FillSpec(), rates)
+    arrays = MarketArrays.from_market(market, FEATURES_V1.compute(candles))
+    rng = np.random.default_rng(4)
+    choices = np.array([kernel.HOLD, kernel.HOLD, 0, 1, 2], dtype=np.int8)
+    tables = rng.choice(choices, (6, 3, ROWS))
+    asked = {"levels": LEVELS, "size_quote": SIZE, "cash": 10_000.0}
+
+    swept = sweep(arrays, tables, **asked)
+
+    for column, table in enumerate(tables):
+        run = walk_table(arrays, table, **asked)
+        twin = replay(market, run.plan, Decimal(10_000))
+        figures = measure(market, twin, Decimal(10_000))
+        assert swept.balance[column] == run.balance == pytest.approx(float(twin.balance), abs=5e-3)
+        assert swept.trade_count[column] == figures.trade_count > 20
+        assert swept.max_drawdown[column] == pytest.approx(max_drawdown(run.equity, 10_000.0))
+        assert swept.exposure[column] == figures.exposure
+        assert figures.funding != 0
+
+
+def test_a_walk_into_the_arrays_of_another_leaves_nothing_of_it(
+    walk: Callable[..., Candles],
+) -> None:
+    _, arrays = world(walk(ROWS))
+    asked = {"levels": LEVELS, "size_quote": SIZE, "cash": 10_000.0}
+    rng = np.random.default_rng(4)
+    busy = rng.integers(0, 3, (3, ROWS), dtype=np.int8)
+    calm = np.full((3, ROWS), kernel.HOLD, dtype=np.int8)
+
+    room = walk_table(arrays, busy, **asked)
+    again = walk_table(arrays, calm, **asked, into=room)
+    fresh = walk_table(arrays, calm, **asked)
+
+    assert again.plan.decided.tobytes() == fresh.plan.decided.tobytes()
+    assert again.plan.target_lots.tobytes() == fresh.plan.target_lots.tobytes()
+    assert again.equity.tobytes() == fresh.equity.tobytes()
+    assert again.balance == fresh.balance
+
+
+def test_tables_of_another_length_are_no_result(walk: Callable[..., Candles]) -> None:
+    _, arrays = world(walk(ROWS))
+
+    with pytest.raises(EvaluationFailed, match="for 900 candles"):
+        sweep(arrays, np.zeros((1, 3, 5), np.int8), levels=LEVELS, size_quote=SIZE, cash=1.0)
