@@ -29,13 +29,14 @@ class FragmentPPOLearner(PPOTorchLearner):
     @override
     def build(self) -> None:
         super().build()
-        pieces: list[Any] = self._learner_connector.connectors
+        pipeline: Any = self._learner_connector
+        pieces: list[Any] = pipeline.connectors
         if type(pieces[0]) is not AddOneTsToEpisodesAndTruncate:
             found = type(pieces[0]).__name__
             expected = AddOneTsToEpisodesAndTruncate.__name__
             raise RuntimeError(f"RLlib's learner began with {found}, expected {expected}: pin Ray")
         pieces[0] = JoinColumns()
-        self._learner_connector.append(DropAddedSteps())
+        pipeline.append(DropAddedSteps())
 
 
 class JoinColumns(AddOneTsToEpisodesAndTruncate):
