@@ -22,6 +22,9 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.learner import AddOneTsToEpisodesAndTruncate
 from ray.rllib.core.columns import Columns
 
+UNREAD = {Columns.LOSS_MASK, Columns.REWARDS, Columns.TERMINATEDS, Columns.TRUNCATEDS}
+"""Columns that the advantages were made of: every epoch would shuffle them for nothing."""
+
 
 class FragmentPPOLearner(PPOTorchLearner):
     """The stock learner with its first connector replaced and one added at the end."""
@@ -29,13 +32,14 @@ class FragmentPPOLearner(PPOTorchLearner):
     @override
     def build(self) -> None:
         super().build()
-        pieces: list[Any] = self._learner_connector.connectors
+        pipeline: Any = self._learner_connector
+        pieces: list[Any] = pipeline.connectors
         if type(pieces[0]) is not AddOneTsToEpisodesAndTruncate:
             found = type(pieces[0]).__name__
             expected = AddOneTsToEpisodesAndTruncate.__name__
             raise RuntimeError(f"RLlib's learner began with {found}, expected {expected}: pin Ray")
         pieces[0] = JoinColumns()
-        self._learner_connector.append(DropAddedSteps())
+        pipeline.append(DropAddedSteps())
 
 
 class JoinColumns(AddOneTsToEpisodesAndTruncate):
@@ -84,13 +88,15 @@ class JoinColumns(AddOneTsToEpisodesAndTruncate):
 
 
 class DropAddedSteps(ConnectorV2):
-    """Takes the masked rows out of the finished batch, and the mask with them."""
+    """Takes the masked rows out of the finished batch, the mask with them, and what no loss reads."""
 
     @override
     def __call__(self, *, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         for module, columns in batch.items():
-            mask = columns.pop(Columns.LOSS_MASK)
-            batch[module] = {name: values[mask] for name, values in columns.items()}
+            mask = columns[Columns.LOSS_MASK]
+            batch[module] = {
+                name: values[mask] for name, values in columns.items() if name not in UNREAD
+            }
         return batch
 
 

@@ -22,7 +22,11 @@ from desk.store.memory import MemoryStore
 from tests.learning import planted
 from tests.learning.conftest import INSTRUMENT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_session")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.usefixtures("ray_session"),
+    pytest.mark.timeout(300),  # half a minute each on two quiet cores
+]
 
 type Generate = Callable[..., Candles]
 
