@@ -5,6 +5,7 @@ of the position; the action is a target for candle t + 1's open; the reward is t
 of equity from close to close, after fees, slippage and funding.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import gymnasium as gym
@@ -59,6 +60,7 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copies = copies
+        self._step: Callable[..., bool] | None = None
         self._levels = np.array(self.episode.levels)
         self._each = np.arange(num_envs)
         self._rows = arrays.rows
@@ -76,19 +78,20 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         draws = self.np_random.integers(0, 2**63, self.num_envs)
         self.lanes.random[:] = draws.astype(np.uint64)
         arrays = self.arrays
+        self._hand_out()
         kernel.reset_lanes(self._rows, arrays.features, self._episodes, self.lanes)
         self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
         self._drawdown.begin(self.equity(), np.ones(self.num_envs, dtype=np.bool_))
-        return self._own(self.lanes.observation), {}
+        return self.lanes.observation, {}
 
     def step(self, actions: Actions) -> tuple[Observation, Rewards, Flags, Flags, dict[str, Any]]:
-        arrays, lanes = self.arrays, self.lanes
+        arrays, lanes = self.arrays, self._hand_out()
         is_new = lanes.is_done.copy() if self._is_shaped else None
         levels, chosen = self._levels, actions
         if self.episode.is_continuous:
             levels, chosen = _targets(actions, self.num_envs), self._each
         chosen = np.ascontiguousarray(chosen, dtype=np.int64)
-        if chosen.shape != (self.num_envs,) or not kernel.step_lanes(
+        given = (
             self._rows,
             arrays.columns,
             arrays.rules,
@@ -98,14 +101,17 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
             levels,
             lanes,
             chosen,
-        ):
+        )
+        if self._step is None:
+            self._step = kernel.step_for(*given)
+        if chosen.shape != (self.num_envs,) or not self._step(*given):
             expected = f"{self.num_envs} numbers from 0 to {len(levels) - 1}"
             raise BadInput("actions", f"were {actions!r}, expected {expected}")
         return (
-            self._own(lanes.observation),
+            lanes.observation,
             self._rewarded(is_new),
-            self._own(lanes.terminated),
-            self._own(lanes.truncated),
+            lanes.terminated,
+            lanes.truncated,
             {},
         )
 
@@ -143,8 +149,20 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         value = self.lanes.held_lots * close * self.arrays.rules.quote_per_tick_lot
         return self.lanes.cash + value
 
-    def _own[T: np.generic](self, values: NDArray[T]) -> NDArray[T]:
-        return values.copy() if self._copies else values
+    def __getstate__(self) -> dict[str, Any]:
+        """Compiled code stays in its process."""
+        return self.__dict__ | {"_step": None}
+
+    def _hand_out(self) -> kernel.Lanes:
+        """The lanes with outputs that nobody holds yet: filled anew in place, and never copied."""
+        if self._copies:
+            lanes = self.lanes
+            self.lanes = lanes._replace(
+                observation=np.empty_like(lanes.observation),
+                terminated=np.empty_like(lanes.terminated),
+                truncated=np.empty_like(lanes.truncated),
+            )
+        return self.lanes
 
 
 type Action = np.int64 | NDArray[np.floating]

@@ -12,10 +12,11 @@ be taken out is settled in `desk.learning.kernel_exits`; everything else is done
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportArgumentType=false, reportAssignmentType=false
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, typeof
 from numpy.typing import NDArray
 
 from desk.learning.arrays import (
@@ -189,6 +190,17 @@ def run_table(
             plan.stop_ticks[row], plan.take_ticks[row] = stop, take
             plan.is_liquidation[row] = is_liquidation
     return cash
+
+
+def step_for(*arguments: Any) -> Callable[..., bool]:
+    """`step_lanes` compiled for arguments of just these types, and callable with no others.
+
+    To look at the types of some sixty arrays anew takes longer than a step of hundreds of lanes.
+    """
+    types = tuple(typeof(argument) for argument in arguments)
+    dispatcher: Any = step_lanes
+    dispatcher.compile(types)
+    return dispatcher.overloads[types].entry_point
 
 
 @_jit

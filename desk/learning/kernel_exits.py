@@ -35,7 +35,7 @@ FILLS_PER_CANDLE = 4
 """At most: an exit on the quote, two legs, and an exit of what they opened."""
 
 # A book: signed lots, exit levels (0: none), flags, average entry price.
-HELD, STOP, TAKE, _IS_LIQUIDATION, _IS_TRIMMED, _AVERAGE = range(6)
+HELD, STOP, TAKE, _IS_LIQUIDATION, _IS_TRIMMED, AVERAGE = range(6)
 BOOK_COLUMNS = 6
 
 # Money: the cash, and what it and the position's value changed by, in USDT.
@@ -182,7 +182,7 @@ def decided_exits(
 @_jit
 def average_of(account: Account) -> int:
     """Average entry price in thousandths of a tick."""
-    return account.book[_AVERAGE]
+    return account.book[AVERAGE]
 
 
 @_jit
@@ -300,7 +300,7 @@ def _fill(
     money[BY_SLIPPAGE] -= lots * (price - fair) * unit
     money[BY_FEES] -= fee
     money[TRADED] += abs(notional)
-    book[_AVERAGE] = _average_after(book[_AVERAGE], book[HELD], lots, price)
+    book[AVERAGE] = _average_after(book[AVERAGE], book[HELD], lots, price)
     book[HELD] += lots
     at, fills = account.fill_count[0], account.fills
     fills[at, CANDLE], fills[at, LOTS], fills[at, PRICE] = row, lots, price

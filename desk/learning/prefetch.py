@@ -13,9 +13,7 @@ from numba.extending import intrinsic
 _READ, _KEEP, _DATA = 0, 3, 1
 
 
-@intrinsic
-def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
-    """Start fetching the cache line of `array[row, column]`; changes nothing, never faults."""
+def _prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     signature = types.void(array, types.intp, types.intp)
 
     def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
@@ -32,3 +30,7 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
         return context.get_dummy_value()
 
     return signature, generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+"""`prefetch(array, row, column)` starts fetching that cache line; it changes nothing, never faults."""

@@ -19,6 +19,7 @@ from desk.learning.episode import EpisodeSpec
 from desk.learning.observation import Observation
 from desk.trading.exit_levels import AVERAGE_STEPS, average_after
 from desk.trading.fills import (
+    NEVER_TICKS,
     Book,
     FillCause,
     FundingPayment,
@@ -149,6 +150,11 @@ def test_a_lane_of_random_actions_is_the_ledger_and_its_plan_the_kernels(
                 (f.filled_ms, f.lots, f.price_ticks, f.cause, f.is_maker) for f in fills
             ]
         assert env.lanes.held_lots[0] == ledger.book.lots
+        if env.has_exits and ledger.book.exits is not None:
+            resting, found = ledger.book.exits, env.lanes.books[0]
+            assert int(found[kernel_exits.STOP]) == max(resting.stop_ticks, 0) % NEVER_TICKS
+            assert int(found[kernel_exits.TAKE]) == (resting.take_ticks or 0)
+            assert int(found[kernel_exits.AVERAGE]) == ledger.average
         twin = ledger.book.equity(int(market.tape.close[row + 1]), INSTRUMENT)
         assert abs(float(env.equity()[0]) - float(twin)) <= 0.005
         terms = {name: float(values[0]) for name, values in env.terms().items()}

@@ -1,6 +1,7 @@
 """The training environment: Gymnasium's contract, and money that obeys the fill rules."""
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -435,3 +436,17 @@ def test_unsorted_candles_and_features_across_a_hole_are_refused(arrays: MarketA
     apart = arrays.features.copy()
     apart[500] = np.nan
     TradingVectorEnv(replace(arrays, open_ms=holed, features=apart), 2)
+
+
+def test_a_pickled_environment_goes_on_as_it_was(arrays: MarketArrays) -> None:
+    env = TradingVectorEnv(arrays, 8, EpisodeSpec(protection=EXITS))
+    env.reset(seed=1)
+    env.step(np.full(8, LONG))
+
+    other = pickle.loads(pickle.dumps(env))
+
+    for action in (SHORT, LONG, FLAT):
+        for one, two in zip(
+            env.step(np.full(8, action))[:4], other.step(np.full(8, action))[:4], strict=True
+        ):
+            assert one.tobytes() == two.tobytes()
