@@ -68,7 +68,7 @@ class Spent(NamedTuple):
     """One repetition: processor seconds, and what was done."""
 
     cpu_s: float
-    count: int
+    done: int
 
 
 def _beside_peers(candles: Candles, notes: dict[str, float | str]) -> Iterator[Figure]:
@@ -171,7 +171,7 @@ def _adapter(candles: Candles, notes: dict[str, float | str]) -> Figure:
         lambda: nautilus_floor.run(market, wanted, cash),
     )
     return _rate(
-        f"NautilusTrader through our adapter, {ours[0].count:,} fills, candles/s",
+        f"NautilusTrader through our adapter, {ours[0].done:,} fills, candles/s",
         NAUTILUS_ROWS,
         (ours, bare),
         "bare engine, the same orders and data",
@@ -271,10 +271,10 @@ def _in_turns(*calls: Callable[[], int | Spent]) -> list[list[Spent]]:
             began = time.process_time()
             done = call()
             if not isinstance(done, Spent):
-                done = Spent(cpu_s=time.process_time() - began, count=done)
+                done = Spent(cpu_s=time.process_time() - began, done=done)
             if repetition:
                 spent[number].append(done)
-    counts = {one.count for of_call in spent for one in of_call}
+    counts = {one.done for of_call in spent for one in of_call}
     assert len(counts) == 1 or len(calls) == 1, f"they did not do equally much: {counts}"
     return spent
 
@@ -298,7 +298,7 @@ def _rate(
         floor_name=peer,
         goal="told" if times is None else f"≥ {times:g} x peer",
         met=times is None or mine >= times * other,
-        notes=notes | {"trades or fills": float(sides[0][0].count)},
+        notes=notes | {"trades or fills": float(sides[0][0].done)},
     )
 
 
@@ -359,7 +359,7 @@ class _Peer:
         if not line:
             raise OSError("its environment could not be made, or it broke: see above")
         answer = json.loads(line)
-        return Spent(cpu_s=answer["cpu"], count=answer["trades"])
+        return Spent(cpu_s=answer["cpu"], done=answer["trades"])
 
     def __exit__(
         self,

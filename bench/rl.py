@@ -193,7 +193,7 @@ class _Loop:
     def __init__(self, env: TradingVectorEnv) -> None:
         self.taken: list[int] = []
         self._env = env
-        size, levels = env.single_observation_space.shape[0], len(env.episode.levels)
+        size, levels = env.lanes.observation.shape[1], len(env.episode.levels)
         self._actor, self._critic = _network(size, levels), _network(size, 1)
         self._seen = torch.from_numpy(env.reset(seed=1)[0])
         self._done = torch.zeros(env.num_envs)

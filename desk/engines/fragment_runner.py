@@ -169,7 +169,7 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
             )
         fragment = self._next_fragment(force_reset=force_reset)
         if self.module is not None:
-            self.module.eval()  # once: a module in training is switched to and fro at every call
+            self.module.eval()  # once: a module in training is switched twice at every call
         with torch.no_grad():
             while fragment.steps < num_timesteps:
                 self._advance(fragment, explore=explore, random_actions=random_actions)

@@ -146,6 +146,7 @@ def test_episodes_and_counters_are_those_of_the_stock_runner(odds: float) -> Non
 
 def test_every_column_after_the_learners_connectors_is_the_same() -> None:
     batches: list[list[Any]] = []
+    dropping: list[Any] = []
     for kind in BOTH:
         config = configured(kind, odds=0.1)
         if kind is FragmentEnvRunner:
@@ -153,7 +154,7 @@ def test_every_column_after_the_learners_connectors_is_the_same() -> None:
         runner = built(config)
         learner = config.build_learner(spaces=runner.get_spaces())
         if kind is FragmentEnvRunner:
-            drop = learner._learner_connector.connectors.pop()
+            dropping.append(learner._learner_connector.connectors.pop())
         torch.manual_seed(5)
         for weights in learner.module["default_policy"].parameters():
             torch.nn.init.normal_(weights, std=0.3)
@@ -164,6 +165,7 @@ def test_every_column_after_the_learners_connectors_is_the_same() -> None:
             )
             batches[-1].append(batch["default_policy"])
 
+    [drop] = dropping
     for stock, ours in zip(*batches, strict=True):
         assert {"obs", "actions", "rewards", "terminateds", "truncateds"} <= stock.keys()
         assert {"action_logp", "advantages", "value_targets"} <= stock.keys()
