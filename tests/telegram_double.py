@@ -132,6 +132,8 @@ class TelegramDouble:
             while True:
                 length, _ = struct.unpack("<ii", await reader.readexactly(8))
                 packet = await reader.readexactly(length - 8)
+                if writer not in self._writers:  # dropped, with packets that came before it
+                    return
                 self._take(writer, packet[:-4])
         except (asyncio.IncompleteReadError, OSError):
             pass
