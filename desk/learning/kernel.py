@@ -55,12 +55,12 @@ from desk.learning.kernel_exits import (
 from desk.learning.prefetch import prefetch
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
-from desk.trading.intents import lots_to_hold
+from desk.trading.intents import aimed_lots, kept_or_aimed
 
 # Whole arrays stay in the outer loops: handing them to inner functions counts references at every
 # call, which costs more than a step. Inner functions take and return numbers.
 _jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-_lots_to_hold = _jit(lots_to_hold)
+_aimed_lots, _kept_or_aimed = _jit(aimed_lots), _jit(kept_or_aimed)
 
 # What a step's change of equity is made of.
 PRICE_TERM, FEE_TERM, SLIPPAGE_TERM, FUNDING_TERM = range(4)
@@ -69,6 +69,9 @@ TERM_NAMES = ("price", "fees", "slippage", "funding")
 BLOCK = 32
 """Lanes that are worked on together: their candles stay in the processor's nearest cache."""
 _FLOATS_PER_LINE = 16
+
+STRETCH = 512
+"""Candles that a sweep works on together."""
 
 HOLD = -128
 """In a decision table: keep the position."""
@@ -120,6 +123,21 @@ class Episodes(NamedTuple):
     """Notional of a full position, USDT."""
     ruin_equity: float
     """An account at or below this is terminated."""
+
+
+@_jit
+def _lots_to_hold(
+    target: float,
+    size_quote: float,
+    price_ticks: int,
+    held_lots: int,
+    unit: float,
+    least_lots: int,
+    least_notional: float,
+) -> int:
+    """`desk.trading.intents.lots_to_hold`, of its compiled halves."""
+    aim, band = _aimed_lots(target, size_quote, price_ticks, unit, least_lots, least_notional)
+    return _kept_or_aimed(held_lots, aim, band)
 
 
 @_jit
@@ -218,40 +236,77 @@ def sweep_tables(
     Writes float64[C, 4]: cash at the end, entries (from flat or the other side), deepest fall from
     the highest equity so far as a fraction of it, candles that closed with a position.
     """
-    close, due_ends = columns.close, columns.due_end
-    unit, rows = rules.quote_per_tick_lot, len(close)
-    for column in range(len(tables)):
-        cash, peak, deepest = start_cash, start_cash, 0.0
-        held, target, entries, busy = 0, 0, 0, 0
-        side, due_end = 1, 0
-        for row in range(rows):
-            due, due_end = due_end, due_ends[row]
-            if due < due_end or target != held:
-                cash = _enter(columns, rules, row, held, target, cash)
-                entries += target != 0 and (held > 0) - (held < 0) != (target > 0) - (target < 0)
-                held = target
-                side = (held > 0) - (held < 0) + 1
-            equity = cash + held * close[row] * unit
-            busy += held != 0
-            if equity > peak:
-                peak = equity
-            elif peak - equity > deepest * peak:
-                deepest = (peak - equity) / peak
-            choice = tables[column, side, row]
-            if choice != HOLD and row < rows - 2:
-                target = _lots_to_hold(
-                    levels[choice],
+    close, due_first, due_end = columns.close, columns.due_first, columns.due_end
+    unit, rows, count = rules.quote_per_tick_lot, len(close), len(tables)
+    # What a level means on a candle is the same for every table. So the tables walk by stretches,
+    # whose aims are found once and stay in the processor's nearest cache.
+    aims = np.empty((STRETCH, len(levels)), dtype=np.int64)
+    bands = np.empty((STRETCH, len(levels)), dtype=np.int64)
+    is_due = np.empty(STRETCH, dtype=np.bool_)
+    money = np.empty((count, 3))
+    lots = np.zeros((count, 4), dtype=np.int64)
+    for column in range(count):
+        money[column, 0], money[column, 1], money[column, 2] = start_cash, start_cash, 0.0
+    for first in range(0, rows, STRETCH):
+        stop = min(first + STRETCH, rows)
+        for row in range(first, stop):
+            here = row - first
+            is_due[here] = due_first[row] < due_end[row]
+            for level in range(len(levels)):
+                aims[here, level], bands[here, level] = _aimed_lots(
+                    levels[level],
                     size_quote,
                     close[row],
-                    held,
                     unit,
                     rules.least_lots,
                     rules.least_notional,
                 )
-            elif row == rows - 2:
-                target = 0
-        figures[column, 0], figures[column, 1] = cash, entries
-        figures[column, 2], figures[column, 3] = deepest, busy
+        for column in range(count):
+            cash, peak, deepest = money[column, 0], money[column, 1], money[column, 2]
+            held, target, entries, busy = (
+                lots[column, 0],
+                lots[column, 1],
+                lots[column, 2],
+                lots[column, 3],
+            )
+            choices = tables[column, (held > 0) - (held < 0) + 1]
+            row = first
+            while row < stop:
+                here = row - first
+                if is_due[here] or target != held:
+                    cash = _enter(columns, rules, row, held, target, cash)
+                    side = (target > 0) - (target < 0)
+                    entries += target != 0 and (held > 0) - (held < 0) != side
+                    held, choices = target, tables[column, side + 1]
+                equity = cash + held * close[row] * unit
+                if equity > peak:
+                    peak = equity
+                elif peak - equity > deepest * peak:
+                    deepest = (peak - equity) / peak
+                if held == 0:
+                    # Nothing moves until something is wanted.
+                    while row < stop and target == 0:
+                        choice = choices[row]
+                        if choice != HOLD and row < rows - 2:
+                            target = aims[row - first, choice]
+                        row += 1
+                    continue
+                busy += 1
+                choice = choices[row]
+                if row >= rows - 2:
+                    target = 0
+                elif choice != HOLD:
+                    target = _kept_or_aimed(held, aims[here, choice], bands[here, choice])
+                row += 1
+            money[column, 0], money[column, 1], money[column, 2] = cash, peak, deepest
+            lots[column, 0], lots[column, 1], lots[column, 2], lots[column, 3] = (
+                held,
+                target,
+                entries,
+                busy,
+            )
+    figures[:, 0], figures[:, 1] = money[:, 0], lots[:, 2]
+    figures[:, 2], figures[:, 3] = money[:, 2], lots[:, 3]
 
 
 @_jit

@@ -77,7 +77,7 @@ def target_lots(
     )
 
 
-def lots_to_hold(  # noqa: PLR0917 - the kernel compiles it, and compiled calls are positional
+def lots_to_hold(  # noqa: PLR0917 - as its halves, which are compiled and take their numbers by position
     target: float,
     size_quote: float,
     price_ticks: int,
@@ -86,21 +86,37 @@ def lots_to_hold(  # noqa: PLR0917 - the kernel compiles it, and compiled calls 
     least_lots: int,
     least_notional: float,
 ) -> int:
-    """`target_lots` on plain numbers: int64 and float64 arithmetic only, compiled for training.
+    """`target_lots` on plain numbers: int64 and float64 arithmetic only.
 
     `quote_per_tick_lot` is the notional of one lot at a price of one tick.
     """
+    aim, band = aimed_lots(
+        target, size_quote, price_ticks, quote_per_tick_lot, least_lots, least_notional
+    )
+    return kept_or_aimed(held_lots, aim, band)
+
+
+def aimed_lots(  # noqa: PLR0917 - the kernel compiles it, and compiled calls are positional
+    target: float,
+    size_quote: float,
+    price_ticks: int,
+    quote_per_tick_lot: float,
+    least_lots: int,
+    least_notional: float,
+) -> tuple[int, int]:
+    """Signed lots that a target means, and how many lots off them a position of their sign may stay."""
     quote_per_lot = price_ticks * quote_per_tick_lot
     wanted = int(abs(target) * size_quote / quote_per_lot)
     least = max(least_lots, int(least_notional / quote_per_lot) + 1)
     if wanted < least:
-        return 0
-    signed = wanted if target > 0 else -wanted
-    same_sign = held_lots != 0 and (held_lots > 0) == (signed > 0)
-    resize = abs(signed - held_lots)
-    if same_sign and (resize <= REBALANCE_BAND * wanted or resize < least):
-        return held_lots
-    return signed
+        return 0, 0
+    return wanted if target > 0 else -wanted, max(int(REBALANCE_BAND * wanted), least - 1)
+
+
+def kept_or_aimed(held_lots: int, aim: int, band: int) -> int:
+    """The position itself if it has the aim's sign and is within the band, the aim otherwise."""
+    is_same_sign = aim != 0 and held_lots != 0 and (held_lots > 0) == (aim > 0)
+    return held_lots if is_same_sign and abs(aim - held_lots) <= band else aim
 
 
 def legs(held_lots: int, wanted_lots: int) -> list[tuple[int, bool]]:
