@@ -252,5 +252,8 @@ def _lanes(count: int, size: int, due_count: int) -> kernel.Lanes:
         terms=np.zeros((count, len(kernel.TERM_NAMES))),
         traded=np.zeros(count),
         books=np.zeros((count, kernel_exits.BOOK_COLUMNS), dtype=np.int64),
+        due_lanes=np.zeros(count, dtype=np.int64),
+        due_lots=np.zeros(count, dtype=np.int64),
+        liquidated=np.zeros(count, dtype=np.bool_),
         desk=kernel_exits.new_account(0.0, due_count),
     )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, typeof
+from numba import typeof
 from numpy.typing import NDArray
 
 from desk.learning.arrays import (
@@ -33,6 +33,7 @@ from desk.learning.arrays import (
     ExitRules,
     Rules,
 )
+from desk.learning.compiled import compiled
 from desk.learning.kernel_exits import (
     BY_FEES,
     BY_FUNDING,
@@ -59,8 +60,7 @@ from desk.trading.intents import aimed_lots, kept_or_aimed
 
 # Whole arrays stay in the outer loops: handing them to inner functions counts references at every
 # call, which costs more than a step. Inner functions take and return numbers.
-_jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-_aimed_lots, _kept_or_aimed = _jit(aimed_lots), _jit(kept_or_aimed)
+_aimed_lots, _kept_or_aimed = compiled(aimed_lots), compiled(kept_or_aimed)
 
 # What a step's change of equity is made of.
 PRICE_TERM, FEE_TERM, SLIPPAGE_TERM, FUNDING_TERM = range(4)
@@ -105,6 +105,11 @@ class Lanes(NamedTuple):
     """Notional of the last step's fills, USDT."""
     books: Ints
     """int64[N, 6], columns by the names in `kernel_exits`: written only where there are exits."""
+    due_lanes: Ints
+    """Lanes of a step that have to be settled, and what each wants."""
+    due_lots: Ints
+    liquidated: NDArray[np.bool_]
+    """At the last step; False where there are no exits."""
     desk: Account
     """Where one lane at a time is settled; holds the fills of the last one."""
 
@@ -125,7 +130,7 @@ class Episodes(NamedTuple):
     """An account at or below this is terminated."""
 
 
-@_jit
+@compiled
 def _lots_to_hold(
     target: float,
     size_quote: float,
@@ -140,12 +145,12 @@ def _lots_to_hold(
     return _kept_or_aimed(held_lots, aim, band)
 
 
-@_jit
+@compiled
 def _fees(lots: int, price: int, unit: float, rate: float) -> float:
     return abs(lots * price * unit) * rate
 
 
-@_jit
+@compiled
 def run_table(
     columns: Columns,
     rules: Rules,
@@ -221,7 +226,7 @@ def step_for(*arguments: Any) -> Callable[..., bool]:
     return dispatcher.overloads[types].entry_point
 
 
-@_jit
+@compiled
 def sweep_tables(
     columns: Columns,
     rules: Rules,
@@ -309,7 +314,7 @@ def sweep_tables(
     figures[:, 2], figures[:, 3] = money[:, 2], lots[:, 3]
 
 
-@_jit
+@compiled
 def _enter(columns: Columns, rules: Rules, row: int, held: int, target: int, cash: float) -> float:
     """Cash after a candle's funding and its trade at the quote; for the few candles that have any."""
     unit = rules.quote_per_tick_lot
@@ -327,14 +332,14 @@ def _enter(columns: Columns, rules: Rules, row: int, held: int, target: int, cas
     return cash
 
 
-@_jit
+@compiled
 def reset_lanes(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes) -> None:
     """Start an episode in every lane."""
     for lane in range(len(lanes.row)):
         _reset(rows, features, episodes, lanes, lane)
 
 
-@_jit
+@compiled
 def step_lanes(
     rows: Ints,
     columns: Columns,
@@ -359,7 +364,8 @@ def step_lanes(
     )
     is_done, growth, terms, traded = lanes.is_done, lanes.growth, lanes.terms, lanes.traded
     terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
-    lane_close, books = lanes.close, lanes.books
+    lane_close, books, liquidated = lanes.close, lanes.books, lanes.liquidated
+    due_lanes, due_lots, waiting = lanes.due_lanes, lanes.due_lots, 0
     unit, rate = rules.quote_per_tick_lot, rules.taker_rate
     size_quote, ruin_equity = episodes.size_quote, episodes.ruin_equity
     size, is_protected = features.shape[1], exits.is_on
@@ -406,52 +412,62 @@ def step_lanes(
             lane = first + here
             held, wanted, cash = held_lots[lane], aimed[here], lane_cash[lane]
             last_close, close, open_ = lane_close[lane], now[CLOSE, here], now[OPEN, here]
-            before = cash + held * last_close * unit
-            if is_done[lane]:
-                _reset(rows, features, episodes, lanes, lane)
-                continue
-            row = lane_row[lane] + 1
-            is_liquidated = False
-            if is_protected and (
-                wanted != held
-                or may_exit(
-                    held,
-                    books[lane, STOP],
-                    books[lane, TAKE],
-                    min(now[BID, here], now[LOW, here]),
-                    max(now[ASK, here], now[HIGH, here]),
+            growth[lane] = cash + held * last_close * unit  # what it grew from, until the end
+            lane_row[lane] += 1
+            lane_close[lane] = close
+            if (
+                is_protected
+                and not is_done[lane]
+                and (
+                    wanted != held
+                    or may_exit(
+                        held,
+                        books[lane, STOP],
+                        books[lane, TAKE],
+                        min(now[BID, here], now[LOW, here]),
+                        max(now[ASK, here], now[HIGH, here]),
+                    )
                 )
             ):
-                is_liquidated = _settle_lane(columns, rules, exits, lanes, lane, row, wanted)
-                wanted, cash = held_lots[lane], lane_cash[lane]
-            else:
-                lots, funding = wanted - held, paid[here]
-                price = now[ASK, here] if lots > 0 else now[BID, here]
-                notional = lots * price * unit
-                fees = abs(notional) * rate
-                cash += funding - notional - fees
-                traded[lane] = abs(notional)
-                terms[lane, PRICE_TERM] = (
-                    held * (open_ - last_close) + wanted * (close - open_)
-                ) * unit
-                terms[lane, FEE_TERM] = -fees
-                terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
-                terms[lane, FUNDING_TERM] = funding
-            after = cash + wanted * close * unit
-
-            lane_row[lane], held_lots[lane], lane_cash[lane] = row, wanted, cash
-            lane_close[lane] = close
-            growth[lane] = after / before
-            is_ruined = after <= ruin_equity or is_liquidated
-            is_last = row == last_row[lane]
-            terminated[lane], truncated[lane] = is_ruined, is_last and not is_ruined
-            is_done[lane] = is_ruined or is_last
-            # The layout of `desk.learning.observation`: features, then the sign of the position.
-            observation[lane, size] = (wanted > 0) - (wanted < 0)
+                due_lanes[waiting], due_lots[waiting] = lane, wanted
+                waiting += 1
+                continue
+            lots, funding = wanted - held, paid[here]
+            price = now[ASK, here] if lots > 0 else now[BID, here]
+            notional = lots * price * unit
+            fees = abs(notional) * rate
+            held_lots[lane], lane_cash[lane] = wanted, cash + funding - notional - fees
+            traded[lane] = abs(notional)
+            terms[lane, PRICE_TERM] = (
+                held * (open_ - last_close) + wanted * (close - open_)
+            ) * unit
+            terms[lane, FEE_TERM] = -fees
+            terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
+            terms[lane, FUNDING_TERM] = funding
+    # Calls that take the tuples stay out of the loop over lanes: with them in it a step takes twice
+    # as long, even if they are never made.
+    if is_protected:
+        liquidated[:] = False
+        _settle_lanes(columns, rules, exits, lanes, waiting)
+    ended = 0
+    for lane in range(count):
+        ended += is_done[lane]
+        wanted = held_lots[lane]
+        after = lane_cash[lane] + wanted * lane_close[lane] * unit
+        growth[lane] = after / growth[lane]
+        is_ruined = after <= ruin_equity or (is_protected and liquidated[lane])
+        is_last = lane_row[lane] == last_row[lane]
+        terminated[lane], truncated[lane] = is_ruined, is_last and not is_ruined
+        # The layout of `desk.learning.observation`: features, then the sign of the position.
+        observation[lane, size] = (wanted > 0) - (wanted < 0)
+    if ended > 0:
+        _reset_done(rows, features, episodes, lanes)
+    for lane in range(count):
+        is_done[lane] = terminated[lane] or truncated[lane]
     return True
 
 
-@_jit
+@compiled
 def _fetch(rows: Ints, features: Features, row: int) -> None:
     prefetch(rows, row, 0)
     for column in range(0, features.shape[1], _FLOATS_PER_LINE):
@@ -459,7 +475,19 @@ def _fetch(rows: Ints, features: Features, row: int) -> None:
     prefetch(features, row, features.shape[1] - 1)
 
 
-@_jit
+@compiled
+def _settle_lanes(
+    columns: Columns, rules: Rules, exits: ExitRules, lanes: Lanes, waiting: int
+) -> None:
+    """Settle the first so many of `due_lanes`."""
+    for number in range(waiting):
+        lane = lanes.due_lanes[number]
+        lanes.liquidated[lane] = _settle_lane(
+            columns, rules, exits, lanes, lane, lanes.row[lane], lanes.due_lots[number]
+        )
+
+
+@compiled
 def _settle_lane(
     columns: Columns,
     rules: Rules,
@@ -493,7 +521,14 @@ def _settle_lane(
     return False
 
 
-@_jit
+@compiled
+def _reset_done(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes) -> None:
+    for lane in range(len(lanes.row)):
+        if lanes.is_done[lane]:
+            _reset(rows, features, episodes, lanes, lane)
+
+
+@compiled
 def _reset(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
     start = episodes.starts[_draw(lanes.random, lane) % np.uint64(len(episodes.starts))]
     lanes.row[lane], lanes.close[lane] = start, rows[start, CLOSE]
@@ -512,7 +547,7 @@ def _reset(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes, lan
     lanes.observation[lane, size] = 0.0
 
 
-@_jit
+@compiled
 def _draw(random: NDArray[np.uint64], lane: int) -> np.uint64:
     """The lane's next number (splitmix64): its episodes do not depend on other lanes."""
     state = random[lane] + np.uint64(0x9E3779B97F4A7C15)

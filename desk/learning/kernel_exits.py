@@ -13,19 +13,17 @@ the two can be compared. Lanes, the fast evaluator and the replay of a plan all 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from desk.learning.arrays import Columns, ExitRules, Rules
+from desk.learning.compiled import compiled
 from desk.market.candles import Floats, Ints
 from desk.trading import exit_levels
 
-_jit = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-
-_exit_ticks = _jit(exit_levels.exit_ticks)
-_liquidation_level = _jit(exit_levels.liquidation_level)
-_nearer_stop = _jit(exit_levels.nearer_stop)
-_average_after = _jit(exit_levels.average_after)
+_exit_ticks = compiled(exit_levels.exit_ticks)
+_liquidation_level = compiled(exit_levels.liquidation_level)
+_nearer_stop = compiled(exit_levels.nearer_stop)
+_average_after = compiled(exit_levels.average_after)
 
 # Columns of a recorded fill.
 CANDLE, IS_PATH, LOTS, PRICE, CAUSE, IS_MAKER = range(6)
@@ -87,7 +85,7 @@ def new_account(cash: float, due_count: int, most_fills: int = FILLS_PER_CANDLE)
     )
 
 
-@_jit
+@compiled
 def run_plan(
     columns: Columns, rules: Rules, plan: PlanColumns, account: Account, equity: Floats
 ) -> None:
@@ -117,7 +115,7 @@ def run_plan(
             wanted = plan.target_lots[row]
 
 
-@_jit
+@compiled
 def settle(
     columns: Columns,
     rules: Rules,
@@ -151,7 +149,7 @@ def settle(
     _walk(columns, row, rules, account)
 
 
-@_jit
+@compiled
 def decided_exits(
     exits: ExitRules, held: int, average: int, wanted: int, close: int
 ) -> tuple[int, int, bool]:
@@ -179,13 +177,13 @@ def decided_exits(
     return stop, take, is_liquidation
 
 
-@_jit
+@compiled
 def average_of(account: Account) -> int:
     """Average entry price in thousandths of a tick."""
     return account.book[AVERAGE]
 
 
-@_jit
+@compiled
 def may_exit(held: int, stop: int, take: int, lowest: int, highest: int) -> bool:
     """Whether prices in this range reach an exit."""
     if held > 0:
@@ -193,7 +191,7 @@ def may_exit(held: int, stop: int, take: int, lowest: int, highest: int) -> bool
     return (stop != 0 and highest >= stop) or lowest <= take
 
 
-@_jit
+@compiled
 def _legs(held: int, target: int) -> tuple[int, int]:
     """Reduce-only lots and plain lots."""
     if held != 0 and (target == 0 or (target > 0) != (held > 0)):
@@ -203,7 +201,7 @@ def _legs(held: int, target: int) -> tuple[int, int]:
     return 0, target - held
 
 
-@_jit
+@compiled
 def _fund(columns: Columns, rules: Rules, due: int, account: Account) -> None:
     notional = account.book[HELD] * columns.due_mark[due] * rules.quote_per_tick_lot
     amount = -notional * columns.due_rate[due]
@@ -212,7 +210,7 @@ def _fund(columns: Columns, rules: Rules, due: int, account: Account) -> None:
     account.funding[due] = amount
 
 
-@_jit
+@compiled
 def _trade(
     columns: Columns, row: int, closing: int, opening: int, rules: Rules, account: Account
 ) -> None:
@@ -226,7 +224,7 @@ def _trade(
         _fill(_QUOTE, columns, row, opening, price, BY_ORDER, 0, rules.taker_rate, rules, account)
 
 
-@_jit
+@compiled
 def _rest(target: int, stop: int, take: int, is_liquidation: bool, book: Ints) -> None:  # noqa: FBT001
     book[STOP], book[TAKE] = 0, 0
     if book[HELD] * target <= 0:
@@ -236,7 +234,7 @@ def _rest(target: int, stop: int, take: int, is_liquidation: bool, book: Ints) -
     book[_IS_TRIMMED] = abs(book[HELD]) < abs(target)
 
 
-@_jit
+@compiled
 def _walk(columns: Columns, row: int, rules: Rules, account: Account) -> None:
     book = account.book
     low, high = columns.low[row], columns.high[row]
@@ -250,7 +248,7 @@ def _walk(columns: Columns, row: int, rules: Rules, account: Account) -> None:
     _meet(_EXTREME, columns, row, second, second, rules, account)
 
 
-@_jit
+@compiled
 def _meet(
     moment: int, columns: Columns, row: int, bid: int, ask: int, rules: Rules, account: Account
 ) -> None:
@@ -277,7 +275,7 @@ def _meet(
     book[STOP], book[TAKE] = 0, 0
 
 
-@_jit
+@compiled
 def _fill(
     moment: int,
     columns: Columns,

@@ -11,9 +11,9 @@ For learning and evaluation: importing numba takes seconds and 180 MiB, which se
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from desk.learning.compiled import compiled
 from desk.learning.observation import Observation
 from desk.learning.policy import MlpPolicy, Weights
 
@@ -42,7 +42,7 @@ def forward_lanes(policy: MlpPolicy) -> Callable[[Observation], NDArray[np.float
 
 
 # Without fastmath nothing is contracted into one rounding or added up in another order.
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+@compiled
 def _dense(values: Observation, weight: Weights, bias: Weights, sums: Observation) -> None:
     """Sums of float32[N, I] through weights float32[I, O], input by input, and then the bias."""
     inputs, outputs = weight.shape
