@@ -28,7 +28,6 @@ from desk.learning.arrays import (
     HIGH,
     LOW,
     OPEN,
-    ROW_COLUMNS,
     Columns,
     ExitRules,
     Rules,
@@ -66,7 +65,7 @@ _aimed_lots, _kept_or_aimed = compiled(aimed_lots), compiled(kept_or_aimed)
 PRICE_TERM, FEE_TERM, SLIPPAGE_TERM, FUNDING_TERM = range(4)
 TERM_NAMES = ("price", "fees", "slippage", "funding")
 
-BLOCK = 32
+BLOCK = 8
 """Lanes that are worked on together: their candles stay in the processor's nearest cache."""
 _FLOATS_PER_LINE = 16
 
@@ -375,8 +374,9 @@ def step_lanes(
     # Lanes stand far apart on the tape, and what waits for memory is most of a step. So lanes go by
     # blocks: while one is worked on, the rows of the next are on their way.
     count, least_lots, least_notional = len(lane_row), rules.least_lots, rules.least_notional
-    now = np.empty((ROW_COLUMNS, BLOCK), dtype=np.int64)
-    aimed, paid = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK)
+    at, shown = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK, dtype=np.int64)
+    kept, aimed = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK, dtype=np.int64)
+    meant, paid = np.empty(BLOCK), np.empty(BLOCK)
     for lane in range(min(BLOCK, count)):
         _fetch(rows, features, lane_row[lane] + (0 if is_done[lane] else 1))
     for first in range(0, count, BLOCK):
@@ -386,23 +386,24 @@ def step_lanes(
         for here in range(lanes_here):
             lane = first + here
             row = lane_row[lane] + (0 if is_done[lane] else 1)
-            for column in range(ROW_COLUMNS):
-                now[column, here] = rows[row, column]
+            at[here] = row
             for column in range(size):
                 observation[lane, column] = features[row, column]
         for here in range(lanes_here):
             lane = first + here
-            aimed[here] = _lots_to_hold(
+            meant[here], shown[here], kept[here] = (
                 levels[actions[lane]],
-                size_quote,
                 lane_close[lane],
                 held_lots[lane],
-                unit,
-                least_lots,
-                least_notional,
             )
+        # By itself, so that the divisions of all lanes of a block are one.
         for here in range(lanes_here):
-            due, due_end, funding = now[DUE_FIRST, here], now[DUE_END, here], 0.0
+            aim, band = _aimed_lots(
+                meant[here], size_quote, shown[here], unit, least_lots, least_notional
+            )
+            aimed[here] = _kept_or_aimed(kept[here], aim, band)
+        for here in range(lanes_here):
+            due, due_end, funding = rows[at[here], DUE_FIRST], rows[at[here], DUE_END], 0.0
             while due < due_end:
                 payer = aimed[here] if due_is_path[due] else held_lots[first + here]
                 funding -= payer * due_mark[due] * unit * due_rate[due]
@@ -411,7 +412,7 @@ def step_lanes(
         for here in range(lanes_here):
             lane = first + here
             held, wanted, cash = held_lots[lane], aimed[here], lane_cash[lane]
-            last_close, close, open_ = lane_close[lane], now[CLOSE, here], now[OPEN, here]
+            last_close, close, open_ = lane_close[lane], rows[at[here], CLOSE], rows[at[here], OPEN]
             growth[lane] = cash + held * last_close * unit  # what it grew from, until the end
             lane_row[lane] += 1
             lane_close[lane] = close
@@ -424,8 +425,8 @@ def step_lanes(
                         held,
                         books[lane, STOP],
                         books[lane, TAKE],
-                        min(now[BID, here], now[LOW, here]),
-                        max(now[ASK, here], now[HIGH, here]),
+                        min(rows[at[here], BID], rows[at[here], LOW]),
+                        max(rows[at[here], ASK], rows[at[here], HIGH]),
                     )
                 )
             ):
@@ -433,7 +434,7 @@ def step_lanes(
                 waiting += 1
                 continue
             lots, funding = wanted - held, paid[here]
-            price = now[ASK, here] if lots > 0 else now[BID, here]
+            price = rows[at[here], ASK] if lots > 0 else rows[at[here], BID]
             notional = lots * price * unit
             fees = abs(notional) * rate
             held_lots[lane], lane_cash[lane] = wanted, cash + funding - notional - fees
