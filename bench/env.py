@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.candles import TAPE
 from bench.figures import REPETITIONS, Figure, median
+from bench.instrument import BTC
 from desk.clock import MINUTE_MS
 from desk.learning.arrays import MarketArrays
 from desk.learning.env import TradingVectorEnv
@@ -29,7 +30,6 @@ from desk.market.candles import Candles
 from desk.market.features import Features
 from desk.store.tape import read_tape
 from desk.trading.fills import FillSpec
-from desk.trading.instruments import Instrument
 from desk.trading.intents import Protection
 from desk.trading.tape import Market
 
@@ -45,16 +45,6 @@ PEERS = (
 )
 PEER_START_S = 400.0
 PEER_ROUND_S = 120.0
-INSTRUMENT = Instrument(
-    pair="BTC-USDT",
-    tick=Decimal("0.1"),
-    lot=Decimal("0.0001"),
-    min_quantity=Decimal("0.0001"),
-    min_notional=Decimal(2),
-    maker_rate=Decimal("0.0002"),
-    taker_rate=Decimal("0.0005"),
-    max_leverage=100,
-)
 EXITS = EpisodeSpec(
     protection=Protection(stop_loss_fraction=Decimal("0.01"), take_profit_fraction=Decimal("0.02")),
     leverage=10,
@@ -65,7 +55,7 @@ def figures() -> Iterator[Figure]:
     """Measure ours, ours with exits, the copy and every peer that can be had, in turns."""
     candles, features, origin = _data()
     rates = [(int(at_ms), Decimal("0.0001")) for at_ms in candles.open_ms[::480]]
-    market = Market.of(candles, INSTRUMENT, FillSpec(), rates)
+    market = Market.of(candles, BTC, FillSpec(), rates)
     arrays = MarketArrays.from_market(market, features)
     with tempfile.TemporaryDirectory(prefix="rd-bench-") as folder:
         tape = Path(folder) / "tape.npz"

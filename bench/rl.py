@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from bench.figures import Figure, interleaved, median
+from bench.instrument import BTC
 from desk.engines import rllib
 from desk.engines.private_ray import private_ray
 from desk.engines.rllib import RLLIB_ENV, TrainingSpec
@@ -32,7 +33,6 @@ from desk.learning.env import EpisodeSpec, TradingVectorEnv
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
 from desk.trading.fills import FillSpec
-from desk.trading.instruments import Instrument
 from desk.trading.tape import Market
 
 LANES, STEPS = 1_024, 64
@@ -248,18 +248,8 @@ def _install(folder: Path) -> str:
 
 def _environment() -> MakeEnv:
     candles = _walk()
-    instrument = Instrument(
-        pair="BTC-USDT",
-        tick=Decimal("0.1"),
-        lot=Decimal("0.0001"),
-        min_quantity=Decimal("0.0001"),
-        min_notional=Decimal(2),
-        maker_rate=Decimal("0.0002"),
-        taker_rate=Decimal("0.0005"),
-        max_leverage=100,
-    )
     funding = [(ms, Decimal("0.0001")) for ms in candles.open_ms[::FUNDING_CANDLES].tolist()]
-    market = Market.of(candles, instrument, FillSpec(), funding)
+    market = Market.of(candles, BTC, FillSpec(), funding)
     arrays = MarketArrays.from_market(market, FEATURES_V1.compute(candles))
     episode = EpisodeSpec(length=EPISODE)
     return lambda lanes: TradingVectorEnv(arrays, lanes, episode)
