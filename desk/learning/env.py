@@ -6,6 +6,7 @@ of equity from close to close, after fees, slippage and funding.
 """
 
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any, ClassVar, cast
 
 import gymnasium as gym
@@ -67,6 +68,8 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         self._episodes = _episodes(arrays, self.episode)
         self._exits = exit_rules(arrays, self.episode.protection, self.episode.leverage)
         self.lanes = _lanes(num_envs, arrays.features.shape[1], len(arrays.columns.due_mark))
+        outputs = self.lanes.observation, self.lanes.terminated, self.lanes.truncated
+        self._spare = tuple(_Spare(values) for values in outputs)
         self._is_shaped = any((spec.turnover_coefficient, spec.drawdown_coefficient))
         self._drawdown, self._nothing = Drawdown(num_envs), np.zeros(num_envs)
         self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
@@ -156,13 +159,38 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
     def _hand_out(self) -> kernel.Lanes:
         """The lanes with outputs that nobody holds yet: filled anew in place, and never copied."""
         if self._copies:
-            lanes = self.lanes
-            self.lanes = lanes._replace(
-                observation=np.empty_like(lanes.observation),
-                terminated=np.empty_like(lanes.terminated),
-                truncated=np.empty_like(lanes.truncated),
+            observation, terminated, truncated = self._spare
+            self.lanes = self.lanes._replace(
+                observation=observation.take(),
+                terminated=terminated.take(),
+                truncated=truncated.take(),
             )
         return self.lanes
+
+
+class _Spare[T: np.generic]:
+    """Arrays of one kind, handed out again once nobody else holds them.
+
+    Memory that is new to the process costs a step as much as the step itself.
+    """
+
+    def __init__(self, like: NDArray[T]) -> None:
+        self._like, self._kept = like, list[NDArray[T]]()
+
+    def take(self) -> NDArray[T]:
+        """An array of any content; views of one and tensors on it count as holding it."""
+        for array in self._kept:
+            if getrefcount(array) == _ONLY_HERE:
+                return array
+        array = np.empty_like(self._like)
+        if len(self._kept) < _MOST_KEPT:
+            self._kept.append(array)
+        return array
+
+
+_MOST_KEPT = 4
+_ONLY_HERE = 3
+"""References: the list's, the loop's and the question's own."""
 
 
 type Action = np.int64 | NDArray[np.floating]

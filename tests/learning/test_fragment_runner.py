@@ -335,7 +335,7 @@ def test_an_environment_that_does_not_fit_is_refused(env: type[Stops], field: st
 def test_the_private_parts_of_ray_that_it_leans_on_are_where_they_were() -> None:
     stock = built(configured(SingleAgentEnvRunner))
     keywords = set(inspect.signature(SingleAgentEnvRunner._sample).parameters)
-    assert keywords == {
+    assert keywords - {"_ray_trace_ctx"} == {
         "self",
         "num_timesteps",
         "num_episodes",
@@ -353,17 +353,15 @@ def test_the_private_parts_of_ray_that_it_leans_on_are_where_they_were() -> None
     built(configured(Watched)).sample()
 
     assert calls == ["_sample"]  # the stock `sample` still goes through it
-    assert list(inspect.signature(stock._increase_sampled_metrics).parameters) == [
-        "num_steps",
-        "num_episodes_completed",
-    ]
-    assert list(inspect.signature(stock._log_episode_metrics).parameters) == [
-        "length",
-        "ret",
-        "sec",
-    ]
-    assert list(inspect.signature(stock._log_env_steps).parameters) == ["metric", "num_steps"]
-    assert list(inspect.signature(stock._try_env_reset).parameters) == ["seed", "options"]
+    for method, expected in (
+        (stock._increase_sampled_metrics, ["num_steps", "num_episodes_completed"]),
+        (stock._log_episode_metrics, ["length", "ret", "sec"]),
+        (stock._log_env_steps, ["metric", "num_steps"]),
+        (stock._try_env_reset, ["seed", "options"]),
+    ):
+        # Once a process has made a runner an actor, Ray adds a parameter of its own at the end.
+        found = [name for name in inspect.signature(method).parameters if name != "_ray_trace_ctx"]
+        assert found == expected
     for name in (
         "_env_to_module",
         "_module_to_env",
