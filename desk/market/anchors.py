@@ -8,7 +8,6 @@ from there to the row and has a memory of at most `every + warm_up` candles.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,29 +61,30 @@ def stretches(candles: Candles, anchor: Anchor, step_ms: int) -> Iterator[Stretc
     Every row that can have features is in one of them. Raises `BadInput` for candles that are not
     sorted, off the grid or not finite.
     """
-    slots = _slots(candles, step_ms)
-    if not len(slots):
+    check_candles(candles, step_ms)
+    if not len(candles):
         return
-    for epoch in range(int(slots[0]) // anchor.every, int(slots[-1]) // anchor.every + 1):
-        yield from _of_epoch(candles, slots, anchor, step_ms, epoch)
+    first, last = (int(candles.open_ms[at]) // step_ms // anchor.every for at in (0, -1))
+    for epoch in range(first, last + 1):
+        yield from _of_epoch(candles, anchor, step_ms, epoch)
 
 
 def last_stretch(candles: Candles, anchor: Anchor, step_ms: int) -> Stretch | None:
     """The series of the newest candle, or None where it has no features. Raises as `stretches`."""
-    slots = _slots(candles, step_ms)
-    if not len(slots):
+    check_candles(candles, step_ms)
+    if not len(candles):
         return None
-    found = list(_of_epoch(candles, slots, anchor, step_ms, int(slots[-1]) // anchor.every))
+    newest = int(candles.open_ms[-1]) // step_ms // anchor.every
+    found = list(_of_epoch(candles, anchor, step_ms, newest))
     return found[-1] if found and int(found[-1].at[-1]) == len(candles) - 1 else None
 
 
-def _of_epoch(
-    candles: Candles, slots: Ints, anchor: Anchor, step_ms: int, epoch: int
-) -> Iterator[Stretch]:
+def _of_epoch(candles: Candles, anchor: Anchor, step_ms: int, epoch: int) -> Iterator[Stretch]:
     begin = epoch * anchor.every
     start = begin - anchor.warm_up
-    low, high = np.searchsorted(slots, [start - anchor.warm_up, begin + anchor.every])
-    seen = slots[low:high]
+    limits_ms = [(start - anchor.warm_up) * step_ms, (begin + anchor.every) * step_ms]
+    low, high = np.searchsorted(candles.open_ms, limits_ms).tolist()
+    seen = candles.open_ms[low:high] // step_ms
     if not len(seen) or seen[-1] < begin:
         return
     ends = np.flatnonzero(np.diff(seen) - 1 > anchor.most_filled) + 1
@@ -94,14 +94,13 @@ def _of_epoch(
             continue  # it may begin where reading began
         first_slot = max(int(seen[first]), start)
         if seen[stop - 1] - first_slot >= anchor.warm_up:
-            part = slice(int(low) + first, int(low) + stop)
-            yield _stretch(candles, slots, part, first_slot, anchor, step_ms)
+            part = slice(low + first, low + stop)
+            yield _stretch(candles, seen[first:stop], part, first_slot, anchor, step_ms)
 
 
 def _stretch(  # noqa: PLR0917 - one place that puts a series together
-    candles: Candles, slots: Ints, part: slice, first_slot: int, anchor: Anchor, step_ms: int
+    candles: Candles, inside: Ints, part: slice, first_slot: int, anchor: Anchor, step_ms: int
 ) -> Stretch:
-    inside = slots[part]
     length = int(inside[-1]) - first_slot + 1
     skipped, valid = np.searchsorted(inside, [first_slot, first_slot + anchor.warm_up]).tolist()
     begin, end = int(part.start), int(part.stop)
@@ -139,23 +138,23 @@ def _filled(
     return filled, is_real
 
 
-def _slots(candles: Candles, step_ms: int) -> Ints:
-    """Places in the grid, one a candle, rising. Raises `BadInput` naming the column at fault."""
-    slots = candles.open_ms // step_ms
-    off = slots * step_ms
-    off -= candles.open_ms
-    if bool(off.any()):
-        off_ms = int(candles.open_ms[slots * step_ms != candles.open_ms][0])
-        raise BadInput("open_ms", f"{off_ms} was not on the grid of {step_ms} ms: refetch it")
-    if not bool(np.all(slots[1:] > slots[:-1])):
-        raise BadInput("open_ms", "was not rising: sort the candles, each open time once")
-    for name in ("open", "high", "low", "close", "volume"):
-        column = getattr(candles, name)
-        with np.errstate(over="ignore", invalid="ignore"):
-            is_sound = isfinite(float(column.sum()))  # that of all is, so they are; quick
-        if not is_sound and not bool(np.isfinite(column).all()):
-            row = int(np.flatnonzero(~np.isfinite(column))[0])
-            raise BadInput(
-                name, f"of the candle at {int(candles.open_ms[row])} was not finite: refetch it"
-            )
-    return slots
+def check_candles(candles: Candles, step_ms: int) -> None:
+    """Raise `BadInput` naming the column unless candles rise on the grid and are finite."""
+    for first in range(0, len(candles), _CHECKED):
+        part = candles.take(slice(first, first + _CHECKED + 1))
+        slots = part.open_ms // step_ms
+        off = slots * step_ms != part.open_ms
+        if bool(off.any()):
+            off_ms = int(part.open_ms[off][0])
+            raise BadInput("open_ms", f"{off_ms} was not on the grid of {step_ms} ms: refetch it")
+        if not bool(np.all(slots[1:] > slots[:-1])):
+            raise BadInput("open_ms", "was not rising: sort the candles, each open time once")
+        for name in ("open", "high", "low", "close", "volume"):
+            is_finite = np.isfinite(getattr(part, name))
+            if not bool(is_finite.all()):
+                open_ms = int(part.open_ms[~is_finite][0])
+                raise BadInput(name, f"of the candle at {open_ms} was not finite: refetch it")
+
+
+_CHECKED = 16_384
+"""Candles looked at at once: what is worked out about them stays in the processor's cache."""
