@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from desk.market.candles import Candles
 from desk.market.interval import interval_ms
@@ -27,6 +28,9 @@ from tests.desk.store.disk import built_shim
 
 if TYPE_CHECKING:  # only the browser tests load playwright
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
+
+settings.register_profile("any_machine", deadline=None)  # a slow one is no failure
+settings.load_profile("any_machine")
 
 PROJECT = Path(__file__).parents[1]
 RAY_TMP = tempfile.mkdtemp(prefix="rd-")
