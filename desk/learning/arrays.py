@@ -21,7 +21,9 @@ from desk.trading.tape import Market
 
 OPEN, HIGH, LOW, CLOSE, BID, ASK, DUE_FIRST, DUE_END = range(8)
 ROW_COLUMNS = 8
-"""Of eight bytes each: a cache line."""
+"""Of eight bytes each, as many as a cache line has."""
+FEATURES_AT = 2 * ROW_COLUMNS
+"""Where a row's features begin, in float32."""
 
 _LARGEST = 2**62
 """Products of ticks stay below it: compiled integers have 63 bits."""
@@ -92,12 +94,14 @@ class MarketArrays:
         return len(self.open_ms)
 
     @cached_property
-    def rows(self) -> Ints:
-        """int64[T, 8]: the first eight columns side by side, one cache line per candle.
+    def rows(self) -> Floats:
+        """float64[T, 8 + F / 2]: all that lanes read of a candle, side by side.
 
-        Many lanes that stand at far apart candles then wait for memory once each, not once a column.
+        The first eight columns, whole numbers exact in float64, then the features: as float32 the
+        columns `FEATURES_AT` to `FEATURES_AT` + F of the same memory. Lanes stand far apart; they
+        wait for memory once, not once a column.
         """
-        return _side_by_side(self.columns)
+        return _side_by_side(self.columns, self.features)
 
     @property
     def ready(self) -> NDArray[np.bool_]:
@@ -194,13 +198,12 @@ def _columns(market: Market) -> Columns:
     )
 
 
-def _side_by_side(columns: Columns) -> Ints:
-    count = len(columns.close)
-    room = np.zeros(ROW_COLUMNS * (count + 1), dtype=np.int64)
-    first = -(room.ctypes.data // 8) % ROW_COLUMNS
-    rows = room[first : first + ROW_COLUMNS * count].reshape(count, ROW_COLUMNS)
+def _side_by_side(columns: Columns, features: Features) -> Floats:
+    count, size = features.shape
+    rows = np.zeros((count, ROW_COLUMNS + -(-size // 2)))
     for number in range(ROW_COLUMNS):
         rows[:, number] = columns[number]
+    rows.view(np.float32)[:, FEATURES_AT : FEATURES_AT + size] = features
     return rows
 
 

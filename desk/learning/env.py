@@ -21,7 +21,7 @@ from desk.learning import kernel, kernel_exits
 from desk.learning.arrays import MarketArrays, exit_rules
 from desk.learning.episode import EpisodeSpec, check_episode, stretches
 from desk.learning.observation import Observation
-from desk.learning.reward import Drawdown, RewardTerms, log_growth
+from desk.learning.reward import Drawdown, RewardTerms
 from desk.market.candles import Floats
 from desk.market.features import CLIP
 
@@ -68,11 +68,10 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         self._episodes = _episodes(arrays, self.episode)
         self._exits = exit_rules(arrays, self.episode.protection, self.episode.leverage)
         self.lanes = _lanes(num_envs, arrays.features.shape[1], len(arrays.columns.due_mark))
-        outputs = self.lanes.observation, self.lanes.terminated, self.lanes.truncated
-        self._spare = tuple(_Spare(values) for values in outputs)
+        self._kept = list[kernel.Lanes]()
         self._is_shaped = any((spec.turnover_coefficient, spec.drawdown_coefficient))
         self._drawdown, self._nothing = Drawdown(num_envs), np.zeros(num_envs)
-        self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
+        self._shaping = self._nothing, self._nothing
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -80,66 +79,49 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         super().reset(seed=seed, options=options)
         draws = self.np_random.integers(0, 2**63, self.num_envs)
         self.lanes.random[:] = draws.astype(np.uint64)
-        arrays = self.arrays
         self._hand_out()
-        kernel.reset_lanes(self._rows, arrays.features, self._episodes, self.lanes)
-        self._reward = RewardTerms(self._nothing, self._nothing, self._nothing)
+        kernel.reset_lanes(self._rows, self._episodes, self.lanes)
+        self.lanes.reward[:] = 0.0
+        self._shaping = self._nothing, self._nothing
         self._drawdown.begin(self.equity(), np.ones(self.num_envs, dtype=np.bool_))
         return self.lanes.observation, {}
 
     def step(self, actions: Actions) -> tuple[Observation, Rewards, Flags, Flags, dict[str, Any]]:
-        arrays, lanes = self.arrays, self._hand_out()
+        lanes = self._hand_out()
         is_new = lanes.is_done.copy() if self._is_shaped else None
         levels, chosen = self._levels, actions
         if self.episode.is_continuous:
             levels, chosen = _targets(actions, self.num_envs), self._each
         chosen = np.ascontiguousarray(chosen, dtype=np.int64)
-        given = (
-            self._rows,
-            arrays.columns,
-            arrays.rules,
-            self._exits,
-            arrays.features,
-            self._episodes,
-            levels,
-            lanes,
-            chosen,
-        )
+        market = self._rows, self.arrays.columns, self.arrays.rules
+        given = *market, self._exits, self._episodes, levels, lanes, chosen
         if self._step is None:
             self._step = kernel.step_for(*given)
         if chosen.shape != (self.num_envs,) or not self._step(*given):
             expected = f"{self.num_envs} numbers from 0 to {len(levels) - 1}"
             raise BadInput("actions", f"were {actions!r}, expected {expected}")
-        return (
-            lanes.observation,
-            self._rewarded(is_new),
-            lanes.terminated,
-            lanes.truncated,
-            {},
-        )
+        reward = lanes.reward if is_new is None else self._shaped(is_new)
+        return lanes.observation, reward, lanes.terminated, lanes.truncated, {}
 
-    def _rewarded(self, is_new: Flags | None) -> Rewards:
-        spec, lanes, scale = self.episode, self.lanes, self.episode.reward_scale
-        growth = log_growth(lanes.growth, scale)
-        if is_new is None:
-            self._reward = RewardTerms(growth, self._nothing, self._nothing)
-            return growth
-        equity = self.equity()
+    def _shaped(self, is_new: Flags) -> Rewards:
+        spec, lanes, equity = self.episode, self.lanes, self.equity()
         self._drawdown.begin(equity, is_new)
-        self._reward = RewardTerms(
-            growth=growth,
-            turnover=lanes.traded * (-scale * spec.turnover_coefficient / spec.cash),
-            drawdown=self._drawdown.deepened(equity) * (-scale * spec.drawdown_coefficient),
-        )
-        return self._reward.total
+        turnover = lanes.traded * (-spec.reward_scale * spec.turnover_coefficient / spec.cash)
+        deepened = self._drawdown.deepened(equity)
+        self._shaping = turnover, deepened * (-spec.reward_scale * spec.drawdown_coefficient)
+        return self._reward().total
+
+    def _reward(self) -> RewardTerms:
+        turnover, drawdown = self._shaping
+        return RewardTerms(growth=self.lanes.reward, turnover=turnover, drawdown=drawdown)
 
     def terms(self) -> dict[str, Rewards]:
         """What the last step's change of equity was made of, USDT per lane; they add up to it."""
-        return {name: self.lanes.terms[:, n].copy() for n, name in enumerate(kernel.TERM_NAMES)}
+        return {name: self.lanes.terms[n].copy() for n, name in enumerate(kernel.TERM_NAMES)}
 
     def reward_terms(self) -> dict[str, Rewards]:
         """What the last step's reward was made of, in its unit, per lane; they add up to it."""
-        return {name: values.copy() for name, values in self._reward._asdict().items()}
+        return {name: values.copy() for name, values in self._reward()._asdict().items()}
 
     @property
     def has_exits(self) -> bool:
@@ -148,49 +130,48 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
 
     def equity(self) -> Rewards:
         """Equity of each lane at its last close, float64[N]."""
-        close = self.arrays.columns.close[self.lanes.row]
-        value = self.lanes.held_lots * close * self.arrays.rules.quote_per_tick_lot
-        return self.lanes.cash + value
+        lanes = self.lanes
+        return lanes.cash + lanes.held_lots * lanes.close * self.arrays.rules.quote_per_tick_lot
 
     def __getstate__(self) -> dict[str, Any]:
         """Compiled code stays in its process."""
         return self.__dict__ | {"_step": None}
 
     def _hand_out(self) -> kernel.Lanes:
-        """The lanes with outputs that nobody holds yet: filled anew in place, and never copied."""
+        """The lanes with outputs that nobody holds: filled anew in place, and never copied.
+
+        Memory that is new to the process costs a step as much as the step itself.
+        """
         if self._copies:
-            observation, terminated, truncated = self._spare
-            self.lanes = self.lanes._replace(
-                observation=observation.take(),
-                terminated=terminated.take(),
-                truncated=truncated.take(),
-            )
+            self.lanes = next((kept for kept in self._kept if _is_free(kept)), None) or self._anew()
         return self.lanes
 
-
-class _Spare[T: np.generic]:
-    """Arrays of one kind, handed out again once nobody else holds them.
-
-    Memory that is new to the process costs a step as much as the step itself.
-    """
-
-    def __init__(self, like: NDArray[T]) -> None:
-        self._like, self._kept = like, list[NDArray[T]]()
-
-    def take(self) -> NDArray[T]:
-        """An array of any content; views of one and tensors on it count as holding it."""
-        for array in self._kept:
-            if getrefcount(array) == _ONLY_HERE:
-                return array
-        array = np.empty_like(self._like)
+    def _anew(self) -> kernel.Lanes:
+        lanes = self.lanes._replace(
+            observation=np.empty_like(self.lanes.observation),
+            reward=np.empty_like(self.lanes.reward),
+            terminated=np.empty_like(self.lanes.terminated),
+            truncated=np.empty_like(self.lanes.truncated),
+        )
         if len(self._kept) < _MOST_KEPT:
-            self._kept.append(array)
-        return array
+            self._kept.append(lanes)
+        return lanes
+
+
+def _is_free(lanes: kernel.Lanes) -> bool:
+    """Whether nobody else holds any of its outputs: views of one and tensors on it count too."""
+    return (
+        getrefcount(lanes.observation)
+        == getrefcount(lanes.reward)
+        == getrefcount(lanes.terminated)
+        == getrefcount(lanes.truncated)
+        == _ONLY_HERE
+    )
 
 
 _MOST_KEPT = 4
-_ONLY_HERE = 3
-"""References: the list's, the loop's and the question's own."""
+_ONLY_HERE = 2
+"""References: the tuple's and the question's own."""
 
 
 type Action = np.int64 | NDArray[np.floating]
@@ -261,6 +242,7 @@ def _episodes(arrays: MarketArrays, spec: EpisodeSpec) -> kernel.Episodes:
         cash=spec.cash,
         size_quote=spec.size_quote,
         ruin_equity=spec.cash * spec.ruin_fraction,
+        reward_scale=spec.reward_scale,
     )
 
 
@@ -268,20 +250,21 @@ def _lanes(count: int, size: int, due_count: int) -> kernel.Lanes:
     return kernel.Lanes(
         row=np.zeros(count, dtype=np.int64),
         last_row=np.zeros(count, dtype=np.int64),
-        held_lots=np.zeros(count, dtype=np.int64),
+        held_lots=np.zeros(count),
         cash=np.zeros(count),
-        close=np.zeros(count, dtype=np.int64),
+        close=np.zeros(count),
         is_done=np.zeros(count, dtype=np.bool_),
         random=np.zeros(count, dtype=np.uint64),
         observation=np.zeros((count, size + 1), dtype=np.float32),
         growth=np.ones(count),
+        reward=np.zeros(count),
         terminated=np.zeros(count, dtype=np.bool_),
         truncated=np.zeros(count, dtype=np.bool_),
-        terms=np.zeros((count, len(kernel.TERM_NAMES))),
+        terms=np.zeros((len(kernel.TERM_NAMES), count)),
         traded=np.zeros(count),
         books=np.zeros((count, kernel_exits.BOOK_COLUMNS), dtype=np.int64),
         due_lanes=np.zeros(count, dtype=np.int64),
-        due_lots=np.zeros(count, dtype=np.int64),
+        due_state=np.zeros((count, 3)),
         liquidated=np.zeros(count, dtype=np.bool_),
         desk=kernel_exits.new_account(0.0, due_count),
     )

@@ -25,9 +25,11 @@ from desk.learning.arrays import (
     CLOSE,
     DUE_END,
     DUE_FIRST,
+    FEATURES_AT,
     HIGH,
     LOW,
     OPEN,
+    ROW_COLUMNS,
     Columns,
     ExitRules,
     Rules,
@@ -53,6 +55,7 @@ from desk.learning.kernel_exits import (
     settle,
 )
 from desk.learning.prefetch import prefetch
+from desk.learning.reward import log_growth as _log_growth
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
 from desk.trading.intents import aimed_lots, kept_or_aimed
@@ -65,12 +68,15 @@ _aimed_lots, _kept_or_aimed = compiled(aimed_lots), compiled(kept_or_aimed)
 PRICE_TERM, FEE_TERM, SLIPPAGE_TERM, FUNDING_TERM = range(4)
 TERM_NAMES = ("price", "fees", "slippage", "funding")
 
-BLOCK = 8
-"""Lanes that are worked on together: their candles stay in the processor's nearest cache."""
-_FLOATS_PER_LINE = 16
+BLOCK = 64
+"""Lanes that are worked on together: their numbers stay in the processor's nearest cache."""
+AHEAD = 8
+"""Lanes whose rows are on their way while one is gathered."""
 
 STRETCH = 512
 """Candles that a sweep works on together."""
+QUIET = 16
+"""Candles that it passes over at once where nothing can happen on them."""
 
 HOLD = -128
 """In a decision table: keep the position."""
@@ -83,10 +89,11 @@ class Lanes(NamedTuple):
     """The candle that closed last."""
     last_row: Ints
     """The episode's end."""
-    held_lots: Ints
+    held_lots: Floats
+    """Whole numbers in float64, as the ticks below: what several lanes at once are worked out in."""
     cash: Floats
     """Start + sales - purchases - fees + funding; equity adds the position at its price."""
-    close: Ints
+    close: Floats
     """Close of that candle, ticks."""
     is_done: NDArray[np.bool_]
     """Ended at the last step: the next one starts anew."""
@@ -95,18 +102,21 @@ class Lanes(NamedTuple):
     """float32[N, F + 1]"""
     growth: Floats
     """Equity after ÷ before the last step; 1 for a lane that started anew."""
+    reward: Floats
+    """Scaled log of it."""
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     terms: Floats
-    """float64[N, 4] of the last step, in USDT: price, fees, slippage, funding; they add up to the
+    """float64[4, N] of the last step, in USDT: price, fees, slippage, funding; they add up to the
     change of equity."""
     traded: Floats
     """Notional of the last step's fills, USDT."""
     books: Ints
     """int64[N, 6], columns by the names in `kernel_exits`: written only where there are exits."""
     due_lanes: Ints
-    """Lanes of a step that have to be settled, and what each wants."""
-    due_lots: Ints
+    """Lanes of a step that have to be settled."""
+    due_state: Floats
+    """float64[N, 3]: what each of them wants, holds and has."""
     liquidated: NDArray[np.bool_]
     """At the last step; False where there are no exits."""
     desk: Account
@@ -127,6 +137,7 @@ class Episodes(NamedTuple):
     """Notional of a full position, USDT."""
     ruin_equity: float
     """An account at or below this is terminated."""
+    reward_scale: float
 
 
 @compiled
@@ -141,7 +152,7 @@ def _lots_to_hold(
 ) -> int:
     """`desk.trading.intents.lots_to_hold`, of its compiled halves."""
     aim, band = _aimed_lots(target, size_quote, price_ticks, unit, least_lots, least_notional)
-    return _kept_or_aimed(held_lots, aim, band)
+    return int(_kept_or_aimed(held_lots, aim, band))
 
 
 @compiled
@@ -241,76 +252,115 @@ def sweep_tables(
     the highest equity so far as a fraction of it, candles that closed with a position.
     """
     close, due_first, due_end = columns.close, columns.due_first, columns.due_end
-    unit, rows, count = rules.quote_per_tick_lot, len(close), len(tables)
+    unit, rate, rows, count = rules.quote_per_tick_lot, rules.taker_rate, len(close), len(tables)
     # What a level means on a candle is the same for every table. So the tables walk by stretches,
     # whose aims are found once and stay in the processor's nearest cache.
-    aims = np.empty((STRETCH, len(levels)), dtype=np.int64)
-    bands = np.empty((STRETCH, len(levels)), dtype=np.int64)
-    is_due = np.empty(STRETCH, dtype=np.bool_)
-    money = np.empty((count, 3))
-    lots = np.zeros((count, 4), dtype=np.int64)
+    aims, bands = np.empty((STRETCH, len(levels))), np.empty((STRETCH, len(levels)))
+    closes, is_due = np.empty(STRETCH), np.empty(STRETCH, dtype=np.bool_)
+    asks, bids, ask, bid = np.empty(STRETCH), np.empty(STRETCH), columns.ask, columns.bid
+    # Of blocks of candles: the closes' ends, and what is left of a band over all of their aims.
+    ends, spans = np.empty((STRETCH // QUIET, 2)), np.empty((STRETCH // QUIET, len(levels), 3))
+    has_due = np.empty(STRETCH // QUIET, dtype=np.bool_)
+    money, lots = np.empty((count, 3)), np.zeros((count, 4), dtype=np.int64)
     for column in range(count):
         money[column, 0], money[column, 1], money[column, 2] = start_cash, start_cash, 0.0
     for first in range(0, rows, STRETCH):
-        stop = min(first + STRETCH, rows)
-        for row in range(first, stop):
-            here = row - first
-            is_due[here] = due_first[row] < due_end[row]
+        size = min(STRETCH, rows - first)
+        deciding = min(size, max(rows - 2 - first, 0))
+        for here in range(size):
+            closes[here] = close[first + here]
+            asks[here], bids[here] = ask[first + here], bid[first + here]
+            is_due[here] = due_first[first + here] < due_end[first + here]
             for level in range(len(levels)):
                 aims[here, level], bands[here, level] = _aimed_lots(
                     levels[level],
                     size_quote,
-                    close[row],
+                    closes[here],
                     unit,
                     rules.least_lots,
                     rules.least_notional,
                 )
+        for block in range(size // QUIET):
+            here, stop = block * QUIET, (block + 1) * QUIET
+            ends[block, 0], ends[block, 1] = closes[here:stop].min(), closes[here:stop].max()
+            has_due[block] = is_due[here:stop].any()
+            for level in range(len(levels)):
+                spans[block, level, 0] = aims[here:stop, level].min()
+                spans[block, level, 1] = aims[here:stop, level].max()
+                spans[block, level, 2] = bands[here:stop, level].min()
         for column in range(count):
             cash, peak, deepest = money[column, 0], money[column, 1], money[column, 2]
-            held, target, entries, busy = (
-                lots[column, 0],
-                lots[column, 1],
-                lots[column, 2],
-                lots[column, 3],
-            )
-            choices = tables[column, (held > 0) - (held < 0) + 1]
-            row = first
-            while row < stop:
-                here = row - first
-                if is_due[here] or target != held:
-                    cash = _enter(columns, rules, row, held, target, cash)
-                    side = (target > 0) - (target < 0)
-                    entries += target != 0 and (held > 0) - (held < 0) != side
-                    held, choices = target, tables[column, side + 1]
-                equity = cash + held * close[row] * unit
-                if equity > peak:
-                    peak = equity
-                elif peak - equity > deepest * peak:
-                    deepest = (peak - equity) / peak
-                if held == 0:
-                    # Nothing moves until something is wanted.
-                    while row < stop and target == 0:
-                        choice = choices[row]
-                        if choice != HOLD and row < rows - 2:
-                            target = aims[row - first, choice]
-                        row += 1
-                    continue
-                busy += 1
-                choice = choices[row]
-                if row >= rows - 2:
-                    target = 0
-                elif choice != HOLD:
-                    target = _kept_or_aimed(held, aims[here, choice], bands[here, choice])
-                row += 1
+            held, target = float(lots[column, 0]), float(lots[column, 1])
+            entries, busy = lots[column, 2], lots[column, 3]
+            side = int(held > 0) - int(held < 0)
+            here = 0
+            while here < size:
+                if target != held or is_due[here]:
+                    if is_due[here]:
+                        cash = _enter(columns, rules, first + here, int(held), int(target), cash)
+                    else:  # a call that takes the tuples costs more than a hundred candles
+                        traded = target - held
+                        traded *= asks[here] if traded > 0 else bids[here]
+                        traded *= unit
+                        cash -= traded + abs(traded) * rate
+                    side = int(target > 0) - int(target < 0)
+                    entries += target != 0 and int(held > 0) - int(held < 0) != side
+                    held = target
+                begun = here
+                while here < size and (here == begun or not is_due[here]):
+                    is_quiet = here % QUIET == 0 and here + QUIET <= deciding
+                    if is_quiet and not has_due[here // QUIET]:
+                        choice = tables[column, side + 1, first + here]
+                        for ahead in range(1, QUIET):
+                            is_quiet &= tables[column, side + 1, first + here + ahead] == choice
+                        block = here // QUIET
+                        if is_quiet and (
+                            choice == HOLD
+                            or _is_kept(
+                                held,
+                                spans[block, choice, 0],
+                                spans[block, choice, 1],
+                                spans[block, choice, 2],
+                            )
+                        ):
+                            low = cash + held * ends[block, 0] * unit
+                            high = cash + held * ends[block, 1] * unit
+                            if max(low, high) <= peak and peak - min(low, high) <= deepest * peak:
+                                here += QUIET
+                                continue
+                    equity = cash + held * closes[here] * unit
+                    if equity > peak:
+                        peak = equity
+                    elif peak - equity > deepest * peak:
+                        deepest = (peak - equity) / peak
+                    choice = tables[column, side + 1, first + here]
+                    if here >= deciding:
+                        target = 0.0
+                    elif choice != HOLD:
+                        target = _kept_or_aimed(held, aims[here, choice], bands[here, choice])
+                    here += 1
+                    if target != held:
+                        break
+                if held != 0:
+                    busy += here - begun
             money[column, 0], money[column, 1], money[column, 2] = cash, peak, deepest
             lots[column, 0], lots[column, 1], lots[column, 2], lots[column, 3] = (
-                held,
-                target,
+                int(held),
+                int(target),
                 entries,
                 busy,
             )
     figures[:, 0], figures[:, 1] = money[:, 0], lots[:, 2]
     figures[:, 2], figures[:, 3] = money[:, 2], lots[:, 3]
+
+
+@compiled
+def _is_kept(held: float, lowest: float, highest: float, band: float) -> bool:
+    """Whether a position is kept under every aim between two, whose bands are all at least this."""
+    if held == 0:
+        return lowest == 0 and highest == 0
+    is_same_sign = lowest * held > 0 and highest * held > 0
+    return is_same_sign and highest - held <= band and held - lowest <= band
 
 
 @compiled
@@ -332,19 +382,19 @@ def _enter(columns: Columns, rules: Rules, row: int, held: int, target: int, cas
 
 
 @compiled
-def reset_lanes(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes) -> None:
+def reset_lanes(rows: Floats, episodes: Episodes, lanes: Lanes) -> None:
     """Start an episode in every lane."""
+    shown = rows.view(np.float32)
     for lane in range(len(lanes.row)):
-        _reset(rows, features, episodes, lanes, lane)
+        _reset(rows, shown, episodes, lanes, lane)
 
 
 @compiled
 def step_lanes(
-    rows: Ints,
+    rows: Floats,
     columns: Columns,
     rules: Rules,
     exits: ExitRules,
-    features: Features,
     episodes: Episodes,
     levels: Floats,
     lanes: Lanes,
@@ -355,125 +405,179 @@ def step_lanes(
     False, and nothing is done, when an action is no index of `levels`.
     """
     due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
-    lane_row, last_row, held_lots, lane_cash = (
+    lane_row, lane_held, lane_cash, lane_close = (
         lanes.row,
-        lanes.last_row,
         lanes.held_lots,
         lanes.cash,
+        lanes.close,
     )
-    is_done, growth, terms, traded = lanes.is_done, lanes.growth, lanes.terms, lanes.traded
-    terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
-    lane_close, books, liquidated = lanes.close, lanes.books, lanes.liquidated
-    due_lanes, due_lots, waiting = lanes.due_lanes, lanes.due_lots, 0
-    unit, rate = rules.quote_per_tick_lot, rules.taker_rate
-    size_quote, ruin_equity = episodes.size_quote, episodes.ruin_equity
-    size, is_protected = features.shape[1], exits.is_on
-    for lane in range(len(lane_row)):
-        if actions[lane] < 0 or actions[lane] >= len(levels):
-            return False
-    # Lanes stand far apart on the tape, and what waits for memory is most of a step. So lanes go by
-    # blocks: while one is worked on, the rows of the next are on their way.
-    count, least_lots, least_notional = len(lane_row), rules.least_lots, rules.least_notional
-    at, shown = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK, dtype=np.int64)
-    kept, aimed = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK, dtype=np.int64)
-    meant, paid = np.empty(BLOCK), np.empty(BLOCK)
-    for lane in range(min(BLOCK, count)):
-        _fetch(rows, features, lane_row[lane] + (0 if is_done[lane] else 1))
+    is_done, growth, traded, observation = (
+        lanes.is_done,
+        lanes.growth,
+        lanes.traded,
+        lanes.observation,
+    )
+    price_term, fee_term = lanes.terms[PRICE_TERM], lanes.terms[FEE_TERM]
+    slippage_term, funding_term = lanes.terms[SLIPPAGE_TERM], lanes.terms[FUNDING_TERM]
+    waiting = 0
+    unit, rate, is_protected = rules.quote_per_tick_lot, rules.taker_rate, exits.is_on
+    size_quote, least_notional = episodes.size_quote, rules.least_notional
+    least_lots = float(rules.least_lots)
+    shown, size, count = rows.view(np.float32), observation.shape[1] - 1, len(lane_row)
+    strangers = 0
+    for lane in range(count):
+        strangers += actions[lane] < 0 or actions[lane] >= len(levels)
+    if strangers > 0:
+        return False
+    # A block's numbers are gathered lane by lane, then worked out in loops so plain that the compiler
+    # does several lanes per instruction: no branches, few arrays each, all float64.
+    meant, aimed, bands, notional = (
+        np.empty(BLOCK),
+        np.empty(BLOCK),
+        np.empty(BLOCK),
+        np.empty(BLOCK),
+    )
+    opens, closes, asks, bids = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    settled, prices = np.empty(BLOCK, dtype=np.int64), np.empty(BLOCK)
+    for lane in range(min(AHEAD, count)):
+        _fetch(rows, lane_row[lane] + (0 if is_done[lane] else 1))
     for first in range(0, count, BLOCK):
-        lanes_here = min(BLOCK, count - first)
-        for lane in range(first + BLOCK, min(first + 2 * BLOCK, count)):
-            _fetch(rows, features, lane_row[lane] + (0 if is_done[lane] else 1))
+        lanes_here, dues = min(BLOCK, count - first), 0
         for here in range(lanes_here):
             lane = first + here
+            # Lanes stand far apart on the tape, and what waits for memory is most of a step. So the
+            # rows of the lanes to come are on their way already.
+            if lane + AHEAD < count:
+                _fetch(rows, lane_row[lane + AHEAD] + (0 if is_done[lane + AHEAD] else 1))
             row = lane_row[lane] + (0 if is_done[lane] else 1)
-            at[here] = row
-            for column in range(size):
-                observation[lane, column] = features[row, column]
-        for here in range(lanes_here):
-            lane = first + here
-            meant[here], shown[here], kept[here] = (
-                levels[actions[lane]],
-                lane_close[lane],
-                held_lots[lane],
-            )
-        # By itself, so that the divisions of all lanes of a block are one.
-        for here in range(lanes_here):
-            aim, band = _aimed_lots(
-                meant[here], size_quote, shown[here], unit, least_lots, least_notional
-            )
-            aimed[here] = _kept_or_aimed(kept[here], aim, band)
-        for here in range(lanes_here):
-            due, due_end, funding = rows[at[here], DUE_FIRST], rows[at[here], DUE_END], 0.0
-            while due < due_end:
-                payer = aimed[here] if due_is_path[due] else held_lots[first + here]
-                funding -= payer * due_mark[due] * unit * due_rate[due]
-                due += 1
-            paid[here] = funding
-        for here in range(lanes_here):
-            lane = first + here
-            held, wanted, cash = held_lots[lane], aimed[here], lane_cash[lane]
-            last_close, close, open_ = lane_close[lane], rows[at[here], CLOSE], rows[at[here], OPEN]
-            growth[lane] = cash + held * last_close * unit  # what it grew from, until the end
+            opens[here], closes[here] = rows[row, OPEN], rows[row, CLOSE]
+            asks[here], bids[here] = rows[row, ASK], rows[row, BID]
+            meant[here] = levels[actions[lane]]
             lane_row[lane] += 1
-            lane_close[lane] = close
-            if (
-                is_protected
-                and not is_done[lane]
-                and (
-                    wanted != held
-                    or may_exit(
-                        held,
-                        books[lane, STOP],
-                        books[lane, TAKE],
-                        min(rows[at[here], BID], rows[at[here], LOW]),
-                        max(rows[at[here], ASK], rows[at[here], HIGH]),
-                    )
-                )
-            ):
-                due_lanes[waiting], due_lots[waiting] = lane, wanted
-                waiting += 1
-                continue
-            lots, funding = wanted - held, paid[here]
-            price = rows[at[here], ASK] if lots > 0 else rows[at[here], BID]
-            notional = lots * price * unit
-            fees = abs(notional) * rate
-            held_lots[lane], lane_cash[lane] = wanted, cash + funding - notional - fees
-            traded[lane] = abs(notional)
-            terms[lane, PRICE_TERM] = (
-                held * (open_ - last_close) + wanted * (close - open_)
+            settled[dues] = here
+            dues += rows[row, DUE_FIRST] < rows[row, DUE_END]
+            for column in range(size):
+                observation[lane, column] = shown[row, FEATURES_AT + column]
+        held, cash = lane_held[first : first + lanes_here], lane_cash[first : first + lanes_here]
+        close = lane_close[first : first + lanes_here]
+        for here in range(lanes_here):
+            aimed[here], bands[here] = _aimed_lots(
+                meant[here], size_quote, close[here], unit, least_lots, least_notional
+            )
+        for here in range(lanes_here):
+            aimed[here] = _kept_or_aimed(held[here], aimed[here], bands[here])
+        before, paid = growth[first : first + lanes_here], funding_term[first : first + lanes_here]
+        for here in range(lanes_here):
+            before[here] = cash[here] + held[here] * close[here] * unit
+        paid[:] = 0.0
+        for number in range(dues):
+            here = settled[number]
+            row = lane_row[first + here]
+            for due in range(int(rows[row, DUE_FIRST]), int(rows[row, DUE_END])):
+                payer = aimed[here] if due_is_path[due] else held[here]
+                paid[here] -= payer * due_mark[due] * unit * due_rate[due]
+        if is_protected:
+            waiting = _wait(rows, lanes, first, aimed[:lanes_here], waiting)
+        for here in range(lanes_here):
+            prices[here] = asks[here] if aimed[here] > held[here] else bids[here]
+        for here in range(lanes_here):
+            notional[here] = (aimed[here] - held[here]) * prices[here] * unit
+        for here in range(lanes_here):
+            cash[here] += paid[here] - notional[here] - abs(notional[here]) * rate
+        gain, cost = price_term[first : first + lanes_here], fee_term[first : first + lanes_here]
+        for here in range(lanes_here):
+            gain[here] = (
+                held[here] * (opens[here] - close[here])
+                + aimed[here] * (closes[here] - opens[here])
             ) * unit
-            terms[lane, FEE_TERM] = -fees
-            terms[lane, SLIPPAGE_TERM] = -lots * (price - open_) * unit
-            terms[lane, FUNDING_TERM] = funding
+        slipped, moved = (
+            slippage_term[first : first + lanes_here],
+            traded[first : first + lanes_here],
+        )
+        for here in range(lanes_here):
+            slipped[here] = (aimed[here] - held[here]) * (opens[here] - prices[here]) * unit
+        for here in range(lanes_here):
+            moved[here] = abs(notional[here])
+            cost[here] = -moved[here] * rate
+        held[:] = aimed[:lanes_here]
+        close[:] = closes[:lanes_here]
     # Calls that take the tuples stay out of the loop over lanes: with them in it a step takes twice
     # as long, even if they are never made.
     if is_protected:
-        liquidated[:] = False
+        lanes.liquidated[:] = False
         _settle_lanes(columns, rules, exits, lanes, waiting)
-    ended = 0
-    for lane in range(count):
-        ended += is_done[lane]
-        wanted = held_lots[lane]
-        after = lane_cash[lane] + wanted * lane_close[lane] * unit
-        growth[lane] = after / growth[lane]
-        is_ruined = after <= ruin_equity or (is_protected and liquidated[lane])
-        is_last = lane_row[lane] == last_row[lane]
-        terminated[lane], truncated[lane] = is_ruined, is_last and not is_ruined
-        # The layout of `desk.learning.observation`: features, then the sign of the position.
-        observation[lane, size] = (wanted > 0) - (wanted < 0)
-    if ended > 0:
-        _reset_done(rows, features, episodes, lanes)
-    for lane in range(count):
-        is_done[lane] = terminated[lane] or truncated[lane]
+    _end_step(rows, shown, unit, episodes, lanes)
     return True
 
 
 @compiled
-def _fetch(rows: Ints, features: Features, row: int) -> None:
-    prefetch(rows, row, 0)
-    for column in range(0, features.shape[1], _FLOATS_PER_LINE):
-        prefetch(features, row, column)
-    prefetch(features, row, features.shape[1] - 1)
+def _end_step(
+    rows: Floats,
+    shown: Features,
+    unit: float,
+    episodes: Episodes,
+    lanes: Lanes,
+) -> None:
+    """What the step was worth, which lanes it ended, and a new episode where the last one did."""
+    held, cash, close, growth = lanes.held_lots, lanes.cash, lanes.close, lanes.growth
+    row, last_row, is_done = lanes.row, lanes.last_row, lanes.is_done
+    terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
+    liquidated = lanes.liquidated
+    count, size, ruin_equity = len(held), lanes.observation.shape[1] - 1, episodes.ruin_equity
+    after = np.empty(count)
+    for lane in range(count):
+        after[lane] = cash[lane] + held[lane] * close[lane] * unit
+    for lane in range(count):
+        growth[lane] = after[lane] / growth[lane]
+    for lane in range(count):
+        terminated[lane] = (after[lane] <= ruin_equity) | liquidated[lane]
+    for lane in range(count):
+        truncated[lane] = (row[lane] == last_row[lane]) & ~terminated[lane]
+    ended = 0
+    for lane in range(count):
+        ended += is_done[lane]
+        # The layout of `desk.learning.observation`: features, then the sign of the position.
+        observation[lane, size] = (held[lane] > 0) - (held[lane] < 0)
+    if ended > 0:
+        for lane in range(count):
+            if is_done[lane]:
+                _reset(rows, shown, episodes, lanes, lane)
+    for lane in range(count):
+        is_done[lane] = terminated[lane] | truncated[lane]
+    _log_growth(growth, episodes.reward_scale, lanes.reward)
+
+
+@compiled
+def _fetch(rows: Floats, row: int) -> None:
+    for column in range(0, rows.shape[1], ROW_COLUMNS):
+        prefetch(rows, row, column)
+
+
+@compiled
+def _wait(rows: Floats, lanes: Lanes, first: int, aimed: Floats, waiting: int) -> int:
+    """Put a block's lanes that trade or may be taken out aside: they are settled by themselves.
+
+    Returns how many wait by now.
+    """
+    for here in range(len(aimed)):
+        lane = first + here
+        held, row = lanes.held_lots[lane], lanes.row[lane]
+        if lanes.is_done[lane] or not (
+            aimed[here] != held
+            or may_exit(
+                held,
+                lanes.books[lane, STOP],
+                lanes.books[lane, TAKE],
+                min(rows[row, BID], rows[row, LOW]),
+                max(rows[row, ASK], rows[row, HIGH]),
+            )
+        ):
+            continue
+        lanes.due_lanes[waiting] = lane
+        lanes.due_state[waiting, 0] = aimed[here]
+        lanes.due_state[waiting, 1], lanes.due_state[waiting, 2] = held, lanes.cash[lane]
+        waiting += 1
+    return waiting
 
 
 @compiled
@@ -483,8 +587,10 @@ def _settle_lanes(
     """Settle the first so many of `due_lanes`."""
     for number in range(waiting):
         lane = lanes.due_lanes[number]
+        lanes.held_lots[lane] = lanes.due_state[number, 1]
+        lanes.cash[lane] = lanes.due_state[number, 2]
         lanes.liquidated[lane] = _settle_lane(
-            columns, rules, exits, lanes, lane, lanes.row[lane], lanes.due_lots[number]
+            columns, rules, exits, lanes, lane, lanes.row[lane], int(lanes.due_state[number, 0])
         )
 
 
@@ -499,7 +605,7 @@ def _settle_lane(
     wanted: int,
 ) -> bool:
     """Settle a candle of one lane with its exits; whether it was liquidated."""
-    account, held, book = lanes.desk, lanes.held_lots[lane], lanes.books[lane]
+    account, held, book = lanes.desk, int(lanes.held_lots[lane]), lanes.books[lane]
     account.book[:] = book
     account.book[HELD] = held
     account.money[:] = 0.0
@@ -511,9 +617,9 @@ def _settle_lane(
     book[:] = account.book
     money, terms = account.money, lanes.terms
     drift = held * (columns.close[row] - last_close) * rules.quote_per_tick_lot
-    terms[lane, PRICE_TERM] = money[BY_PRICE] + drift
-    terms[lane, FEE_TERM], terms[lane, SLIPPAGE_TERM] = money[BY_FEES], money[BY_SLIPPAGE]
-    terms[lane, FUNDING_TERM] = money[BY_FUNDING]
+    terms[PRICE_TERM, lane] = money[BY_PRICE] + drift
+    terms[FEE_TERM, lane], terms[SLIPPAGE_TERM, lane] = money[BY_FEES], money[BY_SLIPPAGE]
+    terms[FUNDING_TERM, lane] = money[BY_FUNDING]
     lanes.held_lots[lane], lanes.cash[lane] = account.book[HELD], money[CASH]
     lanes.traded[lane] = money[TRADED]
     for fill in range(account.fill_count[0]):
@@ -523,28 +629,21 @@ def _settle_lane(
 
 
 @compiled
-def _reset_done(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes) -> None:
-    for lane in range(len(lanes.row)):
-        if lanes.is_done[lane]:
-            _reset(rows, features, episodes, lanes, lane)
-
-
-@compiled
-def _reset(rows: Ints, features: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
+def _reset(rows: Floats, shown: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
     start = episodes.starts[_draw(lanes.random, lane) % np.uint64(len(episodes.starts))]
     lanes.row[lane], lanes.close[lane] = start, rows[start, CLOSE]
     lanes.last_row[lane] = min(start + episodes.length, episodes.segment_end[start])
-    lanes.held_lots[lane], lanes.cash[lane] = 0, episodes.cash
+    lanes.held_lots[lane], lanes.cash[lane] = 0.0, episodes.cash
     lanes.is_done[lane] = False
     lanes.growth[lane] = 1.0
     lanes.terminated[lane] = False
     lanes.truncated[lane] = False
-    lanes.terms[lane] = 0.0
+    lanes.terms[:, lane] = 0.0
     lanes.traded[lane] = 0.0
     lanes.books[lane] = 0
-    size = features.shape[1]
+    size = lanes.observation.shape[1] - 1
     for column in range(size):
-        lanes.observation[lane, column] = features[start, column]
+        lanes.observation[lane, column] = shown[start, FEATURES_AT + column]
     lanes.observation[lane, size] = 0.0
 
 

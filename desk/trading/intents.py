@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
+
 from desk import ids
 from desk.errors import BadInput
 from desk.ids import Pair
@@ -93,30 +95,32 @@ def lots_to_hold(  # noqa: PLR0917 - as its halves, which are compiled and take 
     aim, band = aimed_lots(
         target, size_quote, price_ticks, quote_per_tick_lot, least_lots, least_notional
     )
-    return kept_or_aimed(held_lots, aim, band)
+    return int(kept_or_aimed(held_lots, aim, band))
 
 
 def aimed_lots(  # noqa: PLR0917 - the kernel compiles it, and compiled calls are positional
     target: float,
     size_quote: float,
-    price_ticks: int,
+    price_ticks: float,
     quote_per_tick_lot: float,
-    least_lots: int,
+    least_lots: float,
     least_notional: float,
-) -> tuple[int, int]:
-    """Signed lots that a target means, and how many lots off them a position of their sign may stay."""
+) -> tuple[float, float]:
+    """Signed lots that a target means, and how many lots off them a position of their sign may stay.
+
+    Whole numbers in float64, which a processor works out for several accounts at once.
+    """
     quote_per_lot = price_ticks * quote_per_tick_lot
-    wanted = int(abs(target) * size_quote / quote_per_lot)
-    least = max(least_lots, int(least_notional / quote_per_lot) + 1)
+    wanted = np.floor(abs(target) * size_quote / quote_per_lot)
+    least = max(least_lots, np.floor(least_notional / quote_per_lot) + 1.0)
     if wanted < least:
-        return 0, 0
-    return wanted if target > 0 else -wanted, max(int(REBALANCE_BAND * wanted), least - 1)
+        return 0.0, 0.0
+    return wanted if target > 0 else -wanted, max(np.floor(REBALANCE_BAND * wanted), least - 1.0)
 
 
-def kept_or_aimed(held_lots: int, aim: int, band: int) -> int:
+def kept_or_aimed(held_lots: float, aim: float, band: float) -> float:
     """The position itself if it has the aim's sign and is within the band, the aim otherwise."""
-    is_same_sign = aim != 0 and held_lots != 0 and (held_lots > 0) == (aim > 0)
-    return held_lots if is_same_sign and abs(aim - held_lots) <= band else aim
+    return held_lots if aim * held_lots > 0 and abs(aim - held_lots) <= band else aim
 
 
 def legs(held_lots: int, wanted_lots: int) -> list[tuple[int, bool]]:
