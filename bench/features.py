@@ -31,6 +31,9 @@ TAPE = "binance_spot_BTCUSDT_1m_2025-05-20_2025-08-18.parquet"
 ANCHOR = Anchor(every=20_160, warm_up=1_000, most_filled=3)
 UPDATES = 5_000
 """Timed candles, one after another."""
+TWINS = 3
+"""Streams that take each candle alike. The quickest of them counts: on a shared machine one try in a
+hundred of anything is interrupted, so that the slowest tries of one stream tell of the machine."""
 WINDOW = 500
 WINDOWS = 200
 """Timed trailing windows in each repetition."""
@@ -155,8 +158,9 @@ def _online(
     """Row of an anchor, so that the series is carried on for two weeks."""
     stretch = last_stretch(candles.take(slice(0, begin + 1)), ANCHOR, STEP_MS)
     assert stretch is not None
-    handles = Handles(FEATURES.features, stretch, FEATURES.clip)
+    twins = [Handles(FEATURES.features, stretch, FEATURES.clip) for _ in range(TWINS)]
     pushed: list[float] = []
+    first_tries: list[float] = []
     wall: list[float] = []
     blocks = Blocks(FEATURES.features, FEATURES.clip)
     windows: list[float] = []
@@ -166,11 +170,15 @@ def _online(
         chosen = [candles.row(at) for at in range(row, row + chunk)]
         found: list[bytes] = []
         for candle in chosen:
-            began, began_cpu = time.perf_counter(), time.thread_time()
-            handles.push(candle)
-            values = handles.row()
-            pushed.append((time.thread_time() - began_cpu) * 1e6)
-            wall.append((time.perf_counter() - began) * 1e6)
+            tries: list[float] = []
+            for handles in twins:
+                began, began_cpu = time.perf_counter(), time.thread_time()
+                handles.push(candle)
+                values = handles.row()
+                tries.append((time.thread_time() - began_cpu) * 1e6)
+                wall.append((time.perf_counter() - began) * 1e6)
+            pushed.append(min(tries))
+            first_tries.append(tries[0])
             found.append(values.tobytes())
         assert found == [one.tobytes() for one in history[row : row + chunk]], "stream = history"
         for at in range(row, row + WINDOWS):
@@ -194,6 +202,7 @@ def _online(
         notes={
             **notes,
             "p50_cpu_us": p50,
+            "p99_cpu_us_of_one_try": quantile(first_tries, 0.99),
             "p50_wall_us": quantile(wall, 0.5),
             "p99_wall_us": quantile(wall, 0.99),
         },

@@ -78,6 +78,7 @@ class Blocks:
             for column in range(len(features))
         ]
         self._block: Block = np.empty((len(features), 0), dtype=np.float32)
+        self._ratio: Floats = np.empty(0)
 
     def of(self, stretch: Stretch) -> Block:
         """Return float32[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip.
@@ -93,12 +94,21 @@ class Blocks:
                 windows = Rows(stretch.candles, stretch.first_row + 1)
                 for column, feature in self._windowed:
                     block[column] = RULES[feature.rule](windows, feature.windows)
-            self._set_indicators(stretch, block, _per_where_none_is_0)
+            self._set_indicators(stretch, block, self._per_where_none_is_0)
             if not isfinite(float(block.sum())):
                 self._set_indicators(stretch, block, _per)
         # After the cast, which keeps the order of values and is exact at the ends.
         np.clip(block, -self._clip, self._clip, out=block)
         return block
+
+    def _per_where_none_is_0(self, values: Any, scale: Any) -> Any:
+        """As `_per` where no divisor is 0; else a value is not finite, and neither is the sum of all.
+
+        Over what it gave the last time, which is in the cache.
+        """
+        if len(values) > len(self._ratio):
+            self._ratio = np.empty(len(values))
+        return np.divide(values, scale, out=self._ratio[: len(values)])
 
     def _set_indicators(self, stretch: Stretch, block: Block, per: Per) -> None:
         bars, made = BarsOf(stretch), dict[tuple[int, _Asked], tuple[Floats, ...]]()
@@ -139,11 +149,6 @@ def _batch(function: str) -> Callable[..., Floats | tuple[Floats, ...]]:
 
     # Without the wrapper that looks for columns of pandas and polars.
     return inspect.unwrap(getattr(talib, function))
-
-
-def _per_where_none_is_0(values: Any, scale: Any) -> Any:
-    """As `_per` where no divisor is 0; else a value is not finite, and neither is the sum of all."""
-    return values / scale
 
 
 def _per(values: Any, scale: Any) -> Any:
