@@ -269,13 +269,16 @@ class DecisionLoop:
             values = self._observe(scene)
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
-            reason = features.check(values, parts.feature_ood_zscore_limit)
+            reason, detail = features.check(values, parts.feature_ood_zscore_limit), ""
         closed_ms = draft.closed.open_ms + interval_ms(scene.run.interval)
+        if reason == features.NON_FINITE:
+            detail = scene.features.unknown_funding(scene.signals, closed_ms)
+            reason = features.FUNDING_UNKNOWN if detail else reason
         grace_ms = acceleration_grace_ms(self._clock.anchor.speed)
         oldest_ms = scene.now_ms - parts.feature_max_freshness_s * 1000 - grace_ms
         if reason is None and closed_ms < oldest_ms:
             reason = "features_too_old"
-        return draft.judge("features", reason or "")
+        return draft.judge("features", reason or "", detail)
 
     def _observe(self, scene: Scene) -> features.Features:
         """Features of the newest candle; recursive ones go on from the last, or begin from the store."""
