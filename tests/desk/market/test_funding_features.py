@@ -86,7 +86,7 @@ def history_of(features: FeatureSet, candles: Candles, known: Sequence[Settlemen
 @pytest.mark.parametrize("features", [WINDOWED, ANCHORED], ids=["windows", "anchor"])
 @given(chosen=rates, late=readings, end=st.integers(60, COUNT), seed=st.integers(0, 2**20))
 @settings(max_examples=60, deadline=None)
-def test_nothing_that_was_not_known_by_a_close_changes_a_byte_of_its_row(
+def test_nothing_that_was_not_known_by_a_close_changes_a_byte_of_its_row(  # noqa: PLR0917
     walk: Walk,
     features: FeatureSet,
     chosen: list[str],
