@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from actors.market_time import acceleration_grace_ms
 from actors.signal_status import signal_sources, types_of
-from actors.source_book import CANDLES, FUNDING, STALE, is_overdue, judged, key_of
+from actors.source_book import CANDLES, FUNDING, STALE, is_overdue, judged, key_of, new_status
 from desk import runs
 from desk.errors import NotFound
 from desk.market import bar_closes
@@ -117,11 +117,12 @@ def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[
     """The required sources of a run, as fresh as they are now: its candles, and the sources of
     signals and the funding that its features look at."""
     features = features_of(store, run)
-    wanted = [key_of(CANDLES, run.pair, run.interval)]
+    candles = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
+    found = [candles.value] if candles else []
     if features.funding is not None:
-        wanted.append(key_of(FUNDING, run.pair, ""))
-    found = [store.get(kinds.SOURCES, key) for key in wanted]
-    of_venue = [judged(doc.value, now_ms=now_ms, speed=speed) for doc in found if doc]
+        funding = store.get(kinds.SOURCES, key_of(FUNDING, run.pair, ""))
+        found.append(funding.value if funding else new_status(FUNDING, run.pair, ""))
+    of_venue = [judged(source, now_ms=now_ms, speed=speed) for source in found]
     return (*of_venue, *signal_sources(store, features, wall_now_ms=wall_ms()))
 
 
