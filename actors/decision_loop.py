@@ -33,6 +33,7 @@ from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
+from desk.store.candle_window import CandleWindow
 from desk.store.port import Store
 from desk.trading import intents
 from desk.trading import ledger as books
@@ -106,6 +107,7 @@ class DecisionLoop:
         self._is_warm = False
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
+        self._window: CandleWindow | None = None
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -196,6 +198,9 @@ class DecisionLoop:
 
     async def _decide(self, closed: CandleClosed) -> None:
         run = await self._runs.get(self._parts.run_id)
+        if self._window is None:
+            self._window = CandleWindow(self._store, run.pair, run.interval)
+        window, before = self._window, self._window.read_whole
         scene = await stored(
             lambda: read_scene(
                 self._store,
@@ -203,8 +208,10 @@ class DecisionLoop:
                 now_ms=self._clock.now_ms(),
                 speed=self._clock.anchor.speed,
                 enforce_provenance=self._parts.enforce_provenance,
+                held=window,
             )
         )
+        self._pulse.count("windows_read", window.read_whole - before)
         if len(scene.window) and not ends_at(scene.window, closed.open_ms):
             self._pulse.count("superseded")
             return

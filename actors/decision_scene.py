@@ -23,6 +23,7 @@ from desk.market.interval import interval_ms
 from desk.market.signal_features import Signals
 from desk.runs import Admission, Agent, Run, SourceStatus
 from desk.store import kinds
+from desk.store.candle_window import CandleWindow
 from desk.store.feature_sets import feature_set_of
 from desk.store.funding_history import last_settled
 from desk.store.port import Doc, DocStore, Store
@@ -62,9 +63,18 @@ class Scene:
 
 
 def read_scene(
-    store: Store, run: Run, *, now_ms: int, speed: float, enforce_provenance: bool
+    store: Store,
+    run: Run,
+    *,
+    now_ms: int,
+    speed: float,
+    enforce_provenance: bool,
+    held: CandleWindow | None = None,
 ) -> Scene:
-    """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row."""
+    """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row.
+
+    `held` has the run's candles as they were last read, and reads what is new.
+    """
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
         raise NotFound("agent", run.agent_id)
@@ -74,7 +84,8 @@ def read_scene(
     if instrument is None:
         raise NotFound("instrument", run.pair)
     features = features_of(store, run)
-    window = store.last_candles(run.pair, run.interval, features.lookback)
+    candles = held or CandleWindow(store, run.pair, run.interval)
+    window = candles.newest(features.lookback)
     newest_ms = int(window.open_ms[-1]) if len(window) else 0
     close_ms = newest_ms + interval_ms(run.interval)
     signals = {
