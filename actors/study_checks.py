@@ -65,8 +65,9 @@ def check_training(
     exits = (episode.protection, episode.leverage)
     with_features = _check_market(store, candles, period, features, exits, now_ms=now_ms)
     check_sizes(_dearest(candles, period, features), episode)
-    _check_holes(candles.between(period.start_ms, period.end_ms), with_features, period)
-    longest, least = _longest_run(with_features), least_run(episode)
+    opens = candles.between(period.start_ms, period.end_ms).open_ms
+    is_behind = np.diff(opens, prepend=opens[0]) > interval_ms(period.interval)
+    longest, least = _longest_run(with_features & ~is_behind), least_run(episode)
     if longest < least:
         raise BadInput(
             "period",
@@ -142,18 +143,6 @@ def rows_with_features(
         paid = features.funding.compute(marks_in(signals), candles.open_ms + step_ms)
         found &= np.isfinite(paid).all(axis=1)
     return found
-
-
-def _check_holes(chosen: Candles, with_features: NDArray[np.bool_], period: Period) -> None:
-    """An episode does not step over missing candles, also where its features fill them in."""
-    is_hole = np.diff(chosen.open_ms) > interval_ms(period.interval)
-    holes = np.flatnonzero(is_hole & with_features[1:] & with_features[:-1])
-    if len(holes):
-        raise BadInput(
-            "period",
-            f"{len(holes)} holes, the first after {int(chosen.open_ms[holes[0]])}, have features on"
-            " both sides: backfill, or choose a period without them",
-        )
 
 
 def _dearest(candles: Candles, period: Period, features: FeatureSet) -> MarketArrays:

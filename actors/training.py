@@ -18,12 +18,13 @@ from desk.engines.rllib import (
     software_versions,
     train,
 )
-from desk.learning.episode import EpisodeSpec
+from desk.learning.episode import EpisodeSpec, split_at_holes
 from desk.learning.policy import LEVELS, policy_card
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1, FeatureSet
+from desk.market.interval import interval_ms
 from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -120,7 +121,9 @@ def train_version(
     features = feature_set_of(store, ask.feature_set_id)
     signals = ask.period.heard(store, features, now_ms=clock.now_ms())
     chosen = ask.period.window(candles, features, signals)
-    arrays = MarketArrays.from_market(ask.period.market(chosen, rates), chosen.features)
+    step_ms = interval_ms(ask.period.interval)
+    shown = split_at_holes(chosen.features, chosen.candles.open_ms, step_ms)
+    arrays = MarketArrays.from_market(ask.period.market(chosen, rates), shown)
     episode = ask.episode
 
     def make_env(lanes: int) -> CostRampEnv:

@@ -11,7 +11,7 @@ from desk.learning.arrays import MarketArrays
 from desk.learning.policy import LEVELS
 from desk.learning.reward import DEFAULT_SCALE
 from desk.market.candles import Ints
-from desk.market.features import CLIP
+from desk.market.features import CLIP, Features
 from desk.trading.intents import NO_PROTECTION, Protection, lots_to_hold
 
 
@@ -59,6 +59,20 @@ def least_run(spec: EpisodeSpec) -> int:
     """Candles with features, one after another, that an episode needs to begin."""
     # An episode that could not last a quarter of its length would teach its own end.
     return max(spec.length // 4, 1) + 1
+
+
+def split_at_holes(features: Features, open_ms: Ints, step_ms: int) -> Features:
+    """Features float32[T, F] of candles, with none for a row behind missing candles: a copy if it has any.
+
+    A set with an anchor fills short holes in, but no order can be filled on a candle that is missing: an
+    episode ends before it and another may begin behind it.
+    """
+    behind = np.flatnonzero(np.diff(open_ms) > step_ms) + 1
+    if not np.isfinite(features[behind]).any():
+        return features
+    split = features.copy()
+    split[behind] = np.nan
+    return split
 
 
 def stretches(arrays: MarketArrays, spec: EpisodeSpec) -> tuple[Ints, Ints]:

@@ -20,7 +20,7 @@ from desk.clock import MINUTE_MS, ManualClock
 from desk.engines.rllib import TrainedPolicy, TrainingProgress
 from desk.errors import ArtifactRefused, BadInput
 from desk.learning.baseline import BASELINE_VERSION_ID
-from desk.learning.episode import EpisodeSpec
+from desk.learning.episode import EpisodeSpec, split_at_holes
 from desk.market.anchors import Anchor
 from desk.market.candles import Candles
 from desk.market.feature_sets import make_feature_set
@@ -116,7 +116,7 @@ WRONG: dict[str, Case] = {
     "filled": (
         "period",
         {"feature_set_id": MOVING.feature_set_id},
-        lambda market: without(market, 900, 2),
+        lambda market: without(market.take(slice(0, 780)), 590, 2),
         0,
     ),
     "unpaid": ("start", {"feature_set_id": PAID.feature_set_id}, as_they_are, 0),
@@ -189,10 +189,26 @@ def test_what_is_not_refused_begins(
     memory: MemoryStore, market: Candles, period: Cut, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     ask, now_ms = asked(period(400, 2_900), **changes), int(market.open_ms[-1])
-    gapped = without(market, 1_000, 40)
+    gapped = without(without(market, 1_000, 40), 700, 2)
 
     assert refused(memory, gapped, ask, now_ms) is None
     assert failed(tmp_path, memory, gapped, ask, now_ms) is None
+
+
+def test_no_episode_steps_over_a_hole_that_the_features_fill_in(
+    market: Candles, period: Cut
+) -> None:
+    candles = without(market, 1_000, 2)
+    chosen = period(400, 2_900).window(candles, MOVING)
+    behind = int(np.searchsorted(chosen.candles.open_ms, market.open_ms[1_002]))
+
+    split = split_at_holes(chosen.features, chosen.candles.open_ms, MINUTE_MS)
+
+    assert np.isfinite(chosen.features[behind - 1 : behind + 1]).all()
+    assert np.flatnonzero(np.isnan(split).all(axis=1)).tolist() == [behind]
+    kept = np.arange(len(split)) != behind
+    assert split[kept].tobytes() == chosen.features[kept].tobytes()
+    assert split_at_holes(split, chosen.candles.open_ms, MINUTE_MS) is split
 
 
 @pytest.mark.parametrize("features", [FEATURES_V1, MOVING], ids=["windows", "anchor"])
