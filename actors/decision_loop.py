@@ -33,6 +33,7 @@ from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
+from desk.store.candle_window import CandleWindow
 from desk.store.port import Store
 from desk.trading import intents
 from desk.trading import ledger as books
@@ -106,6 +107,7 @@ class DecisionLoop:
         self._is_warm = False
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
+        self._window: CandleWindow | None = None
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -196,6 +198,9 @@ class DecisionLoop:
 
     async def _decide(self, closed: CandleClosed) -> None:
         run = await self._runs.get(self._parts.run_id)
+        if self._window is None:
+            self._window = CandleWindow(self._store, run.pair, run.interval)
+        window, before = self._window, self._window.read_whole
         scene = await stored(
             lambda: read_scene(
                 self._store,
@@ -203,8 +208,10 @@ class DecisionLoop:
                 now_ms=self._clock.now_ms(),
                 speed=self._clock.anchor.speed,
                 enforce_provenance=self._parts.enforce_provenance,
+                held=window,
             )
         )
+        self._pulse.count("windows_read", window.read_whole - before)
         if len(scene.window) and not ends_at(scene.window, closed.open_ms):
             self._pulse.count("superseded")
             return
@@ -269,13 +276,16 @@ class DecisionLoop:
             values = self._observe(scene)
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
-            reason = features.check(values, parts.feature_ood_zscore_limit)
+            reason, detail = features.check(values, parts.feature_ood_zscore_limit), ""
         closed_ms = draft.closed.open_ms + interval_ms(scene.run.interval)
+        if reason == features.NON_FINITE:
+            detail = scene.features.unknown_funding(scene.signals, closed_ms)
+            reason = features.FUNDING_UNKNOWN if detail else reason
         grace_ms = acceleration_grace_ms(self._clock.anchor.speed)
         oldest_ms = scene.now_ms - parts.feature_max_freshness_s * 1000 - grace_ms
         if reason is None and closed_ms < oldest_ms:
             reason = "features_too_old"
-        return draft.judge("features", reason or "")
+        return draft.judge("features", reason or "", detail)
 
     def _observe(self, scene: Scene) -> features.Features:
         """Features of the newest candle; recursive ones go on from the last, or begin from the store."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from actors.market_time import acceleration_grace_ms
 from actors.signal_status import signal_sources, types_of
-from actors.source_book import CANDLES, STALE, is_overdue, judged, key_of
+from actors.source_book import CANDLES, FUNDING, STALE, is_overdue, judged, key_of, new_status
 from desk import runs
 from desk.errors import NotFound
 from desk.market import bar_closes
@@ -23,7 +23,9 @@ from desk.market.interval import interval_ms
 from desk.market.signal_features import Signals
 from desk.runs import Admission, Agent, Run, SourceStatus
 from desk.store import kinds
+from desk.store.candle_window import CandleWindow
 from desk.store.feature_sets import feature_set_of
+from desk.store.funding_history import last_settled
 from desk.store.port import Doc, DocStore, Store
 from desk.store.signal_history import last_heard
 from desk.trading.instruments import Instrument
@@ -49,7 +51,7 @@ class Scene:
     features: FeatureSet
     window: Candles
     signals: Signals
-    """What the features' sources had said by the close of the newest candle."""
+    """What the features' sources had said by the close of the newest candle, funding among them."""
     sources: tuple[SourceStatus, ...]
     ledger: Ledger | None
     orders_in_flight: tuple[Order, ...]
@@ -61,9 +63,18 @@ class Scene:
 
 
 def read_scene(
-    store: Store, run: Run, *, now_ms: int, speed: float, enforce_provenance: bool
+    store: Store,
+    run: Run,
+    *,
+    now_ms: int,
+    speed: float,
+    enforce_provenance: bool,
+    held: CandleWindow | None = None,
 ) -> Scene:
-    """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row."""
+    """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row.
+
+    `held` has the run's candles as they were last read, and reads what is new.
+    """
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
         raise NotFound("agent", run.agent_id)
@@ -73,9 +84,14 @@ def read_scene(
     if instrument is None:
         raise NotFound("instrument", run.pair)
     features = features_of(store, run)
-    window = store.last_candles(run.pair, run.interval, features.lookback)
+    candles = held or CandleWindow(store, run.pair, run.interval)
+    window = candles.newest(features.lookback)
     newest_ms = int(window.open_ms[-1]) if len(window) else 0
-    signals = last_heard(store, features, run.pair, newest_ms + interval_ms(run.interval))
+    close_ms = newest_ms + interval_ms(run.interval)
+    signals = {
+        **last_heard(store, features, run.pair, close_ms),
+        **last_settled(store, features, run.pair, close_ms),
+    }
     limits = store.get(kinds.RISK_LIMITS, run.risk_limit_set_id)
     sources = read_sources(store, run, now_ms=now_ms, speed=speed)
     kill_reason = store.kill_reason(run.account)
@@ -99,7 +115,7 @@ def read_scene(
             sources=sources,
             verdict=verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed),
             kill_reason=kill_reason,
-            required_sources=(*runs.REQUIRED_SOURCES, *types_of(features)),
+            required_sources=(*runs.REQUIRED_SOURCES, *_types_beside(features)),
             enforce_provenance=enforce_provenance and run.mode is runs.Mode.LIVE,
             is_in_maintenance=not instrument.value.tradable,
             window_move=window_move(_moved_in(window, features)),
@@ -110,10 +126,20 @@ def read_scene(
 
 def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[SourceStatus, ...]:
     """The required sources of a run, as fresh as they are now: its candles, and the sources of
-    signals that its features look at."""
-    found = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
-    candles = (judged(found.value, now_ms=now_ms, speed=speed),) if found else ()
-    return (*candles, *signal_sources(store, features_of(store, run), wall_now_ms=wall_ms()))
+    signals and the funding that its features look at."""
+    features = features_of(store, run)
+    candles = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
+    found = [candles.value] if candles else []
+    if features.funding is not None:
+        funding = store.get(kinds.SOURCES, key_of(FUNDING, run.pair, ""))
+        found.append(funding.value if funding else new_status(FUNDING, run.pair, ""))
+    of_venue = [judged(source, now_ms=now_ms, speed=speed) for source in found]
+    return (*of_venue, *signal_sources(store, features, wall_now_ms=wall_ms()))
+
+
+def _types_beside(features: FeatureSet) -> tuple[str, ...]:
+    """Types of the sources that a feature set needs beside candles."""
+    return (*types_of(features), *((FUNDING,) if features.funding is not None else ()))
 
 
 def _moved_in(window: Candles, features: FeatureSet) -> Candles:

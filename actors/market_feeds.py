@@ -253,8 +253,11 @@ class MarketFeedPoller:
             if not is_due or not await book.is_enabled(FUNDING):
                 continue
             rates = await self._venue.funding_rates(pair, known_ms + 1, now_ms + 1)
+            # Features look at a settlement from when it was read; the first ones are history.
+            read_ms = self._clock.now_ms() if newest else None
             for rate in rates:
-                await self._keep(kind, str(rate.due_ms), rate, at_ms=rate.due_ms)
+                read = replace(rate, read_ms=read_ms)
+                await self._keep(kind, str(rate.due_ms), read, at_ms=rate.due_ms)
             kept = (kept or 0) + len(rates)
         return kept
 

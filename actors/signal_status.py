@@ -62,19 +62,19 @@ def type_of(source_id: str) -> str:
 
 
 def types_of(features: FeatureSet) -> tuple[str, ...]:
-    """Types of the sources that a feature set looks at: required where it is decided on."""
-    return tuple(sorted({type_of(source_id) for source_id in features.sources}))
+    """Types of the sources of signals that a feature set looks at: required where it is decided on."""
+    return tuple(sorted({type_of(columns.source_id) for columns in features.signals}))
 
 
 def signal_sources(
     store: DocStore, features: FeatureSet, *, wall_now_ms: int
 ) -> tuple[SourceStatus, ...]:
-    """The sources that a feature set looks at, each by its last sync; one without a row is not ok.
+    """The sources of signals of a feature set, each by its last sync; one without a row is not ok.
 
     A poller's life is not asked for: one that is restarted within its threshold costs no run.
     """
     rows: list[SourceStatus] = []
-    for source_id in features.sources:
+    for source_id in (columns.source_id for columns in features.signals):
         fresh = new_signal_status(type_of(source_id), source_id)
         found = store.get(kinds.SOURCES, status_key(fresh.source_type, source_id))
         row = found.value if found else fresh

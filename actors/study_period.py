@@ -9,8 +9,10 @@ from desk.ids import Pair
 from desk.learning.study import Window, window
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
+from desk.market.funding_features import FUNDING_SOURCE, settled
 from desk.market.interval import Interval, interval_ms
 from desk.market.signal_features import NO_SIGNALS, Signals
+from desk.store.funding_history import settlements_between
 from desk.store.port import DocStore
 from desk.store.signal_history import heard_between, marks_by_source
 from desk.trading.fills import FillSpec
@@ -58,17 +60,19 @@ class Period:
             raise BadInput("leverage", f"was {leverage}, expected 1 to {most} for {self.pair}")
 
     def heard(self, store: DocStore, features: FeatureSet, *, now_ms: int) -> Signals:
-        """What the features' sources said up to the period's end. Raises `BadInput` where it may be
-        dropped already."""
+        """What the features' sources said up to the period's end, and its settlements. Raises
+        `BadInput` where signals may be dropped already, or no funding is known."""
+        step_ms = interval_ms(self.interval)
+        first_ms = self.start_ms + step_ms
         heard = heard_between(
-            store,
-            features,
-            self.pair,
-            start_ms=self.start_ms + interval_ms(self.interval),
-            end_ms=self.end_ms,
-            now_ms=now_ms,
+            store, features, self.pair, start_ms=first_ms, end_ms=self.end_ms, now_ms=now_ms
         )
-        return marks_by_source(heard)
+        settlements = settlements_between(
+            store, features, self.pair, start_ms=first_ms, end_ms=self.end_ms, step_ms=step_ms
+        )
+        if features.funding is None:
+            return marks_by_source(heard)
+        return {**marks_by_source(heard), FUNDING_SOURCE: settled(settlements)}
 
     def market(self, chosen: Window, rates: Rates) -> Market:
         """The window's candles in ticks, with the settlements among them. Raises `BadInput` for

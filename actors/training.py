@@ -18,11 +18,13 @@ from desk.engines.rllib import (
     software_versions,
     train,
 )
+from desk.learning.episode import EpisodeSpec, split_at_holes
 from desk.learning.policy import LEVELS, policy_card
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1, FeatureSet
+from desk.market.interval import interval_ms
 from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -59,6 +61,21 @@ class TrainAsk:
     turnover_coefficient: float = 0.0
     drawdown_coefficient: float = 0.0
     """Both: reward lost beside costs; see `desk.learning.episode.EpisodeSpec`."""
+
+    @property
+    def episode(self) -> EpisodeSpec:
+        """How an account starts, is rewarded and ends."""
+        return EpisodeSpec(
+            cash=self.cash,
+            size_quote=self.size_quote,
+            length=self.episode_candles,
+            reward_scale=self.reward_scale,
+            levels=self.levels,
+            protection=self.protection,
+            leverage=self.leverage,
+            turnover_coefficient=self.turnover_coefficient,
+            drawdown_coefficient=self.drawdown_coefficient,
+        )
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -99,24 +116,15 @@ def train_version(
     """
     from desk.learning.arrays import MarketArrays  # noqa: PLC0415 - numba takes seconds to import
     from desk.learning.cost_ramp import CostRampEnv  # noqa: PLC0415
-    from desk.learning.episode import EpisodeSpec  # noqa: PLC0415
 
     ask.period.check_leverage(ask.leverage)
     features = feature_set_of(store, ask.feature_set_id)
     signals = ask.period.heard(store, features, now_ms=clock.now_ms())
     chosen = ask.period.window(candles, features, signals)
-    arrays = MarketArrays.from_market(ask.period.market(chosen, rates), chosen.features)
-    episode = EpisodeSpec(
-        cash=ask.cash,
-        size_quote=ask.size_quote,
-        length=ask.episode_candles,
-        reward_scale=ask.reward_scale,
-        levels=ask.levels,
-        protection=ask.protection,
-        leverage=ask.leverage,
-        turnover_coefficient=ask.turnover_coefficient,
-        drawdown_coefficient=ask.drawdown_coefficient,
-    )
+    step_ms = interval_ms(ask.period.interval)
+    shown = split_at_holes(chosen.features, chosen.candles.open_ms, step_ms)
+    arrays = MarketArrays.from_market(ask.period.market(chosen, rates), shown)
+    episode = ask.episode
 
     def make_env(lanes: int) -> CostRampEnv:
         return CostRampEnv(

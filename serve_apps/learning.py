@@ -4,10 +4,19 @@ import asyncio
 from collections.abc import Callable
 
 from actors.audit import Audit
+from actors.study_period import Period
+from actors.version_registry import policy_of, version_of
 from actors.wiring import Wiring
 from desk.clock import Clock
 from desk.learning.policy import LEVELS
+from desk.market.candles import Candles
+from desk.market.features import FeatureSet
+from desk.market.interval import interval_ms
 from desk.runs import Job
+from desk.store.candle_cache import CandleCache
+from desk.store.candles import CandleArchive
+from desk.store.feature_sets import feature_set_of
+from desk.store.history import History
 from desk.store.port import Store
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 
@@ -38,12 +47,12 @@ class RayLearning:
 
     def _train(self, ask: TrainingAsk) -> Job:
         from actors import learning_jobs, training  # noqa: PLC0415
+        from actors.study_checks import FIELDS_OF_REQUEST, check_training, named  # noqa: PLC0415
         from desk.engines.rllib import TrainingSpec  # noqa: PLC0415
 
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
-        period.check_leverage(ask.leverage)
         spec = TrainingSpec(seed=ask.seed)
         if ask.timesteps is not None:
             spec = TrainingSpec(seed=ask.seed, steps=ask.timesteps)
@@ -59,15 +68,38 @@ class RayLearning:
             turnover_coefficient=ask.turnover_coefficient,
             drawdown_coefficient=ask.drawdown_coefficient,
         )
+        features = feature_set_of(self._store, order.feature_set_id)
+        with named(FIELDS_OF_REQUEST):
+            check_training(
+                self._store,
+                self._candles(period, features),
+                period,
+                features,
+                order.episode,
+                now_ms=self._clock.now_ms(),
+            )
         return learning_jobs.start_training(self._wiring, self._store, order, clock=self._clock)
 
     def _evaluate(self, ask: EvaluationAsk) -> Job:
         from actors import evaluation, learning_jobs  # noqa: PLC0415
+        from actors.study_checks import FIELDS_OF_EVALUATION, check_evaluation, named  # noqa: PLC0415
 
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
-        period.check_leverage(ask.leverage)
+        version = version_of(self._store, ask.version_id)
+        policy = policy_of(self._wiring.home, version, self._store)
+        features = feature_set_of(self._store, policy.feature_set_id)
+        with named(FIELDS_OF_EVALUATION):
+            check_evaluation(
+                self._store,
+                self._candles(period, features),
+                period,
+                features,
+                protection=ask.protection,
+                leverage=ask.leverage,
+                now_ms=self._clock.now_ms(),
+            )
         order = evaluation.EvaluateAsk(
             period=period,
             version_id=ask.version_id,
@@ -76,3 +108,10 @@ class RayLearning:
             leverage=ask.leverage,
         )
         return learning_jobs.start_evaluation(self._wiring, self._store, order, clock=self._clock)
+
+    def _candles(self, period: Period, features: FeatureSet) -> Candles:
+        """What is stored of a period, with the lookback of its first row."""
+        home, reach_ms = self._wiring.home, features.lookback * interval_ms(period.interval)
+        history = History(home / "history")
+        archive = CandleArchive(self._store, history, CandleCache(home / "cache", history))
+        return archive.read(period.pair, period.interval, period.start_ms - reach_ms, period.end_ms)

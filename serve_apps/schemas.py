@@ -299,6 +299,18 @@ class SignalColumnsView(Answer):
     """Market minutes after which half of a side is left."""
 
 
+class FundingColumnView(Answer):
+    rule: str
+    windows: list[int]
+    """Settlements, or hours."""
+
+
+class FundingColumnsView(Answer):
+    columns: list[FundingColumnView]
+    max_age_min: int
+    """Minutes after which a settled rate is no longer decided on."""
+
+
 class AnchorView(Answer):
     every: int
     warm_up: int
@@ -315,8 +327,10 @@ class FeatureSetView(Answer):
     """Candles one row looks at."""
     features: list[FeatureView]
     signals: list[SignalColumnsView]
+    funding: FundingColumnsView | None
+    """The last columns; null without any."""
     sources: list[str]
-    """Ids of the sources of signals that a run of it needs."""
+    """What a run of it needs beside candles: ids of sources of signals, and `bingx:funding`."""
     anchor: AnchorView | None
     """Where the series of indicators begin, in candles; null without any."""
     gap_policy: str

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from actors.commands import BackfillAsk
 from actors.dataset_build import fetch_here, windows_to_fetch
+from actors.funding_fetch import fetch_funding, funding_to_fetch
 from actors.market_time import clock_fact
 from actors.parts.venue import StoredBans
 from actors.run_file import RunFile
@@ -23,7 +24,7 @@ from desk.clock import to_iso
 from desk.errors import BadInput
 from desk.ids import parse_pair
 from desk.market.features import FEATURES_V1, FeatureSet
-from desk.market.interval import last_closed_open_ms, parse_interval
+from desk.market.interval import interval_ms, last_closed_open_ms, parse_interval
 from desk.settings import Settings
 from desk.store import kinds
 from desk.store.candle_cache import CandleCache
@@ -150,6 +151,7 @@ class _Bench:
 
 def _complete(bench: _Bench, cancelled: Callable[[], bool]) -> None:
     """Fetch what is missing: by the pollers of the running desk, else in this process."""
+    _complete_funding(bench)
     if not bench.lacking():
         return _expect_closed(bench.store, bench.ask)
     api = _running_desk(bench.settings)
@@ -161,6 +163,33 @@ def _complete(bench: _Bench, cancelled: Callable[[], bool]) -> None:
         for wanted in bench.lacking():
             _fetch_by_desk(api, wanted, tell)
     return None
+
+
+def _complete_funding(bench: _Bench) -> None:
+    """Read the settlements that are missing here, whether or not a desk runs: a few requests a pair."""
+    store, ask = bench.store, bench.ask
+    step_ms = interval_ms(ask.interval)
+    window = funding_to_fetch(
+        store,
+        ask.features,
+        ask.pair,
+        start_ms=ask.start_ms + step_ms,
+        end_ms=ask.end_ms,
+        now_ms=clock_of(store).now_ms(),
+    )
+    if window is None:
+        return
+    run_file = RunFile.read(bench.settings.home)
+    config = bingx_config(bench.settings, run_file.venue_url if run_file else None)
+
+    async def fetch() -> int:
+        venue = BingxVenue(config, bans=StoredBans(store), turns=store)
+        try:
+            return await fetch_funding(store, venue, ask.pair, window)
+        finally:
+            await venue.close()
+
+    console.print(f"{asyncio.run(fetch()):,} funding settlements of {ask.pair} fetched")
 
 
 def _fetch_here(bench: _Bench, tell: Tell) -> None:

@@ -16,6 +16,7 @@ from desk.market.anchors import Anchor
 from desk.market.feature_rules import Feature
 from desk.market.feature_sets import FeatureSetRecord, make_feature_set
 from desk.market.features import FEATURES_V1
+from desk.market.funding_features import USUAL_AGE_MIN, FundingColumn, FundingColumns
 from desk.market.signal_features import SignalColumns
 from desk.settings import Settings, feed_token_hashes
 from desk.store.feature_sets import all_feature_sets, record_of
@@ -63,12 +64,26 @@ def create(
         str | None,
         typer.Option(help="EVERY,WARM_UP,MOST_FILLED in candles, as 10080,1000,3: for indicators."),
     ] = None,
+    funding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="RULE or RULE:WINDOW in settlements or hours, as funding_rate, funding_mean:21,"
+            " funding_zscore:90, funding_age:8, funding_wait:8; may be repeated."
+        ),
+    ] = None,
+    funding_max_age: Annotated[
+        int, typer.Option(help="Minutes after which a settled rate is no longer decided on.")
+    ] = USUAL_AGE_MIN,
     as_json: Json = False,
 ) -> None:
     """Make a feature set; the same definition is the same one."""
     chosen = [_feature(text) for text in column] if column else FEATURES_V1.features
     features = make_feature_set(
-        name, chosen, [_signal(text) for text in signal or ()], _anchor(anchor) if anchor else None
+        name,
+        chosen,
+        [_signal(text) for text in signal or ()],
+        _anchor(anchor) if anchor else None,
+        _funding(funding, funding_max_age) if funding else None,
     )
     with opened_store() as (settings, store):
         record = create_feature_set(
@@ -120,6 +135,16 @@ def _anchor(text: str) -> Anchor:
         raise BadInput("--anchor", f"was {text!r}, expected a form like 10080,1000,3")
     every, warm_up, most_filled = (int(part) for part in parts)
     return Anchor(every=every, warm_up=warm_up, most_filled=most_filled)
+
+
+def _funding(texts: list[str], max_age_min: int) -> FundingColumns:
+    columns: list[FundingColumn] = []
+    for text in texts:
+        rule, _, window = text.partition(":")
+        if window and not _is_number(window):
+            raise BadInput("--funding", f"was {text!r}, expected a form like funding_mean:21")
+        columns.append(FundingColumn(rule=rule, windows=(int(window),) if window else ()))
+    return FundingColumns(columns=tuple(columns), max_age_min=max_age_min)
 
 
 def _signal(text: str) -> SignalColumns:

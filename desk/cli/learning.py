@@ -15,6 +15,7 @@ from actors.market_time import MarketClock
 from actors.parts.foundation import market_clock
 from actors.promotion import promote_version
 from actors.seed import AGENT_ID, seed
+from actors.study_checks import check_evaluation, check_training, named
 from actors.study_period import Period, Rates
 from actors.version_registry import version_of
 from desk.cli import tables
@@ -23,6 +24,7 @@ from desk.cli.progress import bars
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput
 from desk.ids import parse_pair, trace_id
+from desk.learning.episode import EpisodeSpec
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
@@ -41,6 +43,19 @@ from desk.venues.port import FundingRate
 from desk.wallclock import wall_ms
 
 FAR_MS = 1 << 52
+OPTIONS = {
+    "start": "--start",
+    "period": "--start",
+    "candles": "--tick",
+    "size_quote": "--levels",
+    "levels": "--levels",
+    "stop_loss_fraction": "--stop-loss",
+    "take_profit_fraction": "--take-profit",
+    "leverage": "--leverage",
+    "turnover_coefficient": "--turnover-coefficient",
+    "drawdown_coefficient": "--drawdown-coefficient",
+}
+"""What a field of a study is called on the command line."""
 TRAINED_SHARE = 0.75
 """Part of the stored candles that `desk train` looks at when no range is given; the rest is for
 evaluating what it learnt."""
@@ -128,6 +143,22 @@ def train(
         study = gather(settings, store, pair, interval, tape, tick, lot, quote_volume=quote_volume)
         start_ms, end_ms = bounds(study.candles, interval, start, end, share=TRAINED_SHARE)
         period = study.period(pair, interval, start_ms, end_ms)
+        shown = feature_set_of(store, features)
+        with named(OPTIONS):
+            check_training(
+                store,
+                study.candles,
+                period,
+                shown,
+                EpisodeSpec(
+                    levels=_levels(levels),
+                    protection=_protection(stop_loss, take_profit),
+                    leverage=leverage,
+                    turnover_coefficient=turnover_coefficient,
+                    drawdown_coefficient=drawdown_coefficient,
+                ),
+                now_ms=clock_of(store).now_ms(),
+            )
         # Seconds to import RLlib and to start Ray: only for input that was found good.
         from actors.training import TrainAsk, describe, train_version  # noqa: PLC0415
         from desk.engines.rllib import TrainingProgress, TrainingSpec  # noqa: PLC0415
@@ -136,7 +167,7 @@ def train(
             period=period,
             name=name,
             training=TrainingSpec(steps=steps, seed=seed_number),
-            feature_set_id=feature_set_of(store, features).feature_set_id,
+            feature_set_id=shown.feature_set_id,
             levels=_levels(levels),
             protection=_protection(stop_loss, take_profit),
             leverage=leverage,
@@ -206,12 +237,24 @@ def evaluate(
         start_ms, end_ms = bounds(study.candles, interval, start, end, share=1.0)
         if start is None and start_ms < version.training_end_ms < end_ms:
             start_ms = version.training_end_ms
+        period = study.period(pair, interval, start_ms, end_ms)
+        protection = _protection(stop_loss, take_profit)
+        with named(OPTIONS):
+            check_evaluation(
+                store,
+                study.candles,
+                period,
+                feature_set_of(store, version.feature_set_id),
+                protection=protection,
+                leverage=leverage,
+                now_ms=clock_of(store).now_ms(),
+            )
         ask = EvaluateAsk(
-            period=study.period(pair, interval, start_ms, end_ms),
+            period=period,
             version_id=version_id,
             size_quote=decimal("--size", size),
             decision_threshold=threshold,
-            protection=_protection(stop_loss, take_profit),
+            protection=protection,
             leverage=leverage,
         )
         with bars(console) as progress:

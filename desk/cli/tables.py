@@ -253,6 +253,10 @@ def columns(row: Row) -> list[Table]:
         half_life = f"half-life {one['half_life_min']} min"
         table.add_row(f"signal_side:{one['source_id']}", "signal_side", half_life)
         table.add_row(f"signal_age:{one['source_id']}", "signal_age", half_life)
+    funding = row["funding"]
+    for one in funding["columns"] if funding else ():
+        windows = [str(size) for size in one["windows"]]
+        table.add_row("_".join([one["rule"], *windows]), one["rule"], " ".join(windows))
     return [feature_sets([row]), table]
 
 

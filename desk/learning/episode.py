@@ -11,7 +11,7 @@ from desk.learning.arrays import MarketArrays
 from desk.learning.policy import LEVELS
 from desk.learning.reward import DEFAULT_SCALE
 from desk.market.candles import Ints
-from desk.market.features import CLIP
+from desk.market.features import CLIP, Features
 from desk.trading.intents import NO_PROTECTION, Protection, lots_to_hold
 
 
@@ -43,11 +43,36 @@ class EpisodeSpec:
 
 def check_episode(arrays: MarketArrays, spec: EpisodeSpec) -> None:
     """Raise `BadInput` naming the first field with which no step could be taken."""
-    _check_numbers(spec)
-    _check_levels(spec)
+    check_spec(spec)
     _check_features(arrays)
     _check_order(arrays)
-    _check_sizes(arrays, spec)
+    check_sizes(arrays, spec)
+
+
+def check_spec(spec: EpisodeSpec) -> None:
+    """Raise `BadInput` naming the first number that fits no market."""
+    _check_numbers(spec)
+    _check_levels(spec)
+
+
+def least_run(spec: EpisodeSpec) -> int:
+    """Candles with features, one after another, that an episode needs to begin."""
+    # An episode that could not last a quarter of its length would teach its own end.
+    return max(spec.length // 4, 1) + 1
+
+
+def split_at_holes(features: Features, open_ms: Ints, step_ms: int) -> Features:
+    """Features float32[T, F] of candles, with none for a row behind missing candles: a copy if it has any.
+
+    A set with an anchor fills short holes in, but no order can be filled on a candle that is missing: an
+    episode ends before it and another may begin behind it.
+    """
+    behind = np.flatnonzero(np.diff(open_ms) > step_ms) + 1
+    if not np.isfinite(features[behind]).any():
+        return features
+    split = features.copy()
+    split[behind] = np.nan
+    return split
 
 
 def stretches(arrays: MarketArrays, spec: EpisodeSpec) -> tuple[Ints, Ints]:
@@ -57,12 +82,11 @@ def stretches(arrays: MarketArrays, spec: EpisodeSpec) -> tuple[Ints, Ints]:
     """
     segment_end = _segment_ends(arrays.ready)
     rows = np.arange(len(arrays))
-    # An episode that could not last a quarter of its length would teach its own end.
-    least = max(spec.length // 4, 1)
-    starts = np.flatnonzero(segment_end - rows >= least)
+    least = least_run(spec)
+    starts = np.flatnonzero(segment_end - rows >= least - 1)
     if not len(starts):
         problem = f"{int(arrays.ready.sum())} of {len(arrays)} candles had features"
-        raise BadInput("candles", f"{problem}, expected a run of {least + 1} without a hole")
+        raise BadInput("candles", f"{problem}, expected a run of {least} without a hole")
     return starts.astype(np.int64), segment_end
 
 
@@ -118,8 +142,8 @@ def _check_order(arrays: MarketArrays) -> None:
         )
 
 
-def _check_sizes(arrays: MarketArrays, spec: EpisodeSpec) -> None:
-    """Every level but 0 must be worth an order at every price."""
+def check_sizes(arrays: MarketArrays, spec: EpisodeSpec) -> None:
+    """Raise `BadInput` unless every level but 0 is worth an order at every price."""
     rules, dearest = arrays.rules, int(arrays.columns.high.max())
     wanted = (1.0,) if spec.is_continuous else spec.levels
     for level in wanted:

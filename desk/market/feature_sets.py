@@ -8,6 +8,7 @@ from desk.errors import BadInput
 from desk.market.anchors import Anchor
 from desk.market.feature_rules import Feature
 from desk.market.features import FEATURE_SETS, FeatureSet
+from desk.market.funding_features import FUNDING_RULES, MAX_AGE_MIN, FundingColumns
 from desk.market.indicators import INDICATORS
 from desk.market.recursive import warm_up_of
 from desk.market.signal_features import MAX_HALF_LIFE_MIN, SignalColumns
@@ -72,6 +73,7 @@ def make_feature_set(
     features: Sequence[Feature],
     signals: Sequence[SignalColumns] = (),
     anchor: Anchor | None = None,
+    funding: FundingColumns | None = None,
 ) -> FeatureSet:
     """Check a definition and find its lookback; the same definition is the same set.
 
@@ -81,7 +83,8 @@ def make_feature_set(
     _check_name("name", name)
     if not features:
         raise BadInput("features", "was empty, expected at least one rule over candles")
-    if (count := len(features) + 2 * len(signals)) > MAX_COLUMNS:
+    of_funding = 0 if funding is None else len(funding.columns)
+    if (count := len(features) + 2 * len(signals) + of_funding) > MAX_COLUMNS:
         raise BadInput("features", f"made {count} columns, expected at most {MAX_COLUMNS}")
     if anchor is not None:
         _check_range("anchor.every", anchor.every, 1, MAX_EVERY)
@@ -98,6 +101,12 @@ def make_feature_set(
     for number, columns in enumerate(signals):
         _check_range(f"signals.{number}.half_life_min", columns.half_life_min, 1, MAX_HALF_LIFE_MIN)
     _check_unique("signals", [columns.source_id for columns in signals])
+    if funding is not None:
+        _check_funding(funding)
+        for number, feature in enumerate(features):
+            if feature.name in funding.names:
+                taken = f"was {feature.name!r}, which is a column of funding: name it otherwise"
+                raise BadInput(f"features.{number}.name", taken)
     made = FeatureSet(
         name=name,
         lookback=reach if anchor is None else anchor.lookback,
@@ -105,6 +114,7 @@ def make_feature_set(
         gap_policy="reject" if anchor is None else "fill",
         signals=tuple(signals),
         anchor=anchor,
+        funding=funding,
     )
     return FEATURE_SETS.get(made.feature_set_id, made)
 
@@ -143,6 +153,33 @@ def _check_anchor(field: str, feature: Feature, anchor: Anchor | None, warm_up: 
             "anchor.warm_up",
             f"was {anchor.warm_up}, {field} ({feature.name}) needs at least {warm_up} candles",
         )
+
+
+def _check_funding(funding: FundingColumns) -> None:
+    if not funding.columns:
+        raise BadInput("funding.columns", f"were empty, expected some of {' '.join(FUNDING_RULES)}")
+    for number, column in enumerate(funding.columns):
+        field = f"funding.columns.{number}"
+        rule = FUNDING_RULES.get(column.rule)
+        if rule is None:
+            known = " ".join(FUNDING_RULES)
+            raise BadInput(f"{field}.rule", f"was {column.rule!r}, expected one of {known}")
+        if len(column.windows) != len(rule.meaning):
+            wanted = ", ".join(rule.meaning) or "none"
+            raise BadInput(
+                f"{field}.windows", f"were {list(column.windows)}, {column.rule} takes {wanted}"
+            )
+        for window in column.windows:
+            if window not in rule.allowed:
+                allowed = rule.allowed
+                words = (
+                    f"from {allowed.start} to {allowed.stop - 1}"
+                    if isinstance(allowed, range)
+                    else f"one of {' '.join(str(each) for each in allowed)}"
+                )
+                raise BadInput(f"{field}.windows", f"was {window}, expected {words}")
+    _check_unique("funding.columns", list(funding.names))
+    _check_range("funding.max_age_min", funding.max_age_min, 1, MAX_AGE_MIN)
 
 
 def _check_name(field: str, name: str) -> None:

@@ -48,11 +48,11 @@ class FeatureStream:
         if self._handles is None:
             return np.full(features.size, np.nan, dtype=np.float32)
         row = self._handles.row()
-        if not features.signals:
+        if not features.sources:
             return row
-        close_ms = window.open_ms[-1:] + self._step_ms
-        heard = [one.compute(signals[one.source_id], close_ms)[0] for one in features.signals]
-        return np.concatenate([row, *heard], dtype=np.float32)
+        beside = features.beside(signals, window.open_ms[-1:] + self._step_ms)[0]
+        whole = np.concatenate([row, beside], dtype=np.float32)
+        return np.full_like(whole, np.nan) if np.isnan(whole).any() else whole
 
     def _carry_on(self, handles: Handles, window: Candles, anchor: Anchor) -> bool:
         """Push what is new in the window; False, with nothing pushed, where that would be another series."""

@@ -1,7 +1,7 @@
 """What a policy is shown of the market: features with a finite memory, the same live and in history.
 
-Every value is a function of the trailing `lookback` candles, and in the columns of signals of what
-was received by the candle's close. `compute` over any history and `observe` over the last `lookback`
+Every value is a function of the trailing `lookback` candles, and in the columns of signals and funding
+of what was known by the candle's close. `compute` over any history and `observe` over the last `lookback`
 candles give the same bytes, and nothing later can change an earlier row.
 """
 
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desk.market.anchors import Anchor, stretches
-from desk.market.candles import Candles, Ints
+from desk.market.candles import Candles, Floats, Ints
 from desk.market.feature_rules import RULES, Feature
+from desk.market.funding_features import FUNDING_SOURCE, FundingColumns, marks_in
 from desk.market.recursive import Blocks
 from desk.market.rolling import Rows, evenly_spaced
 from desk.market.signal_features import NO_SIGNALS, SignalColumns, Signals
@@ -27,6 +28,7 @@ CLIP = 10.0
 """Largest size of a value. The out-of-distribution limit lies below it, so it still sees extremes."""
 
 NON_FINITE = "features_non_finite"
+FUNDING_UNKNOWN = "funding_unknown"
 OUT_OF_DISTRIBUTION = "features_out_of_distribution"
 
 
@@ -50,22 +52,27 @@ class FeatureSet:
     """Two more columns for each source, after those of the candles."""
     anchor: Anchor | None = None
     """Where the series of recursive features begin; with one, `gap_policy` is `fill` (see there)."""
+    funding: FundingColumns | None = None
+    """Columns of the pair's funding, the last ones; a row without them has no features at all."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Column names, in order."""
         of_signals = [name for columns in self.signals for name in columns.names]
-        return (*(feature.name for feature in self.features), *of_signals)
+        of_funding = () if self.funding is None else self.funding.names
+        return (*(feature.name for feature in self.features), *of_signals, *of_funding)
 
     @property
     def size(self) -> int:
         """Number of columns F."""
-        return len(self.features) + 2 * len(self.signals)
+        of_funding = 0 if self.funding is None else len(self.funding.columns)
+        return len(self.features) + 2 * len(self.signals) + of_funding
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Ids of the sources of signals it looks at."""
-        return tuple(columns.source_id for columns in self.signals)
+        """Ids of what it looks at beside candles: sources of signals, and funding."""
+        of_funding = () if self.funding is None else (FUNDING_SOURCE,)
+        return (*(columns.source_id for columns in self.signals), *of_funding)
 
     @cached_property
     def feature_set_id(self) -> str:
@@ -76,6 +83,8 @@ class FeatureSet:
             del parts["signals"]
         if self.anchor is None:
             del parts["anchor"]
+        if self.funding is None:
+            del parts["funding"]
         for feature in parts["features"]:
             if feature["bars"] == 1:
                 del feature["bars"]
@@ -106,14 +115,12 @@ class FeatureSet:
             for column, feature in enumerate(self.features):
                 values = RULES[feature.rule](rows, feature.windows)
                 matrix[self.lookback - 1 :, column] = np.clip(values, -self.clip, self.clip)
-        if self.signals:
+        if self.sources:
             close_ms = _close_ms(candles, self.lookback)
-            for number, columns in enumerate(self.signals):
-                first = len(self.features) + 2 * number
-                matrix[self.lookback - 1 :, first : first + 2] = columns.compute(
-                    signals[columns.source_id], close_ms
-                )
+            matrix[self.lookback - 1 :, len(self.features) :] = self.beside(signals, close_ms)
         matrix[~evenly_spaced(candles, self.lookback)] = np.nan
+        if self.funding is not None:
+            matrix[np.isnan(matrix).any(axis=1)] = np.nan
         return matrix
 
     def observe(
@@ -128,6 +135,21 @@ class FeatureSet:
             return np.full(self.size, np.nan, dtype=np.float32)
         newest = candles.take(slice(-self.lookback, None))
         return self.compute(newest, signals, step_ms=step_ms)[-1]
+
+    def beside(self, signals: Signals, close_ms: Ints) -> Floats:
+        """The columns that do not come from candles, float64[T, …], for the closes of candles.
+
+        Raises KeyError for a source that is not there.
+        """
+        parts = [one.compute(signals[one.source_id], close_ms) for one in self.signals]
+        if self.funding is not None:
+            found = self.funding.compute(marks_in(signals), close_ms)
+            parts.append(np.clip(found, -self.clip, self.clip))
+        return np.concatenate(parts, axis=1)
+
+    def unknown_funding(self, signals: Signals, close_ms: int) -> str:
+        """Why a row with this close has no funding, and so no features; empty where it has or needs none."""
+        return "" if self.funding is None else self.funding.unknown(marks_in(signals), close_ms)
 
     def _compute_anchored(
         self, candles: Candles, signals: Signals, anchor: Anchor, step_ms: int
@@ -147,13 +169,9 @@ class FeatureSet:
             matrix[first:stop, :count] = block.T if is_real.all() else block.T[is_real]
             done = stop
         matrix[done:] = np.nan
-        if self.signals:
-            close_ms = candles.open_ms + step_ms
-            for number, columns in enumerate(self.signals):
-                first = count + 2 * number
-                found = columns.compute(signals[columns.source_id], close_ms)
-                matrix[:, first : first + 2] = found
-            matrix[np.isnan(matrix[:, :count]).any(axis=1)] = np.nan
+        if self.sources:
+            matrix[:, count:] = self.beside(signals, candles.open_ms + step_ms)
+            matrix[np.isnan(matrix).any(axis=1)] = np.nan
         return matrix
 
 

@@ -1,7 +1,7 @@
 """Datasets on disk and on record: an immutable copy of candles and signals, and where they came from."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from desk.ids import Pair
 from desk.learning.study import Dataset, check_words, content_sha256, snapshot
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
+from desk.market.funding_features import FUNDING_SOURCE, Settlement, settled
 from desk.market.gaps import missing_ends
 from desk.market.ingestion import BINGX, IngestionKind, IngestionRun, IngestionStatus, has_read
 from desk.market.interval import Interval, interval_ms
@@ -21,6 +22,7 @@ from desk.store.candle_file import from_parquet, to_parquet
 from desk.store.codec import from_json, to_json
 from desk.store.durable import publish
 from desk.store.feature_sets import feature_set_of
+from desk.store.funding_history import settlements_between
 from desk.store.port import DocStore
 from desk.store.signal_history import heard_between, marks_by_source
 
@@ -60,10 +62,12 @@ class DatasetAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenSignals:
-    """The second file of a dataset whose features look at signals."""
+    """The second file of a dataset whose features look at signals or funding."""
 
     heard: Mapping[str, tuple[Heard, ...]]
     """By source id, in the order of their receipt."""
+    settlements: tuple[Settlement, ...] = ()
+    """Of the pair's funding, as they were known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +117,11 @@ class Datasets:
         """
         self.check(ask)
         candles = self._candles.read(ask.pair, ask.interval, ask.first_ms, ask.end_ms)
-        heard = heard_between(
-            self._store,
-            ask.features,
+        frozen = self._heard(
             ask.pair,
-            start_ms=ask.start_ms + interval_ms(ask.interval),
+            ask.interval,
+            ask.features,
+            start_ms=ask.start_ms,
             end_ms=ask.end_ms,
             now_ms=now_ms,
         )
@@ -130,16 +134,14 @@ class Datasets:
             end_ms=ask.end_ms,
             lookback=ask.lookback,
             stride=ask.stride,
-            signals=marks_by_source(heard),
+            signals=_marks(frozen, ask.features.sources),
         )
         if dataset.dataset_id in ask.parents:
             raise BadInput("parent", f"{dataset.dataset_id} cannot be its own: leave it out")
         path = self._path(dataset.dataset_id)
         if self._problem_of(dataset):
-            if heard:
-                publish(
-                    self._signals_path(dataset), to_json(FrozenSignals, FrozenSignals(heard=heard))
-                )
+            if ask.features.sources:
+                publish(self._signals_path(dataset), to_json(FrozenSignals, frozen))
             publish(path, to_parquet(seen))
         complete = replace(
             dataset,
@@ -248,20 +250,43 @@ class Datasets:
         if not dataset.signals_sha256:
             return NO_SIGNALS
         rows = self._signals_path(dataset).read_bytes()
-        return marks_by_source(from_json(FrozenSignals, rows).heard)
+        return _marks(from_json(FrozenSignals, rows), dataset.signals_sha256)
 
     def _stored_signals(self, dataset: Dataset) -> Signals:
         if not dataset.signals_sha256:
             return NO_SIGNALS
-        heard = heard_between(
-            self._store,
-            feature_set_of(self._store, dataset.feature_set_id),
+        features = feature_set_of(self._store, dataset.feature_set_id)
+        frozen = self._heard(
             dataset.pair,
-            start_ms=dataset.start_ms + interval_ms(dataset.interval),
+            dataset.interval,
+            features,
+            start_ms=dataset.start_ms,
             end_ms=dataset.end_ms,
             now_ms=dataset.created_ms,
         )
-        return marks_by_source(heard)
+        return _marks(frozen, dataset.signals_sha256)
+
+    def _heard(
+        self,
+        pair: Pair,
+        interval: Interval,
+        features: FeatureSet,
+        *,
+        start_ms: int,
+        end_ms: int,
+        now_ms: int,
+    ) -> FrozenSignals:
+        """What is stored of everything that the rows of a range may look at beside candles."""
+        step_ms = interval_ms(interval)
+        first_ms = start_ms + step_ms
+        return FrozenSignals(
+            heard=heard_between(
+                self._store, features, pair, start_ms=first_ms, end_ms=end_ms, now_ms=now_ms
+            ),
+            settlements=settlements_between(
+                self._store, features, pair, start_ms=first_ms, end_ms=end_ms, step_ms=step_ms
+            ),
+        )
 
     def _frozen(self, dataset: Dataset) -> Candles | None:
         try:
@@ -282,6 +307,13 @@ class Datasets:
         if not dataset_id.startswith("ds") or not dataset_id.replace("-", "").isalnum():
             raise BadInput("dataset_id", f"was {dataset_id!r}, expected one as `ds-1f0c…`")
         return self._root / f"{dataset_id}.parquet"
+
+
+def _marks(frozen: FrozenSignals, sources: Container[str]) -> Signals:
+    heard = marks_by_source(frozen.heard)
+    if FUNDING_SOURCE not in sources:
+        return heard
+    return {**heard, FUNDING_SOURCE: settled(frozen.settlements)}
 
 
 def _hashes(signals: Signals) -> dict[str, str]:

@@ -60,10 +60,11 @@ def pack(candles: Candles, interval: Interval) -> list[tuple[int, int, bytes]]:
     ]
 
 
-def unpack(chunk: int, records: bytes, interval: Interval) -> Candles:
-    """The candles of one chunk, oldest first, from its records."""
+def unpack(chunk: int, records: bytes, interval: Interval, first_slot: int = 0) -> Candles:
+    """The candles of one chunk, oldest first, from its records, which begin with `first_slot`."""
     table = np.frombuffer(records, dtype="<f8").reshape(-1, len(_VALUES))
     slots = np.flatnonzero(table[:, 0])
     values = table.T if len(slots) == len(table) else table[slots].T
     columns = dict(zip(_VALUES, np.ascontiguousarray(values, dtype=np.float64), strict=True))
-    return Candles(open_ms=(chunk * CHUNK_CANDLES + slots) * slot_ms(interval), **columns)
+    open_ms = (chunk * CHUNK_CANDLES + first_slot + slots) * slot_ms(interval)
+    return Candles(open_ms=open_ms, **columns)

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from desk.trading.orders import TERMINAL, TRANSITIONS
 
-VERSION = 3
+VERSION = 4
 """Rises whenever an older program must not work with the newer functions."""
 
 

@@ -38,6 +38,16 @@ class DocRow:
 
 
 @dataclass(slots=True)
+class SeriesChanges:
+    """What was done to a series of candles, as the functions count it."""
+
+    origin: str
+    revision: int = 0
+    altered: dict[int, int] = field(default_factory=dict[int, int])
+    """By chunk: the newest revision that did more than append."""
+
+
+@dataclass(slots=True)
 class RequestRow:
     """One request that must happen once, as the functions see it; `answer` is None in flight."""
 
@@ -128,6 +138,12 @@ class MemoryState:
             dict
         )
     )
+
+    changes: dict[tuple[Pair, Interval], SeriesChanges] = field(
+        default_factory=dict[tuple[Pair, Interval], SeriesChanges]
+    )
+    """By series; of one that is empty there is none."""
+    series_begun: int = 0
 
     def stored_answer(
         self, what: str, request_id: str, fence: Fence | None = None

@@ -388,6 +388,22 @@ class EventStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandlesAfter:
+    """What has become of a series since some of its candles were read."""
+
+    origin: str
+    """Of this life of the series: another one after all of it was dropped. Empty where it is not known."""
+    revision: int
+    """Counts changes of the series."""
+    earliest_ms: int
+    latest_ms: int
+    altered_revision: int
+    """That of the newest change of the held chunks that was more than an append; 0 for none."""
+    candles: Candles
+    """Stored ones from the last held open time on, that one included; at most `READ_CHUNKS` chunks."""
+
+
 class CandleStore(Protocol):
     """Hot candles. `desk.store.history` keeps all of them in Parquet."""
 
@@ -406,6 +422,15 @@ class CandleStore(Protocol):
 
     def last_candles(self, pair: Pair, interval: Interval, count: int) -> Candles:
         """The newest `count` stored candles, oldest first."""
+        ...
+
+    def candles_after(
+        self, pair: Pair, interval: Interval, first_ms: int, last_ms: int
+    ) -> CandlesAfter | None:
+        """What is newer than candles that are held, and whether those are as they were.
+
+        Held are those with `first_ms <= open_ms <= last_ms`. None for an empty series.
+        """
         ...
 
     def candle_bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:

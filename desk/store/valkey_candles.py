@@ -16,6 +16,7 @@ from desk.store.layout import (
     storable,
     unpack,
 )
+from desk.store.port import CandlesAfter
 
 
 class ValkeyCandles:
@@ -62,6 +63,35 @@ class ValkeyCandles:
             read += len(chunks)
             missing -= sum(len(chunk) for chunk in chunks)
         return Candles.concat(found[::-1]).take(slice(-count, None))
+
+    def candles_after(
+        self, pair: Pair, interval: Interval, first_ms: int, last_ms: int
+    ) -> CandlesAfter | None:
+        length, slot = chunk_ms(interval), slot_ms(interval)
+        answer = self._connection.read(
+            "candles_after",
+            series(pair, interval),
+            first_ms // length,
+            last_ms // length,
+            last_ms % length // slot,
+            READ_CHUNKS,
+            bulk=True,
+        )
+        if not answer:
+            return None
+        origin, revision, earliest, latest, altered, *flat = answer
+        found = [
+            unpack(int(flat[n]), flat[n + 2], interval, int(flat[n + 1]))
+            for n in range(0, len(flat), 3)
+        ]
+        return CandlesAfter(
+            origin=origin.decode(),
+            revision=int(revision),
+            earliest_ms=int(earliest),
+            latest_ms=int(latest),
+            altered_revision=int(altered),
+            candles=Candles.concat(found),
+        )
 
     def candle_bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
         key = f"cmeta:{series(pair, interval)}"

@@ -19,6 +19,8 @@ class FundingRate:
     pair: Pair
     due_ms: int
     rate: Decimal
+    read_ms: int | None = None
+    """Market time at which a desk that was at work read it; None: it was read with history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from desk.market.anchors import Anchor
 from desk.market.feature_rules import Feature
 from desk.market.feature_sets import MAX_COLUMNS, FeatureSetRecord, make_feature_set
 from desk.market.features import FEATURE_SETS
+from desk.market.funding_features import USUAL_AGE_MIN, FundingColumn, FundingColumns
 from desk.market.signal_features import SignalColumns
 from desk.store.feature_sets import all_feature_sets, record_of
 from serve_apps.context import By, Ctx
@@ -19,6 +20,8 @@ from serve_apps.schemas import (
     AnchorView,
     FeatureSetView,
     FeatureView,
+    FundingColumnsView,
+    FundingColumnView,
     Page,
     SignalColumnsView,
 )
@@ -43,6 +46,19 @@ class SignalColumnsBody(Body):
     """Market minutes after which half of a side is left."""
 
 
+class FundingColumnBody(Body):
+    rule: Text
+    windows: Annotated[tuple[int, ...], Field(max_length=4)] = ()
+
+
+class FundingColumnsBody(Body):
+    """Columns of the pair's settled funding rates, in order."""
+
+    columns: Annotated[tuple[FundingColumnBody, ...], Field(max_length=MAX_COLUMNS)]
+    max_age_min: int = USUAL_AGE_MIN
+    """Minutes after which a settled rate is no longer decided on."""
+
+
 class AnchorBody(Body):
     """Where the series of indicators begin, and which holes are filled; in candles."""
 
@@ -52,13 +68,14 @@ class AnchorBody(Body):
 
 
 class FeatureSetBody(Body):
-    """Columns over candles, in order, then two for each source of signals."""
+    """Columns over candles, in order, then two for each source of signals, then those of funding."""
 
     name: Text
     features: Annotated[list[FeatureBody], Field(max_length=MAX_COLUMNS + 1)]
     signals: Annotated[tuple[SignalColumnsBody, ...], Field(max_length=MAX_COLUMNS)] = ()
     anchor: AnchorBody | None = None
     """Needed as soon as one rule is an indicator."""
+    funding: FundingColumnsBody | None = None
 
 
 @router.get("/feature-sets")
@@ -88,6 +105,7 @@ def make(ctx: Ctx, by: By, body: FeatureSetBody) -> FeatureSetView:
             for one in body.signals
         ],
         None if body.anchor is None else Anchor(**body.anchor.model_dump()),
+        None if body.funding is None else _funding(body.funding),
     )
     record = create_feature_set(
         ctx.store,
@@ -98,6 +116,13 @@ def make(ctx: Ctx, by: By, body: FeatureSetBody) -> FeatureSetView:
         trace_id=by.trace_id,
     )
     return _view(record, uses_of(ctx.store))
+
+
+def _funding(body: FundingColumnsBody) -> FundingColumns:
+    return FundingColumns(
+        columns=tuple(FundingColumn(rule=one.rule, windows=one.windows) for one in body.columns),
+        max_age_min=body.max_age_min,
+    )
 
 
 def _view(record: FeatureSetRecord, uses: dict[str, Uses]) -> FeatureSetView:
@@ -117,6 +142,7 @@ def _view(record: FeatureSetRecord, uses: dict[str, Uses]) -> FeatureSetView:
             SignalColumnsView(source_id=one.source_id, half_life_min=one.half_life_min)
             for one in features.signals
         ],
+        funding=None if features.funding is None else _funding_view(features.funding),
         sources=list(features.sources),
         anchor=None if features.anchor is None else AnchorView(**asdict(features.anchor)),
         gap_policy=features.gap_policy,
@@ -124,4 +150,13 @@ def _view(record: FeatureSetRecord, uses: dict[str, Uses]) -> FeatureSetView:
         dataset_count=used.datasets,
         created_ms=record.created_ms,
         created_by=record.created_by,
+    )
+
+
+def _funding_view(funding: FundingColumns) -> FundingColumnsView:
+    return FundingColumnsView(
+        columns=[
+            FundingColumnView(rule=one.rule, windows=list(one.windows)) for one in funding.columns
+        ],
+        max_age_min=funding.max_age_min,
     )

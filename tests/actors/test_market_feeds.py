@@ -125,6 +125,23 @@ def test_a_month_of_settlements_is_read_once_and_then_only_what_is_new(
     assert not any(path.endswith("fundingRate") for path in asked)
 
 
+def test_a_settlement_is_noted_with_when_it_was_read_and_history_is_not(
+    on_the_wire: Callable[[str], Desk], frozen: Any
+) -> None:
+    desk = on_the_wire(PRICES)
+    desk.turn_all()
+    history = {doc.value.due_ms for doc in desk.store.list(kinds.funding_rates("BTC-USDT"))}
+    later_ms = max(history) + 8 * 60 * MINUTE_MS + 20_000
+
+    frozen.reset(market_ms=later_ms)
+    desk.clock.set(later_ms)
+    desk.turn_all()
+
+    rows = [doc.value for doc in desk.store.list(kinds.funding_rates("BTC-USDT"))]
+    assert [row.read_ms for row in rows if row.due_ms in history] == [None] * len(history)
+    assert [row.read_ms for row in rows if row.due_ms not in history] == [later_ms]
+
+
 def test_activity_is_stored_for_every_pair(on_the_wire: Callable[[str], Desk]) -> None:
     desk = on_the_wire(ACTIVITY)
 

@@ -89,6 +89,7 @@ def test_what_a_run_decides_on_is_history_over_anchors_restarts_and_short_holes(
     assert shown.tobytes() == history.tobytes()
     beats = asyncio.run(stage.loop.heartbeat()).counters
     assert 1 <= beats["series_opened"] <= 2, "handles, not a reading of everything, carry it on"
+    assert beats["windows_read"] == 1, "after the restart; then only what is new"
     newest = stage.decisions()[0]
     window = stage.store.last_candles(PAIR, "1m", MOVING.lookback)
     assert newest.candles_sha256 == candles_sha256(window)
@@ -102,6 +103,7 @@ def test_a_stored_candle_that_was_put_right_is_what_later_decisions_rest_on(stag
 
     stage.decide(0.0)
 
+    assert asyncio.run(stage.loop.heartbeat()).counters["windows_read"] == 2
     shown, history = decisions_in_history(stage)
     assert shown[2].tobytes() == history[2].tobytes()
     assert shown[1].tobytes() != history[1].tobytes()

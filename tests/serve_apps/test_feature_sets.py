@@ -59,6 +59,29 @@ def test_a_set_is_made_once_and_audited_once(scene: Scene, asking: TestClient) -
     assert feature_set_of(scene.store, key).feature_set_id == key
 
 
+def test_columns_of_funding_are_made_shown_and_refused_by_their_field(asking: TestClient) -> None:
+    columns = [{"rule": "funding_rate"}, {"rule": "funding_zscore", "windows": [21]}]
+    body = {**BODY, "funding": {"columns": columns}}
+    made = post(asking, body)
+    refused = post(
+        asking, {**body, "funding": {"columns": [*columns, {"rule": "funding_wait"}]}}, key="other"
+    )
+
+    assert made.status_code == 201, made.text
+    assert made.json()["columns"][-2:] == ["funding_rate", "funding_zscore_21"]
+    assert made.json()["funding"] == {
+        "columns": [
+            {"rule": "funding_rate", "windows": []},
+            {"rule": "funding_zscore", "windows": [21]},
+        ],
+        "max_age_min": 540,
+    }
+    assert made.json()["sources"] == [SOURCE[1], "bingx:funding"]
+    assert post(asking, BODY, key="third").json()["funding"] is None
+    assert refused.status_code == 422
+    assert "funding.columns.2.windows" in refused.text
+
+
 def test_an_audit_event_that_a_crash_kept_back_is_written_by_the_repeat(
     scene: Scene, asking: TestClient
 ) -> None:

@@ -566,30 +566,41 @@ local function candles_in(records)
   return count, first
 end
 
+-- Whether records differ from the stored ones where nothing new is appended: up to the newest candle.
+local function is_altered(known, records, open_ms, latest, step_ms)
+  local old = math.min(math.max(math.floor((latest - open_ms) / step_ms) + 1, 0) * RECORD, #records)
+  return string.sub(known, 1, old) ~= string.sub(records, 1, old)
+end
+
 -- series, chunk length in ms, step in ms, then by run of neighbours: chunk, first slot, their records
 -- -> OK how many open times were new
+-- A chunk in which more was done than to append has the revision of that in `cver`: who holds candles
+-- of it reads them again. The origin tells one life of the series from the next.
 define('ingest_candles', function(args, what)
   local series, chunk_ms, step_ms = args[OWN], tonumber(args[OWN + 1]), tonumber(args[OWN + 2])
   local meta_key = 'cmeta:' .. series
   local meta = redis.call('HMGET', meta_key, 'earliest', 'latest')
   local earliest, latest = tonumber(meta[1] or math.huge), tonumber(meta[2] or -math.huge)
-  local added, indexed = 0, nil
+  local added, indexed, altered = 0, nil, {}
   for at = OWN + 3, #args, 3 do
     local chunk, slot, records = args[at], tonumber(args[at + 1]), args[at + 2]
     local key, from = 'c:' .. series .. ':' .. chunk, slot * RECORD
-    local known = candles_in(redis.call('GETRANGE', key, from, from + #records - 1))
-    added = added + #records / RECORD - known
+    local known = redis.call('GETRANGE', key, from, from + #records - 1)
+    added = added + #records / RECORD - candles_in(known)
     redis.call('SETRANGE', key, from, records)
     if chunk ~= indexed then
       redis.call('ZADD', 'cidx:' .. series, chunk, chunk)
       indexed = chunk
     end
     local open_ms = tonumber(chunk) * chunk_ms + slot * step_ms
+    if is_altered(known, records, open_ms, latest, step_ms) then altered[chunk] = true end
     earliest = math.min(earliest, open_ms)
     latest = math.max(latest, open_ms + (#records / RECORD - 1) * step_ms)
   end
   redis.call('HINCRBY', meta_key, 'count', added)
-  redis.call('HINCRBY', meta_key, 'revision', 1)
+  local revision = redis.call('HINCRBY', meta_key, 'revision', 1)
+  for chunk in pairs(altered) do redis.call('HSET', 'cver:' .. series, chunk, revision) end
+  redis.call('HSETNX', meta_key, 'origin', table.concat(redis.call('TIME'), '.'))
   redis.call('HSET', meta_key, 'earliest', string.format('%.0f', earliest),
     'latest', string.format('%.0f', latest))
   return finish(what, args, { 'OK', tostring(added) })
@@ -608,6 +619,7 @@ define('drop_candles', function(args, what)
   for _, chunk in ipairs(chunks) do
     redis.call('DEL', 'c:' .. series .. ':' .. chunk)
     redis.call('ZREM', index_key, chunk)
+    redis.call('HDEL', 'cver:' .. series, chunk)
   end
   local first = redis.call('ZRANGE', index_key, 0, 0)[1]
   if not first then
@@ -644,4 +656,27 @@ define_read('candle_chunks', function(args)
     chunks[#chunks + 1] = redis.call('GET', 'c:' .. args[1] .. ':' .. args[at]) or ''
   end
   return chunks
+end)
+
+-- series, first and last chunk that are held, slot from which on there may be more, most chunks
+-- -> origin, revision, earliest, latest, newest revision of a held chunk, then by chunk its number,
+--    first slot and records, oldest first; nothing for an empty series
+define_read('candles_after', function(args)
+  local series, first, last = args[1], tonumber(args[2]), tonumber(args[3])
+  local slot, most = tonumber(args[4]), tonumber(args[5])
+  local meta = redis.call('HMGET', 'cmeta:' .. series, 'origin', 'revision', 'earliest', 'latest')
+  if not meta[3] then return {} end
+  local held, newest = {}, 0
+  for chunk = first, last do held[#held + 1] = string.format('%.0f', chunk) end
+  for _, revision in ipairs(redis.call('HMGET', 'cver:' .. series, unpack(held))) do
+    newest = math.max(newest, tonumber(revision or 0))
+  end
+  local found = { meta[1] or '', meta[2], meta[3], meta[4], tostring(newest) }
+  for _, chunk in ipairs(redis.call('ZRANGEBYSCORE', 'cidx:' .. series, last, '+inf', 'LIMIT', 0, most)) do
+    local from = tonumber(chunk) == last and slot or 0
+    found[#found + 1] = chunk
+    found[#found + 1] = tostring(from)
+    found[#found + 1] = redis.call('GETRANGE', 'c:' .. series .. ':' .. chunk, from * RECORD, -1)
+  end
+  return found
 end)

@@ -22,8 +22,11 @@ from desk.cli import dataset
 from desk.cli.application import WRONG_INPUT, app
 from desk.cli.progress import JobFailed
 from desk.clock import DAY_MS, MINUTE_MS, to_iso
+from desk.market.feature_sets import make_feature_set
 from desk.market.features import FEATURES_V1
+from desk.market.funding_features import FundingColumn, FundingColumns
 from desk.store import kinds, server
+from desk.store.feature_sets import keep_feature_set
 from desk.store.valkey import ValkeyStore
 
 PAIR = "BTC-USDT"
@@ -116,6 +119,33 @@ def test_a_dataset_is_fetched_frozen_listed_shown_and_verified(terminal: Termina
     spoilt = terminal.run("verify", made["dataset_id"])
     assert spoilt.exit_code == 1
     assert "cannot be read" in spoilt.output
+
+
+def test_the_settlements_that_features_look_at_are_fetched_with_the_candles(
+    terminal: Terminal,
+) -> None:
+    columns = (FundingColumn(rule="funding_rate"), FundingColumn(rule="funding_mean", windows=(6,)))
+    paid = make_feature_set(
+        "paid", FEATURES_V1.features, funding=FundingColumns(columns=columns, max_age_min=540)
+    )
+    keep_feature_set(terminal.store, paid, now_ms=1, created_by="test")
+    words = ("--features", paid.feature_set_id)
+
+    made = terminal.build(*words)
+
+    due = [doc.value for doc in terminal.store.list(kinds.funding_rates(PAIR))]
+    step_ms = 8 * 60 * MINUTE_MS
+    assert len([one for one in due if one.due_ms <= START_MS]) >= 6, "for the first row"
+    assert {one.due_ms % step_ms for one in due} == {0}
+    assert {one.read_ms for one in due} == {None}
+    assert list(made["signals_sha256"]) == ["bingx:funding"]
+    before = terminal.sim.state()["requests"]
+    assert terminal.build(*words) == made
+    assert not [
+        entry for entry in terminal.sim.journal(before) if entry["path"].endswith("fundingRate")
+    ]
+    [problem] = [one["problem"] for one in terminal.told("verify")]
+    assert problem == ""
 
 
 def test_ctrl_c_keeps_what_was_fetched_and_the_same_command_goes_on(terminal: Terminal) -> None:

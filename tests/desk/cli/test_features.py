@@ -63,6 +63,21 @@ def test_without_columns_the_built_in_ones_are_taken(terminal: Terminal) -> None
     assert made["lookback"] == FEATURES_V1.lookback
 
 
+def test_columns_of_funding_stand_last(terminal: Terminal) -> None:
+    words = ("--funding", "funding_rate", "--funding", "funding_mean:21")
+    made = terminal.told("create", "paid", "--column", "day_sine", "--signal", "calls=30", *words)
+    older = terminal.told(
+        "create", "paid", "--column", "day_sine", *words, "--funding-max-age", "600"
+    )
+
+    assert made["columns"][-2:] == ["funding_rate", "funding_mean_21"]
+    assert made["sources"] == ["calls", "bingx:funding"]
+    assert older["funding"]["max_age_min"] == 600
+    assert "funding_mean_21" in terminal.run("show", made["feature_set_id"]).output
+    wrong = terminal.run("create", "x", "--funding", "funding_mean:a").exception
+    assert isinstance(wrong, WRONG_INPUT)
+
+
 def test_indicators_are_made_with_their_anchor(terminal: Terminal) -> None:
     made = terminal.told(
         "create",
