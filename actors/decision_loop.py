@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import ray
@@ -82,6 +83,8 @@ class LoopParts:
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
     enforce_provenance: bool = False
+    home: Path = Path("/nonexistent")
+    """Where the artifacts are that provenance is proved by."""
 
 
 # --- the shell ----------------------------------------------------------------------------------
@@ -203,20 +206,24 @@ class DecisionLoop:
                 now_ms=self._clock.now_ms(),
                 speed=self._clock.anchor.speed,
                 enforce_provenance=self._parts.enforce_provenance,
+                home=self._parts.home,
             )
         )
         if len(scene.window) and not ends_at(scene.window, closed.open_ms):
             self._pulse.count("superseded")
             return
         if (version_id := scene.run.version_id) != run.version_id:
-            shown = scene.run.feature_set_id
+            shown, learnt_from = scene.run.feature_set_id, scene.run.dataset_id
             await self._runs.change(
                 run.run_id,
-                lambda run: replace(run, version_id=version_id, feature_set_id=shown),
+                lambda run: replace(
+                    run, version_id=version_id, feature_set_id=shown, dataset_id=learnt_from
+                ),
             )
-        draft = Draft(closed=closed, scene=scene)
+        limit = self._parts.feature_ood_zscore_limit
+        draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit)
         legs = await self._think(draft)
-        draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
+        draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
         if not await self._book.claim(draft.record(now_ms=self._clock.now_ms())):
             self._may_have_claim = True
             return  # decided before: the next turn finishes it if need be

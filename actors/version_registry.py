@@ -45,11 +45,13 @@ def register(
     """
     load_policy(card, tensors, find_feature_set(store, version.feature_set_id))
     written = artifacts.write(ArtifactCard(**card), tensors)
+    published = artifacts.read(version.version_id)
     complete = replace(
         version,
         artifact_uri=artifacts.path(version.version_id).as_uri(),
         artifact_sha256=written.sha256,
-        artifact_bytes=artifacts.read(version.version_id).tensor_bytes,
+        artifact_bytes=published.tensor_bytes,
+        card_sha256=published.card_sha256,
     )
     try:
         return store.put(
@@ -102,6 +104,7 @@ def policy_of(home: Path, version: AgentVersion, store: DocStore) -> MlpPolicy:
     artifact = artifacts_of(home).read(
         version.version_id,
         expected_sha256=version.artifact_sha256,
+        expected_card_sha256=version.card_sha256 or None,
         feature_set_id=version.feature_set_id,
     )
     tensors = {
@@ -110,7 +113,8 @@ def policy_of(home: Path, version: AgentVersion, store: DocStore) -> MlpPolicy:
         for part, array in zip(("weight", "bias"), layer, strict=True)
     }
     features = find_feature_set(store, version.feature_set_id)
-    return load_policy(asdict(artifact.card), tensors, features)
+    policy = load_policy(asdict(artifact.card), tensors, features)
+    return replace(policy, artifact_sha256=artifact.card.sha256)
 
 
 def keep_dataset(store: DocStore, dataset: Dataset, now_ms: int) -> Dataset:

@@ -60,7 +60,9 @@ def test_a_replica_answers_exactly_like_the_policy_itself(shelf: PolicyShelf) ->
     answer = ask(shelf, up())
 
     itself = load_policy(baseline_card(), baseline_tensors())
-    assert answer == itself.answer(np.asarray(up(), dtype=np.float32), 0.35)
+    alone = itself.answer(np.asarray(up(), dtype=np.float32), 0.35)
+    assert answer == replace(alone, artifact_sha256=answer.artifact_sha256)
+    assert len(answer.artifact_sha256) == 64
     assert (answer.target, answer.held, answer.version_id) == (1.0, False, BASELINE_VERSION_ID)
 
 
