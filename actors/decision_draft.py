@@ -15,6 +15,8 @@ from desk.runs import Action, DecisionRecord, Evidence, GateResult
 from desk.trading import ledger as books
 from desk.wallclock import monotonic_s
 
+POLICY_UNAVAILABLE = "policy_unavailable"
+
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
@@ -104,6 +106,7 @@ class Draft:
             decision_threshold=run.decision_threshold,
             feature_ood_zscore_limit=self.feature_ood_zscore_limit,
             instrument=scene.instrument,
+            account=run.account,
             artifact_sha256=answered or recorded,
             card_sha256=scene.version.card_sha256 if scene.version else "",
             held_quantity=books.held_quantity(scene.ledger, run.pair) if scene.ledger else None,

@@ -11,7 +11,7 @@ import structlog
 
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
-from actors.decision_draft import Draft
+from actors.decision_draft import POLICY_UNAVAILABLE, Draft
 from actors.decision_scene import (
     Scene,
     ends_at,
@@ -47,7 +47,6 @@ WARM_S = 10.0
 UNHEARD_AFTER_S = 2.0
 """A stored candle of which nobody told us is decided on after this long."""
 
-POLICY_UNAVAILABLE = "policy_unavailable"
 ORDERS_IN_FLIGHT = "orders_in_flight"
 NOT_PLACED = "not_placed"
 EXIT_UNRESOLVED = "exit_unresolved"

@@ -118,6 +118,7 @@ class Evidence:
     decision_threshold: float
     feature_ood_zscore_limit: float
     instrument: Instrument
+    account: str
     artifact_sha256: str = ""
     """Of the weights that answered; of those on record where the policy was not asked."""
     card_sha256: str = ""

@@ -1,0 +1,382 @@
+"""Decisions are made again bit for bit from what is stored of them, or it is said what stands against it."""
+
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors import replay
+from actors.decision_draft import POLICY_UNAVAILABLE
+from actors.replay import Replay, Replayer, decisions_of_run, decisions_of_trace
+from actors.version_registry import artifacts_of
+from desk.clock import DAY_MS, MINUTE_MS
+from desk.errors import NotFound
+from desk.learning.replay import Verdict
+from desk.learning.versions import VersionStatus
+from desk.market.features import FEATURES_V1
+from desk.market.revisions import revision
+from desk.runs import Action, DecisionRecord
+from desk.store import kinds
+from desk.store.candles import CandleArchive, hot_window_ms
+from desk.store.history import History
+from desk.store.port import Event
+from desk.store.valkey import ValkeyStore
+from tests.actors.fakes import PAIR
+from tests.actors.paper_session import Session, put_version
+from tests.actors.stage import RUN_ID
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(tmp_path)
+
+
+def archive_of(session: Session) -> CandleArchive:
+    return CandleArchive(session.store, History(session.home / "history"))
+
+
+def replayed(session: Session, record: DecisionRecord | None = None) -> Replay:
+    """A replay by somebody who knows only the store and the disk."""
+    replayer = Replayer(session.home, session.store, archive_of(session))
+    return replayer.replay(record or session.decisions()[0])
+
+
+def codes(found: Replay) -> list[str]:
+    return [finding.code for finding in found.findings]
+
+
+def assert_all_identical(session: Session, count: int) -> list[Replay]:
+    replayer = Replayer(session.home, session.store, archive_of(session))
+    found = [replayer.replay(one) for one in decisions_of_run(session.store, RUN_ID)]
+    assert len(found) == count
+    assert {one.verdict for one in found} == {Verdict.IDENTICAL}
+    assert all(one.recomputed == one.recorded for one in found)
+    return found
+
+
+def test_every_decision_of_a_paper_session_is_made_again_bit_for_bit(
+    store: ValkeyStore, tmp_path: Path
+) -> None:
+    session = Session(tmp_path, store)
+    session.go_on(60)
+
+    found = assert_all_identical(session, 60)
+
+    assert {one.recorded.action for one in found} >= {"trade", "keep"}
+    assert all(one.recorded.observation_sha256 for one in found), session.decisions()
+    assert not any(one.findings for one in found)
+    assert len(session.orders()) > 10
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_800)
+def test_a_thousand_decisions_are_made_again_after_restart_trim_and_retirement(
+    store: ValkeyStore, tmp_path: Path
+) -> None:
+    session = Session(tmp_path, store)
+    for part in range(4):
+        session.loop = session.new_loop()
+        session.go_on(250)
+        if part == 1:
+            put_version(store, tmp_path, "v2", seed=11)
+            session.change_run(lambda run: replace(run, version_id="v2"))
+    trim(session)
+    retire(session)
+
+    found = assert_all_identical(session, 1_000)
+
+    assert {one.version_id for one in found} == {"v1", "v2"}
+    assert {one.recorded.action for one in found} >= {"trade", "keep"}
+
+
+def trim(session: Session) -> int:
+    """A month passes: hot candles go to the history; returns how many are left in the store."""
+    session.next_open_ms += hot_window_ms("1m") + DAY_MS
+    session.store_candles(300)
+    archive_of(session).flush(PAIR, "1m")
+    left = session.store.candle_bounds(PAIR, "1m")
+    return left[2] if left else 0
+
+
+def retire(session: Session) -> None:
+    for doc in session.store.list(kinds.VERSIONS):
+        retired = replace(doc.value, status=VersionStatus.RETIRED)
+        session.store.put(kinds.VERSIONS, doc.key, retired, at_ms=doc.at_ms)
+
+
+def test_trimmed_candles_a_retired_version_and_other_limits_change_nothing(
+    session: Session,
+) -> None:
+    session.go_on(5)
+    decided_ms = session.decisions()[-1].open_ms
+
+    left = trim(session)
+    retire(session)
+    session.store.delete(kinds.VERSIONS, "v1")
+    session.change_run(lambda run: replace(run, decision_threshold=1.0, version_id="v9"))
+    session.store.delete(kinds.RISK_LIMITS, "default")
+    session.store.delete(kinds.INSTRUMENTS, PAIR)
+
+    assert left == 300
+    assert not len(session.store.read_candles(PAIR, "1m", 0, decided_ms + 1))
+    assert_all_identical(session, 5)
+
+
+def change(session: Session, record: DecisionRecord, back: int, by: float = 50.0) -> int:
+    """The venue shows another close of a candle; returns its open time."""
+    open_ms = record.open_ms - back * MINUTE_MS
+    stored = session.store.read_candles(PAIR, "1m", open_ms, open_ms + 1)
+    session.store.write_candles(PAIR, "1m", replace(stored, close=stored.close + by))
+    return open_ms
+
+
+def test_a_changed_candle_is_told_with_the_first_feature_that_differs_and_both_values(
+    session: Session,
+) -> None:
+    session.go_on(1)
+    record = session.decisions()[0]
+    change(session, record, 0)
+
+    found = replayed(session)
+
+    assert found.verdict is Verdict.DIFFERENT
+    assert codes(found)[:2] == [replay.CANDLES_CHANGED, replay.FEATURES_DIFFER]
+    difference = found.first_difference
+    assert difference is not None
+    at = FEATURES_V1.index(difference.feature)
+    assert difference.feature == "return_1"
+    assert difference.recorded == record.observation[at]
+    assert difference.recomputed is not None
+    assert difference.recomputed != difference.recorded
+    assert found.findings[1].detail == (
+        f"return_1 was {difference.recorded}, recomputed {difference.recomputed}"
+    )
+
+
+def test_a_repaint_that_is_on_record_is_undone_for_the_replay(session: Session) -> None:
+    session.go_on(1)
+    record = session.decisions()[0]
+    before = session.store.read_candles(PAIR, "1m", record.open_ms, record.open_ms + 1)
+    open_ms = change(session, record, 0)
+    after = session.store.read_candles(PAIR, "1m", record.open_ms, record.open_ms + 1)
+    seen = revision(PAIR, "1m", before.row(0), after.row(0), now_ms=session.clock.now_ms() + 1)
+    kind = kinds.revisions(PAIR, "1m")
+    session.store.put(kind, seen.revision_id, seen, at_ms=seen.last_seen_ms)
+
+    found = replayed(session)
+
+    assert (found.verdict, codes(found)) == (Verdict.IDENTICAL, [replay.CANDLES_RESTORED])
+    assert str(open_ms) in found.findings[0].detail
+    assert found.recomputed == found.recorded
+
+
+def test_lost_candles_are_told_with_the_remedy_and_nothing_is_claimed(session: Session) -> None:
+    session.go_on(1)
+    session.next_open_ms += hot_window_ms("1m") + DAY_MS
+    session.store_candles(10)
+    session.store.drop_candles(PAIR, "1m", session.next_open_ms - DAY_MS)
+
+    found = replayed(session)
+
+    assert (found.verdict, codes(found)) == (Verdict.IMPOSSIBLE, [replay.CANDLES_MISSING])
+    assert f"desk backfill {PAIR}" in found.findings[0].detail
+    assert found.recomputed is None
+
+
+def test_a_candle_that_came_later_into_the_window_is_told(session: Session) -> None:
+    session.go_on(1)
+    record = session.decisions()[0]
+    assert record.evidence is not None
+    start_ms = record.evidence.window_start_ms
+    early = replace(record, evidence=replace(record.evidence, window_rows=239))
+    early = replace(early, candles_sha256="0" * 64)
+    assert start_ms
+
+    found = replayed(session, early)
+
+    assert codes(found) == [replay.CANDLES_CHANGED]
+    assert "1 candles more" in found.findings[0].detail
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(bytes(content))
+
+
+def edit_card(home: Path) -> None:
+    path = artifacts_of(home).path("v1") / "card.json"
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace("-1.0,0.0,1.0", "-1.0,0.0,0.5"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda home: shutil.rmtree(artifacts_of(home).path("v1")), "no artifact v1"),
+        (lambda home: flip(artifacts_of(home).path("v1") / "policy.safetensors"), "sha256"),
+        (edit_card, "it was edited"),
+    ],
+    ids=["missing", "flipped", "edited"],
+)
+def test_an_artifact_that_is_not_the_one_that_answered_is_told_and_the_features_still_compared(
+    session: Session, harm: Callable[[Path], None], said: str
+) -> None:
+    session.go_on(1)
+    harm(session.home)
+
+    found = replayed(session)
+
+    assert (found.verdict, codes(found)) == (Verdict.IMPOSSIBLE, [replay.ARTIFACT_UNAVAILABLE])
+    assert said in found.findings[0].detail
+    assert found.first_difference is None
+    change(session, session.decisions()[0], 0)
+    assert replayed(session).verdict is Verdict.DIFFERENT
+
+
+@pytest.mark.parametrize(
+    ("forged", "code"),
+    [
+        ({"target": 0.25}, replay.ANSWER_DIFFERS),
+        ({"confidence": 0.999}, replay.ANSWER_DIFFERS),
+        ({"logits": (0.0, 0.0, 0.0)}, replay.ANSWER_DIFFERS),
+        ({"action": Action.HOLD}, replay.ACTION_DIFFERS),
+        ({"hold_reason": "because"}, replay.ACTION_DIFFERS),
+        ({"observation_sha256": "0" * 64}, replay.FEATURES_DIFFER),
+    ],
+)
+def test_a_record_that_says_otherwise_than_its_evidence_is_found_out(
+    session: Session, forged: dict[str, object], code: str
+) -> None:
+    session.go_on(20)
+    record = next(one for one in session.decisions() if one.action is Action.KEEP)
+
+    found = replayed(session, replace(record, **forged))
+
+    assert found.verdict is Verdict.DIFFERENT
+    assert code in codes(found)
+
+
+@pytest.mark.parametrize(
+    "field", ["decision_threshold", "held_quantity", "size_quote", "instrument"]
+)
+def test_what_the_evidence_says_is_what_the_action_is_made_of(session: Session, field: str) -> None:
+    session.go_on(30)
+    record = next(one for one in session.decisions() if one.action is Action.TRADE)
+    evidence = record.evidence
+    assert evidence is not None
+    assert evidence.held_quantity is not None
+    changed = {
+        "decision_threshold": 1.0,
+        "held_quantity": -evidence.held_quantity or evidence.instrument.lot,
+        "size_quote": evidence.instrument.tick,
+        "instrument": replace(evidence.instrument, lot=evidence.instrument.lot * 10**9),
+    }
+
+    forged = replace(evidence, **{field: changed[field]})
+
+    assert replayed(session, record).verdict is Verdict.IDENTICAL
+    assert replayed(session, replace(record, evidence=forged)).verdict is Verdict.DIFFERENT
+
+
+def test_a_decision_that_was_held_before_the_features_is_told_as_such(session: Session) -> None:
+    event = Event(topic="risk", key="all", data={}, at_ms=session.clock.now_ms())
+    session.store.set_kill("all", on=True, reason="operator", event=event)
+    session.go_on(1)
+
+    found = replayed(session)
+
+    assert (found.verdict, codes(found)) == (Verdict.IDENTICAL, [replay.HELD_BEFORE_FEATURES])
+    assert "kill_switch" in found.findings[0].detail
+
+
+def test_a_silent_policy_and_a_refusing_limit_are_taken_from_the_record(session: Session) -> None:
+    folder = artifacts_of(session.home).path("v1")
+    shutil.move(folder, session.home / "away")
+    session.go_on(1)
+    silent = session.decisions()[0]
+    assert silent.hold_reason == POLICY_UNAVAILABLE
+    shutil.move(session.home / "away", folder)
+    limits = session.store.get(kinds.RISK_LIMITS, "default")
+    assert limits is not None
+    tight = replace(limits.value, max_position_size=limits.value.max_position_size * 10**6)
+    session.store.put(kinds.RISK_LIMITS, "default", tight, at_ms=1)
+    for _ in range(40):
+        session.go_on(1)
+        if session.decisions()[0].hold_reason:
+            break
+
+    refused = session.decisions()[0]
+    assert (refused.action, refused.client_order_ids) == (Action.HOLD, ())
+    assert refused.evidence is not None
+    assert refused.evidence.legs
+    assert replayed(session, silent).verdict is Verdict.IDENTICAL
+    assert replayed(session, refused).verdict is Verdict.IDENTICAL
+
+
+def test_features_out_of_distribution_are_found_again(session: Session) -> None:
+    session.price *= 1.08
+    session.go_on(1)
+
+    record = session.decisions()[0]
+    assert record.hold_reason == "features_out_of_distribution"
+    assert replayed(session).verdict is Verdict.IDENTICAL
+    evidence = record.evidence
+    assert evidence is not None
+    lax = replace(record, evidence=replace(evidence, feature_ood_zscore_limit=99.0))
+    assert replayed(session, lax).verdict is Verdict.DIFFERENT
+
+
+def test_a_record_of_an_earlier_release_is_not_guessed_at(session: Session) -> None:
+    session.go_on(1)
+
+    found = replayed(session, replace(session.decisions()[0], evidence=None))
+
+    assert (found.verdict, codes(found)) == (Verdict.IMPOSSIBLE, [replay.EVIDENCE_MISSING])
+
+
+def test_a_trace_is_found_however_old_it_is_and_an_unknown_one_is_not(session: Session) -> None:
+    session.go_on(3)
+    oldest = session.decisions()[-1]
+    session.clock.advance(400 * DAY_MS)
+
+    assert decisions_of_trace(session.store, oldest.trace_id) == [oldest]
+    with pytest.raises(NotFound):
+        decisions_of_trace(session.store, "tr" + "a" * 22)
+    with pytest.raises(NotFound):
+        list(decisions_of_run(session.store, "run-nobody"))
+
+
+def test_a_run_is_read_newest_first_up_to_a_limit(session: Session) -> None:
+    session.go_on(4)
+
+    some = list(decisions_of_run(session.store, RUN_ID, limit=3))
+
+    assert some == session.decisions()[:3]
+
+
+def test_everything_the_contract_lists_is_on_the_record(session: Session) -> None:
+    session.go_on(20)
+    record = next(one for one in session.decisions() if one.action is Action.TRADE)
+
+    version = session.store.get(kinds.VERSIONS, "v1")
+    assert version is not None
+    assert (record.dataset_id, record.dataset_sha256) == ("ds-learnt-from", "ab" * 32)
+    assert record.feature_set_id == FEATURES_V1.feature_set_id
+    assert len(record.observation) == FEATURES_V1.size + 1
+    assert np.isfinite(record.observation).all()
+    assert len(record.observation_sha256) == len(record.candles_sha256) == 64
+    assert {"features", "policy", "risk", "execute", "total"} <= set(record.latency_ms)
+    evidence = record.evidence
+    assert evidence is not None
+    assert evidence.artifact_sha256 == version.value.artifact_sha256
+    assert evidence.card_sha256 == version.value.card_sha256 != ""
+    assert (evidence.window_rows, evidence.integrity.blocks) == (240, ())
+    assert evidence.legs == record.client_order_ids
+    assert len(evidence.candle_sha256) == 64
