@@ -92,7 +92,7 @@ class ExplainedFunding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitCause:
     """What ended the trade. `code`: `decision`, `stop_loss`, `take_profit`, `operator`, `other`, or
-    `still_open`; `never_filled` where nothing was ever held."""
+    `still_open`; `not_filled_yet` and `never_filled` where nothing was ever held."""
 
     code: str
     detail: str
@@ -303,7 +303,9 @@ class Explainer:
             return ExitCause(code="still_open", detail=f"{held} are still held")
         if not filled:
             states = ", ".join(sorted({order.state.value for order in orders}))
-            return ExitCause(code="never_filled", detail=f"no order of it was filled: {states}")
+            waits = any(order.is_open for order in orders)
+            code = "not_filled_yet" if waits else "never_filled"
+            return ExitCause(code=code, detail=f"no order of it was filled: {states}")
         exits = [order for order in filled if order.leg is Leg.EXIT]
         if not exits:
             return ExitCause(
@@ -356,7 +358,9 @@ def _with_words(made: Explanation) -> Explanation:
         *(sentence for one in made.decisions for sentence in _of_decision(one)),
         *(_of_fill(fill) for fill in made.fills),
         *(_of_funding(one) for one in made.funding),
-        f"Exit: {made.exit.code.replace('_', ' ')}: {made.exit.detail}.",
+        f"Ended by {made.exit.code.replace('_', ' ')}: {made.exit.detail}."
+        if made.closed_ms is not None
+        else f"{made.exit.code.replace('_', ' ').capitalize()}: {made.exit.detail}.",
         _of_pnl(made),
     ]
     if not made.decisions:
