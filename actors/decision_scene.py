@@ -26,7 +26,7 @@ from desk.market.interval import interval_ms
 from desk.market.signal_features import Signals
 from desk.runs import Admission, Agent, Run, SourceStatus
 from desk.store import kinds
-from desk.store.feature_sets import feature_set_of
+from desk.store.feature_sets import feature_set_of, find_feature_set
 from desk.store.port import Doc, DocStore, Store
 from desk.store.signal_history import last_heard
 from desk.trading.instruments import Instrument
@@ -88,6 +88,9 @@ def read_scene(
     instrument = store.get(kinds.INSTRUMENTS, run.pair)
     if instrument is None:
         raise NotFound("instrument", run.pair)
+    is_strict = enforce_provenance and run.mode is runs.Mode.LIVE
+    if is_strict and find_feature_set(store, run.feature_set_id) is None:
+        run = replace(run, feature_set_id="")  # the gate says so: nothing else could be looked at
     features = features_of(store, run)
     window = store.last_candles(run.pair, run.interval, features.lookback)
     newest_ms = int(window.open_ms[-1]) if len(window) else 0
@@ -97,7 +100,6 @@ def read_scene(
     kill_reason = store.kill_reason(run.account)
     version = store.get(kinds.VERSIONS, run.version_id)
     verdict = verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed)
-    is_strict = enforce_provenance and run.mode is runs.Mode.LIVE
     return Scene(
         run=run,
         version=version.value if version else None,
