@@ -9,6 +9,7 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import POLICY_UNAVAILABLE, Draft
@@ -29,7 +30,7 @@ from actors.store_calls import rebuilt, stored
 from desk import ids, runs
 from desk.errors import DeskError, IllegalTransition, LedgerMismatch
 from desk.learning.observation import observation
-from desk.learning.policy import PolicyAnswer
+from desk.learning.policy import NON_FINITE_LOGITS, NON_FINITE_OBSERVATION, PolicyAnswer
 from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
@@ -47,6 +48,7 @@ WARM_S = 10.0
 UNHEARD_AFTER_S = 2.0
 """A stored candle of which nobody told us is decided on after this long."""
 
+POLICY_TROUBLES = (POLICY_UNAVAILABLE, NON_FINITE_OBSERVATION, NON_FINITE_LOGITS)
 ORDERS_IN_FLIGHT = "orders_in_flight"
 NOT_PLACED = "not_placed"
 EXIT_UNRESOLVED = "exit_unresolved"
@@ -106,6 +108,7 @@ class DecisionLoop:
         self._one_at_a_time = asyncio.Lock()
         self._may_have_claim = True
         self._is_warm = False
+        self._may_have_alert = True
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
@@ -245,6 +248,7 @@ class DecisionLoop:
             return []
         with draft.stage("policy"):
             draft.answer = await self._ask_policy(draft)
+        await self._tell_of_policy(draft)
         if draft.answer is None:
             draft.judge("policy", POLICY_UNAVAILABLE)
             return []
@@ -309,6 +313,36 @@ class DecisionLoop:
             self._pulse.count("policy_unavailable")
             log.warning("policy_unavailable", run_id=run.run_id, error=repr(failed))
             return None
+
+    async def _tell_of_policy(self, draft: Draft) -> None:
+        """An alert while the policy is silent, or answers with numbers that are none; gone when it is well."""
+        run, answer = draft.scene.run, draft.answer
+        code = POLICY_UNAVAILABLE if answer is None else answer.reason
+        if code not in POLICY_TROUBLES:
+            if self._may_have_alert:
+                await self._resolve_policy_alerts(run.run_id)
+            return
+        self._may_have_alert = True
+        cause = Cause(
+            code=code,
+            about=run.run_id,
+            category="ops",
+            severity="critical" if answer else "warning",
+            detail=f"{run.version_id} on {run.pair}: {code}: decisions hold",
+            trace_id=draft.closed.trace_id,
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
+
+    async def _resolve_policy_alerts(self, run_id: str) -> None:
+        now_ms = self._clock.now_ms()
+        try:
+            for code in POLICY_TROUBLES:
+                alert_id = f"{code}:{run_id}"
+                await stored(lambda key=alert_id: resolve_alert(self._store, key, at_ms=now_ms))
+        except DeskError as away:  # the next answer resolves them
+            log.warning("alert_not_resolved", run_id=run_id, error=str(away))
+            return
+        self._may_have_alert = False
 
     def _legs(self, draft: Draft, target: float) -> list[OrderIntent]:
         scene = draft.scene

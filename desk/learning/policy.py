@@ -87,7 +87,8 @@ class MlpPolicy:
     def answers(self, observations: Observation, thresholds: Sequence[float]) -> list[PolicyAnswer]:
         """Decide on float32[N, F + 1] in one forward pass; each answer is what its row gets alone."""
         is_finite = np.isfinite(observations).all(axis=1)
-        logits = self.forward(observations[is_finite])
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            logits = self.forward(observations[is_finite])
         rows = iter(logits)
         found = (
             decide(next(rows), self.levels, threshold, self.version_id)
