@@ -57,7 +57,7 @@ def replay(
 
 
 def explain(
-    trade_id: Annotated[str, typer.Argument(metavar="TRADE_ID", help="As `desk trades` shows it.")],
+    trade_id: Annotated[str, typer.Argument(metavar="TRADE", help="As `desk trades` shows it.")],
     *,
     as_json: Json = False,
 ) -> None:

@@ -18,7 +18,9 @@ from actors.wiring import Wiring
 from desk.evaluation.promotion import PromotionVerdict
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.runs import Action, Mode, Provenance, RunStatus
+from desk.settings import load_settings
 from desk.store import kinds
+from desk.venues.bingx_wire import BingxConfig
 from tests.actors.fakes import PAIR
 from tests.actors.paper_session import DATASET, Session, put_version
 from tests.actors.stage import BEGIN_MS
@@ -195,6 +197,16 @@ def test_a_live_start_is_refused_by_the_same_code_with_its_remedy(
     assert refused.startswith(f"{code}: ")
     assert len(refused) > len(code) + 10
     assert provenance_gates(session, enforce=False) == []
+
+
+@pytest.mark.parametrize("text", ["true", "false", None])
+def test_the_setting_reaches_the_gates(text: str | None) -> None:
+    environment = {} if text is None else {"RL_ENFORCE_PROVENANCE": text}
+    venue = BingxConfig(base_url="http://127.0.0.1:1", api_key="", secret="")
+
+    wiring = Wiring.of(load_settings(environment), store_url="", venue=venue)
+
+    assert wiring.enforce_provenance is (text == "true")
 
 
 def test_a_follower_takes_the_dataset_of_the_version_it_follows(session: Session) -> None:
