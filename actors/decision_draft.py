@@ -103,6 +103,7 @@ class Draft:
             window_rows=len(window),
             candle_sha256=candles_sha256(window.take(slice(-1, None))),
             integrity=scene.verdict,
+            signals_heard={name: len(marks.at_ms) for name, marks in scene.signals.items()},
             decision_threshold=run.decision_threshold,
             feature_ood_zscore_limit=self.feature_ood_zscore_limit,
             instrument=scene.instrument,

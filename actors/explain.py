@@ -18,6 +18,7 @@ from desk.runs import AuditEvent, DecisionRecord
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
 from desk.store.port import Store
+from desk.store.signals import Archive
 from desk.trading.fills import funding_amount
 from desk.trading.ledger import ZERO, Position
 from desk.trading.orders import Fill, Leg, Order
@@ -129,9 +130,11 @@ class Explanation:
 class Explainer:
     """Reads what is stored of trades; writes nothing."""
 
-    def __init__(self, home: Path, store: Store, candles: CandleReader) -> None:
+    def __init__(
+        self, home: Path, store: Store, candles: CandleReader, *, archive: Archive | None = None
+    ) -> None:
         self._home, self._store, self._candles = home, store, candles
-        self._replayer = Replayer(home, store, candles)
+        self._replayer = Replayer(home, store, candles, archive=archive)
 
     def explain(self, trade_id: str) -> Explanation:
         """Tell one trade. Raises `NotFound`."""

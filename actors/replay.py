@@ -30,7 +30,8 @@ from desk.runs import Action, DecisionRecord, Evidence, Run
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
 from desk.store.port import DocStore
-from desk.store.signal_history import last_heard
+from desk.store.signal_history import heard_then
+from desk.store.signals import Archive
 from desk.trading import intents
 from desk.trading.intents import Protection
 
@@ -117,8 +118,16 @@ class Origin(NamedTuple):
 class Replayer:
     """Reads evidence; writes nothing. Keeps the last few policies, so that a whole run is quick."""
 
-    def __init__(self, home: Path, store: DocStore, candles: CandleReader) -> None:
-        self._home, self._store, self._candles = home, store, candles
+    def __init__(
+        self,
+        home: Path,
+        store: DocStore,
+        candles: CandleReader,
+        *,
+        archive: Archive | None = None,
+    ) -> None:
+        """`archive` has the messages that left the store; without it those count as gone."""
+        self._home, self._store, self._candles, self._archive = home, store, candles, archive
         self._policies: dict[tuple[str, str, str], MlpPolicy] = {}
 
     def replay(self, record: DecisionRecord) -> Replay:
@@ -138,7 +147,7 @@ class Replayer:
             return _told(record, findings, None, None)
         if len(window) == 0 or int(window.open_ms[-1]) != record.open_ms:
             return _told(record, findings, None, None)
-        signals = self._signals(record, features, findings)
+        signals = self._signals(record, evidence, features, findings)
         seen = observe_again(
             features,
             window,
@@ -215,10 +224,24 @@ class Replayer:
         return Candles.of(before), sorted(first)
 
     def _signals(
-        self, record: DecisionRecord, features: FeatureSet, findings: list[Finding]
+        self,
+        record: DecisionRecord,
+        evidence: Evidence,
+        features: FeatureSet,
+        findings: list[Finding],
     ) -> Signals:
         close_ms = record.open_ms + interval_ms(record.interval)
-        signals = last_heard(self._store, features, record.pair, close_ms)
+        signals = {
+            source_id: heard_then(
+                self._store,
+                source_id,
+                record.pair,
+                close_ms,
+                evidence.signals_heard.get(source_id, 0),
+                archive=self._archive,
+            )
+            for source_id in features.sources
+        }
         changed = [
             source_id
             for source_id, marks in signals.items()

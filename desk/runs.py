@@ -115,6 +115,8 @@ class Evidence:
     """Of the decided candle alone; of all of them it is the decision's `candles_sha256`."""
     integrity: WindowVerdict
     """What the integrity gate found in the window."""
+    signals_heard: Mapping[str, int]
+    """By source id: how many of its newest messages were looked at."""
     decision_threshold: float
     feature_ood_zscore_limit: float
     instrument: Instrument

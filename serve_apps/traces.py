@@ -156,7 +156,7 @@ def _orders(ctx: Context, trace_id: str, decisions: Sequence[DecisionRecord]) ->
 def _replays(ctx: Context, decisions: Sequence[DecisionRecord]) -> list[ReplayView]:
     if ctx.home is None:
         return []
-    replayer = Replayer(ctx.home, ctx.store, ctx.candles)
+    replayer = Replayer(ctx.home, ctx.store, ctx.candles, archive=ctx.archive)
     return [replay_view(replayer.replay(decision)) for decision in decisions]
 
 

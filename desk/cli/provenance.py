@@ -20,6 +20,7 @@ from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
+from desk.store.signal_archive import SignalArchive
 from desk.store.valkey import ValkeyStore
 
 EXAMPLES = 10
@@ -45,7 +46,8 @@ def replay(
     if limit is not None and run is None:
         raise BadInput("--limit", "goes with --run: a trace has one decision of each run")
     with opened_store() as (settings, store):
-        replayer = Replayer(settings.home, store, _archive(settings, store))
+        messages = SignalArchive(settings.home / "history")
+        replayer = Replayer(settings.home, store, _archive(settings, store), archive=messages)
         if run is not None:
             _replay_run(replayer, store, run, limit, as_json=as_json)
             return
@@ -63,7 +65,9 @@ def explain(
 ) -> None:
     """Tell why a trade was made and what came of it, in words and numbers."""
     with opened_store() as (settings, store):
-        made = Explainer(settings.home, store, _archive(settings, store)).explain(trade_id)
+        messages = SignalArchive(settings.home / "history")
+        explainer = Explainer(settings.home, store, _archive(settings, store), archive=messages)
+        made = explainer.explain(trade_id)
     head = f"{made.side} {made.quantity} {made.pair} on {made.account}, trade {made.trade_id}"
     limits = f"[dim]{made.contributions_method}: {made.contributions_limits}[/dim]"
     text = "\n".join([f"[bold]{head}[/bold]", *(f"- {line}" for line in made.words), limits])

@@ -95,7 +95,8 @@ def read_trade(ctx: Ctx, trade_id: str) -> TradeDetail:
 def explain_trade(ctx: Ctx, trade_id: str) -> dict[str, JsonValue]:
     """Tell why a trade was made and what came of it, in words and numbers."""
     home = ctx.home or Path("/nonexistent")
-    return explanation_view(Explainer(home, ctx.store, ctx.candles).explain(trade_id))
+    explainer = Explainer(home, ctx.store, ctx.candles, archive=ctx.archive)
+    return explanation_view(explainer.explain(trade_id))
 
 
 @router.post("/trades/{trade_id}/close", status_code=202)

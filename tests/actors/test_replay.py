@@ -13,22 +13,31 @@ import pytest
 from actors import replay
 from actors.decision_draft import POLICY_UNAVAILABLE
 from actors.replay import Replay, Replayer, decisions_of_run, decisions_of_trace
+from actors.signal_status import new_signal_status, status_key
 from actors.version_registry import artifacts_of
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.errors import NotFound
 from desk.learning.replay import Verdict
 from desk.learning.versions import VersionStatus
-from desk.market.features import FEATURES_V1
+from desk.market.anchors import Anchor
+from desk.market.feature_rules import Feature
+from desk.market.feature_sets import make_feature_set
+from desk.market.features import FEATURES_V1, FeatureSet
 from desk.market.revisions import revision
+from desk.market.signal_features import SignalColumns
 from desk.runs import Action, DecisionRecord
-from desk.store import kinds
+from desk.store import kinds, signals
 from desk.store.candles import CandleArchive, hot_window_ms
+from desk.store.feature_sets import keep_feature_set
 from desk.store.history import History
 from desk.store.port import Event
+from desk.store.signal_archive import SignalArchive
 from desk.store.valkey import ValkeyStore
+from desk.wallclock import wall_ms
 from tests.actors.fakes import PAIR
 from tests.actors.paper_session import Session, put_version
 from tests.actors.stage import RUN_ID
+from tests.alerts import alert
 
 
 @pytest.fixture
@@ -59,18 +68,26 @@ def assert_all_identical(session: Session, count: int) -> list[Replay]:
     return found
 
 
+def until(session: Session, action: Action) -> DecisionRecord:
+    """Go on until this was decided; the decision."""
+    session.go_on(1)
+    while session.decisions()[0].action is not action:
+        session.go_on(1)
+    return session.decisions()[0]
+
+
 def test_every_decision_of_a_paper_session_is_made_again_bit_for_bit(
     store: ValkeyStore, tmp_path: Path
 ) -> None:
     session = Session(tmp_path, store)
-    session.go_on(60)
+    session.go_on(40)
 
-    found = assert_all_identical(session, 60)
+    found = assert_all_identical(session, 40)
 
     assert {one.recorded.action for one in found} >= {"trade", "keep"}
-    assert all(one.recorded.observation_sha256 for one in found), session.decisions()
+    assert all(one.recorded.observation_sha256 for one in found)
     assert not any(one.findings for one in found)
-    assert len(session.orders()) > 10
+    assert len(session.orders()) > 5
 
 
 @pytest.mark.nightly
@@ -254,8 +271,7 @@ def test_an_artifact_that_is_not_the_one_that_answered_is_told_and_the_features_
 def test_a_record_that_says_otherwise_than_its_evidence_is_found_out(
     session: Session, forged: dict[str, object], code: str
 ) -> None:
-    session.go_on(20)
-    record = next(one for one in session.decisions() if one.action is Action.KEEP)
+    record = until(session, Action.KEEP)
 
     found = replayed(session, replace(record, **forged))
 
@@ -267,8 +283,7 @@ def test_a_record_that_says_otherwise_than_its_evidence_is_found_out(
     "field", ["decision_threshold", "held_quantity", "size_quote", "instrument"]
 )
 def test_what_the_evidence_says_is_what_the_action_is_made_of(session: Session, field: str) -> None:
-    session.go_on(30)
-    record = next(one for one in session.decisions() if one.action is Action.TRADE)
+    record = until(session, Action.TRADE)
     evidence = record.evidence
     assert evidence is not None
     assert evidence.held_quantity is not None
@@ -341,6 +356,82 @@ def test_a_record_of_an_earlier_release_is_not_guessed_at(session: Session) -> N
     assert (found.verdict, codes(found)) == (Verdict.IMPOSSIBLE, [replay.EVIDENCE_MISSING])
 
 
+SAID = make_feature_set(
+    "said", FEATURES_V1.features, [SignalColumns(source_id="feed", half_life_min=5)]
+)
+MOVING = make_feature_set(
+    "moving",
+    [
+        Feature(name="rsi_14", rule="rsi", windows=(14,)),
+        Feature(name="rsi_5_of_5", rule="rsi", windows=(5,), bars=5),
+        Feature(name="range_position_20", rule="range_position", windows=(20,)),
+    ],
+    anchor=Anchor(every=100, warm_up=60, most_filled=2),
+)
+
+
+def show(session: Session, features: FeatureSet) -> None:
+    """Let the run decide on another feature set."""
+    keep_feature_set(session.store, features, now_ms=1, created_by="test")
+    put_version(session.store, session.home, "other", features=features)
+    session.change_run(
+        lambda run: replace(run, version_id="other", feature_set_id=features.feature_set_id)
+    )
+
+
+def test_decisions_on_signals_are_made_again_also_from_messages_that_left_the_store(
+    session: Session,
+) -> None:
+    show(session, SAID)
+    row = replace(new_signal_status("tradingview", "feed"), status="ok", last_success_ms=wall_ms())
+    session.store.put(kinds.SOURCES, status_key("tradingview", "feed"), row, at_ms=1)
+    rng = np.random.default_rng(5)
+    for at in range(900):  # more than a decision looks at
+        side = "buy" if rng.random() < 0.5 else "sell"
+        signals.append(session.store, alert(side, session.next_open_ms - 400_000 + at * 100))
+    for _ in range(8):
+        close_ms = session.next_open_ms + MINUTE_MS
+        signals.append(session.store, alert("buy" if rng.random() < 0.5 else "sell", close_ms - 5))
+        signals.append(session.store, alert("sell", close_ms + 5))  # in time for the next one
+        session.go_on(1)
+    for at in range(300):
+        signals.append(session.store, alert("buy", session.next_open_ms + 90_000 + at))
+    records = session.decisions()
+    heard = [one.evidence.signals_heard["feed"] for one in records if one.evidence]
+
+    before = [replayed(session, one).verdict for one in records]
+    messages = SignalArchive(session.home / "history")
+    long_after_ms = session.next_open_ms + signals.KEPT_MS + DAY_MS
+    while signals.archive_and_trim(session.store, messages, "feed", now_ms=long_after_ms):
+        pass
+    archive = archive_of(session)
+    with_archive = Replayer(session.home, session.store, archive, archive=messages)
+    after = [with_archive.replay(one) for one in records]
+    without = replayed(session, records[0])
+
+    assert min(heard) >= 500
+    assert before == [Verdict.IDENTICAL] * 8
+    assert session.store.list(kinds.signals_of("feed")) == []
+    assert [one.verdict for one in after] == [Verdict.IDENTICAL] * 8
+    assert without.verdict is Verdict.DIFFERENT
+    assert codes(without)[0] == replay.SIGNALS_CHANGED
+
+
+def test_decisions_on_a_running_series_are_made_again_over_anchors_and_restarts(
+    session: Session,
+) -> None:
+    show(session, MOVING)
+    for number in range(12):
+        if number == 6:
+            session.loop = session.new_loop()
+        session.go_on(1)
+    trim(session)
+
+    found = assert_all_identical(session, 12)
+
+    assert all(one.recorded.observation_sha256 for one in found)
+
+
 def test_a_trace_is_found_however_old_it_is_and_an_unknown_one_is_not(session: Session) -> None:
     session.go_on(3)
     oldest = session.decisions()[-1]
@@ -362,8 +453,7 @@ def test_a_run_is_read_newest_first_up_to_a_limit(session: Session) -> None:
 
 
 def test_everything_the_contract_lists_is_on_the_record(session: Session) -> None:
-    session.go_on(20)
-    record = next(one for one in session.decisions() if one.action is Action.TRADE)
+    record = until(session, Action.TRADE)
 
     version = session.store.get(kinds.VERSIONS, "v1")
     assert version is not None
