@@ -36,6 +36,15 @@ def session(tmp_path: Path) -> Session:
     return Session(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """A session with closed trades, for tests that only look."""
+    opened = Session(tmp_path_factory.mktemp("traded"))
+    while not any(one.exit.code == "decision" for one in explained(opened)):
+        opened.go_on(5)
+    return opened
+
+
 def explainer(session: Session) -> Explainer:
     archive = CandleArchive(session.store, History(session.home / "history"))
     return Explainer(session.home, session.store, archive)
@@ -58,13 +67,13 @@ def test_what_all_trades_came_to_is_what_the_books_say(session: Session) -> None
     session.store_candles((due_ms - session.next_open_ms) // MINUTE_MS - 20)
     rate = FundingRate(pair=PAIR, due_ms=due_ms, rate=Decimal("0.0007"))
     session.store.put(kinds.funding_rates(PAIR), str(due_ms), rate, at_ms=due_ms)
-    session.go_on(40)
+    session.go_on(30)
 
     told, ledger = explained(session), books(session)
 
     held = ledger.positions.get(PAIR)
     unrealized = held.quantity * (ledger.marks[PAIR] - held.average_price) if held else Decimal(0)
-    assert len(told) > 4
+    assert len(told) > 2
     assert sum(one.realized_pnl for one in told) == ledger.realized_pnl
     assert sum(one.pnl.fees for one in told) == -ledger.fees
     assert sum(one.pnl.funding for one in told) == ledger.funding != 0
@@ -73,10 +82,8 @@ def test_what_all_trades_came_to_is_what_the_books_say(session: Session) -> None
     assert sum(len(one.funding) for one in told) == 1
 
 
-def test_slippage_is_against_the_price_that_was_decided_on(session: Session) -> None:
-    session.go_on(40)
-
-    closed = next(one for one in explained(session) if one.exit.code == "decision")
+def test_slippage_is_against_the_price_that_was_decided_on(traded: Session) -> None:
+    closed = next(one for one in explained(traded) if one.exit.code == "decision")
 
     opened, ended = closed.fills[0], closed.fills[-1]
     gained = (ended.price - opened.price) * opened.quantity * (1 if opened.side == "buy" else -1)
@@ -89,10 +96,8 @@ def test_slippage_is_against_the_price_that_was_decided_on(session: Session) -> 
     assert all(fill.slippage_bps > 0 for fill in closed.fills)
 
 
-def test_the_decisions_behind_entry_and_exit_are_told_with_what_counted(session: Session) -> None:
-    session.go_on(40)
-
-    closed = next(one for one in explained(session) if one.exit.code == "decision")
+def test_the_decisions_behind_entry_and_exit_are_told_with_what_counted(traded: Session) -> None:
+    closed = next(one for one in explained(traded) if one.exit.code == "decision")
 
     entry, ending = closed.decisions
     assert (entry.role, ending.role) == ("entry", "exit")
@@ -112,10 +117,10 @@ def test_the_decisions_behind_entry_and_exit_are_told_with_what_counted(session:
 
 
 def test_without_its_artifact_the_rest_is_still_told(session: Session) -> None:
-    session.go_on(20)
+    trade_id = until_held(session)
     shutil.rmtree(artifacts_of(session.home).path("v1"))
 
-    told = explained(session)[-1]
+    told = explainer(session).explain(trade_id)
 
     assert told.decisions[0].contributions == ()
     assert "no artifact v1" in told.decisions[0].contributions_note

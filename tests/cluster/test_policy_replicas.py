@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from desk.runs import DecisionRecord, RunStatus
+from desk.runs import Action, DecisionRecord, RunStatus
 from tests.cluster.desk_on_ray import RunningDesk, eventually
 from tests.processes import processes_named
 
@@ -68,4 +68,41 @@ def test_I06_decisions_hold_while_every_policy_replica_is_dead_and_go_on_by_them
     assert refused.client_order_ids == ()
     assert len(killed) >= 2
     assert not killed & set(processes_named(REPLICA))
+    assert desk.run_row().status is RunStatus.RUNNING
+
+
+@pytest.mark.catalogue("M06")
+def test_M06_decisions_hold_within_their_deadline_while_every_replica_stands_still(
+    desk_on_serve: RunningDesk,
+) -> None:
+    desk = desk_on_serve
+    before = soon(desk, lambda: asked_since(desk, 0), "an answer of the policy")[0]
+    stopped = set[int]()
+
+    def stop_all() -> None:
+        for pid in processes_named(REPLICA):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+
+    def held() -> list[DecisionRecord]:
+        stop_all()  # also those that Serve starts in place of silent ones
+        found = asked_since(desk, before.open_ms)
+        return [each for each in found if each.hold_reason == "policy_unavailable"]
+
+    try:
+        refused = soon(desk, held, "a decision without an answer")[0]
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def answered() -> list[DecisionRecord]:
+        found = asked_since(desk, refused.open_ms)
+        return [each for each in found if each.hold_reason != "policy_unavailable"]
+
+    after = soon(desk, answered, "an answer after the standstill")
+    assert (refused.action, refused.client_order_ids) == (Action.HOLD, ())
+    assert (refused.target, refused.logits) == (0.0, ())
+    assert after[-1].open_ms > refused.open_ms
     assert desk.run_row().status is RunStatus.RUNNING
