@@ -316,21 +316,25 @@ def decisions_of_trace(store: DocStore, trace_id: str) -> list[DecisionRecord]:
 
 
 def origin_in_runs(store: DocStore, trace_id: str) -> Origin | None:
-    """The candle of a trace among those that runs may have decided on, the newest runs first.
+    """The candle of a trace among those that runs may have decided on, the newest first.
 
-    A trace id is a function of its candle: however old it is, nothing has to be searched but time.
+    A trace id is a function of its candle: however old it is, nothing has to be searched but time,
+    a second and a half for a year of minutes.
     """
-    looked: set[tuple[Pair, Interval, int]] = set()
+    spans: dict[tuple[Pair, Interval], list[tuple[int, int]]] = {}
     for run in _runs(store):
         step_ms = interval_ms(run.interval)
         first_ms = run.started_ms // step_ms * step_ms - step_ms
-        for open_ms in range(run.last_decided_open_ms + step_ms, first_ms - 1, -step_ms):
-            place = (run.pair, run.interval, open_ms)
-            if place in looked:
-                continue
-            looked.add(place)
-            if ids.trace_id("candle", *place) == trace_id:
-                return Origin(*place)
+        last_ms = run.last_decided_open_ms + step_ms
+        spans.setdefault((run.pair, run.interval), []).append((first_ms, last_ms))
+    for (pair, interval), ranges in spans.items():
+        below_ms = 1 << 62
+        for first_ms, last_ms in sorted(ranges, key=lambda span: -span[1]):
+            step_ms = interval_ms(interval)
+            for open_ms in range(min(last_ms, below_ms - step_ms), first_ms - 1, -step_ms):
+                if ids.trace_id("candle", pair, interval, open_ms) == trace_id:
+                    return Origin(pair, interval, open_ms)
+            below_ms = min(below_ms, first_ms)
     return None
 
 

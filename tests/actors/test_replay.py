@@ -438,7 +438,18 @@ def test_a_trace_is_found_however_old_it_is_and_an_unknown_one_is_not(session: S
     oldest = session.decisions()[-1]
     session.clock.advance(400 * DAY_MS)
 
-    assert decisions_of_trace(session.store, oldest.trace_id) == [oldest]
+    for number, apart in enumerate((-30, -1, 0, 1, 900)):  # runs that overlap, touch and lie apart
+        other = replace(
+            session.run,
+            run_id=f"other{number}",
+            started_ms=session.run.started_ms + apart * MINUTE_MS,
+            last_decided_open_ms=session.run.last_decided_open_ms + apart * MINUTE_MS,
+        )
+        session.store.put(kinds.RUNS, other.run_id, other, at_ms=other.started_ms)
+
+    for record in session.decisions():
+        assert decisions_of_trace(session.store, record.trace_id) == [record]
+    assert oldest in session.decisions()
     with pytest.raises(NotFound):
         decisions_of_trace(session.store, "tr" + "a" * 22)
     with pytest.raises(NotFound):
