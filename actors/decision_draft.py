@@ -11,8 +11,11 @@ from actors.decision_scene import Scene, reference_price
 from desk import ids
 from desk.learning.observation import Observation, candles_sha256, observation_sha256
 from desk.learning.policy import PolicyAnswer
-from desk.runs import Action, DecisionRecord, GateResult
+from desk.runs import Action, DecisionRecord, Evidence, GateResult
+from desk.trading import ledger as books
 from desk.wallclock import monotonic_s
+
+POLICY_UNAVAILABLE = "policy_unavailable"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,7 +30,10 @@ class Draft:
     hold_reason: str = ""
     observation: Observation | None = None
     answer: PolicyAnswer | None = None
+    feature_ood_zscore_limit: float = 0.0
     client_order_ids: tuple[str, ...] = ()
+    legs: tuple[str, ...] = ()
+    """What the target called for; `client_order_ids` is what came of it."""
     latency_ms: dict[str, float] = field(default_factory=dict[str, float])
     began_s: float = field(default_factory=monotonic_s)
 
@@ -81,9 +87,34 @@ class Draft:
             latency_ms=dict(self.latency_ms),
             client_order_ids=self.client_order_ids,
             dataset_id=run.dataset_id,
+            dataset_sha256=self.scene.dataset_sha256,
             warnings=self.warnings,
             observation=_finite(seen),
             logits=answer.logits if answer else (),
+            evidence=self._evidence() if len(window) else None,
+        )
+
+    def _evidence(self) -> Evidence:
+        scene, run, window = self.scene, self.scene.run, self.scene.window
+        recorded = scene.version.artifact_sha256 if scene.version else ""
+        answered = self.answer.artifact_sha256 if self.answer else ""
+        return Evidence(
+            window_start_ms=int(window.open_ms[0]),
+            window_rows=len(window),
+            candle_sha256=candles_sha256(window.take(slice(-1, None))),
+            integrity=scene.verdict,
+            signals_heard={name: len(marks.at_ms) for name, marks in scene.signals.items()},
+            decision_threshold=run.decision_threshold,
+            feature_ood_zscore_limit=self.feature_ood_zscore_limit,
+            instrument=scene.instrument,
+            account=run.account,
+            artifact_sha256=answered or recorded,
+            card_sha256=scene.version.card_sha256 if scene.version else "",
+            held_quantity=books.held_quantity(scene.ledger, run.pair) if scene.ledger else None,
+            size_quote=scene.limits.max_position_size if scene.limits else None,
+            stop_loss_fraction=run.stop_loss_fraction,
+            take_profit_fraction=run.take_profit_fraction,
+            legs=self.legs,
         )
 
 

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import ray
 import structlog
 
+from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
-from actors.decision_draft import Draft
+from actors.decision_draft import POLICY_UNAVAILABLE, Draft
 from actors.decision_scene import (
     Scene,
     ends_at,
@@ -28,7 +30,7 @@ from actors.store_calls import rebuilt, stored
 from desk import ids, runs
 from desk.errors import DeskError, IllegalTransition, LedgerMismatch
 from desk.learning.observation import observation
-from desk.learning.policy import PolicyAnswer
+from desk.learning.policy import NON_FINITE_LOGITS, NON_FINITE_OBSERVATION, PolicyAnswer
 from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
@@ -47,7 +49,7 @@ WARM_S = 10.0
 UNHEARD_AFTER_S = 2.0
 """A stored candle of which nobody told us is decided on after this long."""
 
-POLICY_UNAVAILABLE = "policy_unavailable"
+POLICY_TROUBLES = (POLICY_UNAVAILABLE, NON_FINITE_OBSERVATION, NON_FINITE_LOGITS)
 ORDERS_IN_FLIGHT = "orders_in_flight"
 NOT_PLACED = "not_placed"
 EXIT_UNRESOLVED = "exit_unresolved"
@@ -83,6 +85,8 @@ class LoopParts:
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
     enforce_provenance: bool = False
+    home: Path = Path("/nonexistent")
+    """Where the artifacts are that provenance is proved by."""
 
 
 # --- the shell ----------------------------------------------------------------------------------
@@ -105,6 +109,7 @@ class DecisionLoop:
         self._one_at_a_time = asyncio.Lock()
         self._may_have_claim = True
         self._is_warm = False
+        self._may_have_alert = True
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
         self._window: CandleWindow | None = None
@@ -209,6 +214,7 @@ class DecisionLoop:
                 speed=self._clock.anchor.speed,
                 enforce_provenance=self._parts.enforce_provenance,
                 held=window,
+                home=self._parts.home,
             )
         )
         self._pulse.count("windows_read", window.read_whole - before)
@@ -216,14 +222,17 @@ class DecisionLoop:
             self._pulse.count("superseded")
             return
         if (version_id := scene.run.version_id) != run.version_id:
-            shown = scene.run.feature_set_id
+            shown, learnt_from = scene.run.feature_set_id, scene.run.dataset_id
             await self._runs.change(
                 run.run_id,
-                lambda run: replace(run, version_id=version_id, feature_set_id=shown),
+                lambda run: replace(
+                    run, version_id=version_id, feature_set_id=shown, dataset_id=learnt_from
+                ),
             )
-        draft = Draft(closed=closed, scene=scene)
+        limit = self._parts.feature_ood_zscore_limit
+        draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit)
         legs = await self._think(draft)
-        draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
+        draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
         if not await self._book.claim(draft.record(now_ms=self._clock.now_ms())):
             self._may_have_claim = True
             return  # decided before: the next turn finishes it if need be
@@ -246,6 +255,7 @@ class DecisionLoop:
             return []
         with draft.stage("policy"):
             draft.answer = await self._ask_policy(draft)
+        await self._tell_of_policy(draft)
         if draft.answer is None:
             draft.judge("policy", POLICY_UNAVAILABLE)
             return []
@@ -276,16 +286,15 @@ class DecisionLoop:
             values = self._observe(scene)
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
-            reason, detail = features.check(values, parts.feature_ood_zscore_limit), ""
-        closed_ms = draft.closed.open_ms + interval_ms(scene.run.interval)
-        if reason == features.NON_FINITE:
-            detail = scene.features.unknown_funding(scene.signals, closed_ms)
-            reason = features.FUNDING_UNKNOWN if detail else reason
+            closed_ms = draft.closed.open_ms + interval_ms(scene.run.interval)
+            reason, detail = scene.features.refusal(
+                values, scene.signals, closed_ms, parts.feature_ood_zscore_limit
+            )
         grace_ms = acceleration_grace_ms(self._clock.anchor.speed)
         oldest_ms = scene.now_ms - parts.feature_max_freshness_s * 1000 - grace_ms
-        if reason is None and closed_ms < oldest_ms:
+        if not reason and closed_ms < oldest_ms:
             reason = "features_too_old"
-        return draft.judge("features", reason or "", detail)
+        return draft.judge("features", reason, detail)
 
     def _observe(self, scene: Scene) -> features.Features:
         """Features of the newest candle; recursive ones go on from the last, or begin from the store."""
@@ -313,6 +322,36 @@ class DecisionLoop:
             self._pulse.count("policy_unavailable")
             log.warning("policy_unavailable", run_id=run.run_id, error=repr(failed))
             return None
+
+    async def _tell_of_policy(self, draft: Draft) -> None:
+        """An alert while the policy is silent, or answers with numbers that are none; gone when it is well."""
+        run, answer = draft.scene.run, draft.answer
+        code = POLICY_UNAVAILABLE if answer is None else answer.reason
+        if code not in POLICY_TROUBLES:
+            if self._may_have_alert:
+                await self._resolve_policy_alerts(run.run_id)
+            return
+        self._may_have_alert = True
+        cause = Cause(
+            code=code,
+            about=run.run_id,
+            category="ops",
+            severity="critical" if answer else "warning",
+            detail=f"{run.version_id} on {run.pair}: {code}: decisions hold",
+            trace_id=draft.closed.trace_id,
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
+
+    async def _resolve_policy_alerts(self, run_id: str) -> None:
+        now_ms = self._clock.now_ms()
+        try:
+            for code in POLICY_TROUBLES:
+                alert_id = f"{code}:{run_id}"
+                await stored(lambda key=alert_id: resolve_alert(self._store, key, at_ms=now_ms))
+        except DeskError as away:  # the next answer resolves them
+            log.warning("alert_not_resolved", run_id=run_id, error=str(away))
+            return
+        self._may_have_alert = False
 
     def _legs(self, draft: Draft, target: float) -> list[OrderIntent]:
         scene = draft.scene

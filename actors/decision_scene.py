@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 
 from actors.market_time import acceleration_grace_ms
+from actors.provenance import dataset_sha256_of, provenance_of
 from actors.signal_status import signal_sources, types_of
 from actors.source_book import CANDLES, FUNDING, STALE, is_overdue, judged, key_of, new_status
 from desk import runs
 from desk.errors import NotFound
+from desk.learning.versions import AgentVersion
 from desk.market import bar_closes
 from desk.market.candles import Candles
 from desk.market.cross import drift_bps
@@ -24,7 +27,7 @@ from desk.market.signal_features import Signals
 from desk.runs import Admission, Agent, Run, SourceStatus
 from desk.store import kinds
 from desk.store.candle_window import CandleWindow
-from desk.store.feature_sets import feature_set_of
+from desk.store.feature_sets import feature_set_of, find_feature_set
 from desk.store.funding_history import last_settled
 from desk.store.port import Doc, DocStore, Store
 from desk.store.signal_history import last_heard
@@ -44,8 +47,11 @@ class Scene:
     """The stored facts around one closed candle."""
 
     run: Run
-    """With the version to ask, and its feature set: of a run that follows its agent, the agent's
-    active one."""
+    """With the version to ask, its feature set and dataset: of a run that follows its agent, the
+    agent's active one."""
+    version: AgentVersion | None
+    """Its record, if there is one."""
+    dataset_sha256: str
     agent: Agent
     instrument: Instrument
     features: FeatureSet
@@ -58,6 +64,7 @@ class Scene:
     """Of the run's pair on its account."""
     limits: RiskLimitSet | None
     kill_reason: str | None
+    verdict: WindowVerdict
     admission: Admission
     now_ms: int
 
@@ -69,11 +76,13 @@ def read_scene(
     now_ms: int,
     speed: float,
     enforce_provenance: bool,
+    home: Path = Path("/nonexistent"),
     held: CandleWindow | None = None,
 ) -> Scene:
     """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row.
 
-    `held` has the run's candles as they were last read, and reads what is new.
+    `home` holds the artifacts, which a live run with enforced provenance is proved by. `held` has the
+    run's candles as they were last read, and reads what is new.
     """
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
@@ -83,6 +92,9 @@ def read_scene(
     instrument = store.get(kinds.INSTRUMENTS, run.pair)
     if instrument is None:
         raise NotFound("instrument", run.pair)
+    is_strict = enforce_provenance and run.mode is runs.Mode.LIVE
+    if is_strict and find_feature_set(store, run.feature_set_id) is None:
+        run = replace(run, feature_set_id="")  # the gate says so: nothing else could be looked at
     features = features_of(store, run)
     candles = held or CandleWindow(store, run.pair, run.interval)
     window = candles.newest(features.lookback)
@@ -95,8 +107,12 @@ def read_scene(
     limits = store.get(kinds.RISK_LIMITS, run.risk_limit_set_id)
     sources = read_sources(store, run, now_ms=now_ms, speed=speed)
     kill_reason = store.kill_reason(run.account)
+    version = store.get(kinds.VERSIONS, run.version_id)
+    verdict = verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed)
     return Scene(
         run=run,
+        version=version.value if version else None,
+        dataset_sha256=dataset_sha256_of(store, run, version.value if version else None),
         agent=agent.value,
         instrument=instrument.value,
         features=features,
@@ -109,14 +125,16 @@ def read_scene(
         ),
         limits=limits.value if limits else None,
         kill_reason=kill_reason,
+        verdict=verdict,
         admission=runs.admit(
             run,
             agent.value,
             sources=sources,
-            verdict=verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed),
+            verdict=verdict,
             kill_reason=kill_reason,
             required_sources=(*runs.REQUIRED_SOURCES, *_types_beside(features)),
-            enforce_provenance=enforce_provenance and run.mode is runs.Mode.LIVE,
+            enforce_provenance=is_strict,
+            provenance=provenance_of(store, home, run) if is_strict else runs.ALL_FOUND,
             is_in_maintenance=not instrument.value.tradable,
             window_move=window_move(_moved_in(window, features)),
         ),
@@ -158,9 +176,16 @@ def _following(store: DocStore, run: Run, version_id: str) -> Run:
     """The run on its agent's active version, shown what that version was trained on."""
     if version_id == run.version_id:
         return run
-    version = store.get(kinds.VERSIONS, version_id)
-    feature_set_id = version.value.feature_set_id if version else run.feature_set_id
-    return replace(run, version_id=version_id, feature_set_id=feature_set_id)
+    found = store.get(kinds.VERSIONS, version_id)
+    if found is None:
+        return replace(run, version_id=version_id)
+    version = found.value
+    return replace(
+        run,
+        version_id=version_id,
+        feature_set_id=version.feature_set_id,
+        dataset_id=version.dataset_id,
+    )
 
 
 def silence(

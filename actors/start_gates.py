@@ -7,12 +7,13 @@ from math import isfinite
 from actors.commands import StartRun
 from actors.decision_scene import read_sources, verdict_of
 from actors.promotion import promotion_verdict
+from actors.provenance import provenance_of
 from actors.source_book import CANDLES
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.errors import BadInput, NotFound, SettingsError
 from desk.ids import Pair, parse_pair
 from desk.learning.versions import AgentVersion, VersionStatus
-from desk.runs import Agent, Mode, Run, RunStatus
+from desk.runs import Agent, Mode, Run, RunStatus, lacking_provenance
 from desk.store import kinds
 from desk.store.connect import check_durability
 from desk.store.feature_sets import feature_set_of, find_feature_set
@@ -98,14 +99,26 @@ def live_gates(store: Store, wiring: Wiring, plan: Plan) -> list[str]:
         ),
         f"promotion gate on {run.pair}: {', '.join(promotion.reasons)}": not promotion.passed,
         f"{len(unresolved)} unresolved orders on the live account: reconcile": bool(unresolved),
-        "provenance_dataset_missing: use a version with a dataset": (
-            wiring.enforce_provenance and not run.dataset_id
-        ),
         _durability(store): bool(_durability(store)),
         _health(store): bool(_health(store)),
         NO_PROTECTIVE_STOP: run.stop_loss_fraction is None,
     }
-    return [text for text, failed in checks.items() if failed]
+    provenance = _provenance(store, wiring, run) if wiring.enforce_provenance else []
+    return [*(text for text, failed in checks.items() if failed), *provenance]
+
+
+_TRACED_BY = {
+    "provenance_dataset_missing": "use a version whose dataset is on record (GET /datasets)",
+    "provenance_feature_set_missing": "use a version of a feature set of GET /feature-sets",
+    "provenance_artifact_missing": "use a version that was registered with its artifact",
+    "provenance_artifact_unavailable": "restore the artifact's files as they were registered",
+}
+
+
+def _provenance(store: Store, wiring: Wiring, run: Run) -> list[str]:
+    """What the run could not be traced back to, each with its remedy."""
+    codes = lacking_provenance(run, provenance_of(store, wiring.home, run))
+    return [f"{code}: {_TRACED_BY[code]}" for code in codes]
 
 
 def _durability(store: Store) -> str:

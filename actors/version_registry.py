@@ -19,7 +19,7 @@ from desk.learning.baseline import (
 from desk.learning.policy import MlpPolicy, load_policy
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
-from desk.market.features import FEATURES_V1
+from desk.market.features import FEATURES_V1, FeatureSet
 from desk.store import kinds
 from desk.store.artifacts import ArtifactCard, Artifacts
 from desk.store.feature_sets import find_feature_set
@@ -45,11 +45,13 @@ def register(
     """
     load_policy(card, tensors, find_feature_set(store, version.feature_set_id))
     written = artifacts.write(ArtifactCard(**card), tensors)
+    published = artifacts.read(version.version_id)
     complete = replace(
         version,
         artifact_uri=artifacts.path(version.version_id).as_uri(),
         artifact_sha256=written.sha256,
-        artifact_bytes=artifacts.read(version.version_id).tensor_bytes,
+        artifact_bytes=published.tensor_bytes,
+        card_sha256=published.card_sha256,
     )
     try:
         return store.put(
@@ -99,18 +101,42 @@ def version_of(store: DocStore, version_id: str) -> AgentVersion:
 def policy_of(home: Path, version: AgentVersion, store: DocStore) -> MlpPolicy:
     """Load a version's policy. Raises `ArtifactRefused` unless the file is the registered one, over a
     feature set that this release computes."""
-    artifact = artifacts_of(home).read(
+    return load_artifact(
+        home,
         version.version_id,
-        expected_sha256=version.artifact_sha256,
+        find_feature_set(store, version.feature_set_id),
         feature_set_id=version.feature_set_id,
+        sha256=version.artifact_sha256,
+        card_sha256=version.card_sha256,
+    )
+
+
+def load_artifact(
+    home: Path,
+    version_id: str,
+    features: FeatureSet | None,
+    *,
+    feature_set_id: str,
+    sha256: str,
+    card_sha256: str = "",
+) -> MlpPolicy:
+    """Load the policy of exactly these files, whatever became of the version's record since.
+
+    `features` is the set by the id, for one that an operator made. Raises `ArtifactRefused`.
+    """
+    artifact = artifacts_of(home).read(
+        version_id,
+        expected_sha256=sha256,
+        expected_card_sha256=card_sha256 or None,
+        feature_set_id=feature_set_id,
     )
     tensors = {
         f"layers.{number}.{part}": array
         for number, layer in enumerate(artifact.layers)
         for part, array in zip(("weight", "bias"), layer, strict=True)
     }
-    features = find_feature_set(store, version.feature_set_id)
-    return load_policy(asdict(artifact.card), tensors, features)
+    policy = load_policy(asdict(artifact.card), tensors, features)
+    return replace(policy, artifact_sha256=artifact.card.sha256)
 
 
 def keep_dataset(store: DocStore, dataset: Dataset, now_ms: int) -> Dataset:

@@ -125,6 +125,7 @@ class Wiring:
             recv_window_ms=venue.recv_window_ms,
             collateral_asset=venue.collateral_asset,
             has_api_token=settings.api_token is not None,
+            enforce_provenance=settings.enforce_provenance,
             market_data_backfill=settings.market_data_backfill,
             backfill_max_batches=settings.backfill_max_batches,
             gap_monitor_interval_min=settings.gap_monitor_interval_min,

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-BENCHES = ("store", "candles", "window", "features", "env", "rl", "evaluation")
+BENCHES = ("store", "candles", "window", "features", "env", "rl", "evaluation", "policy")
 RESULTS = Path(__file__).parent / "results"
 
 

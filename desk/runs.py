@@ -9,6 +9,7 @@ from typing import Any
 from desk.errors import IllegalTransition
 from desk.ids import Pair
 from desk.market.integrity import WindowVerdict
+from desk.trading.instruments import Instrument
 
 
 class Mode(StrEnum):
@@ -101,6 +102,39 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What an action followed from beside candles, signals and weights, so that it can be made again.
+
+    Stored with the decision: runs, limits, contracts and versions may be others by the time of a replay.
+    """
+
+    window_start_ms: int
+    """Open time of the first candle that was looked at; the last one is the decided candle."""
+    window_rows: int
+    candle_sha256: str
+    """Of the decided candle alone; of all of them it is the decision's `candles_sha256`."""
+    integrity: WindowVerdict
+    """What the integrity gate found in the window."""
+    signals_heard: Mapping[str, int]
+    """By source id: how many of its newest messages were looked at."""
+    decision_threshold: float
+    feature_ood_zscore_limit: float
+    instrument: Instrument
+    account: str
+    artifact_sha256: str = ""
+    """Of the weights that answered; of those on record where the policy was not asked."""
+    card_sha256: str = ""
+    held_quantity: Decimal | None = None
+    """Signed, before acting; None: the account had no books."""
+    size_quote: Decimal | None = None
+    """Notional of a full position in USDT; None: the risk limit set was missing."""
+    stop_loss_fraction: Decimal | None = None
+    take_profit_fraction: Decimal | None = None
+    legs: tuple[str, ...] = ()
+    """Client order ids that the target called for, before the risk gates had their say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
     """What was decided on one closed candle, with everything it rested on."""
 
@@ -134,6 +168,8 @@ class DecisionRecord:
     logits: tuple[float, ...] = ()
     signals_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
     """By source id: of the messages that its features looked at."""
+    evidence: Evidence | None = None
+    """None: nothing was decided on, or an earlier release decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +359,23 @@ class Paused:
 type Admission = Admitted | Held | Paused
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What was found of the things a run rests on."""
+
+    has_dataset: bool = True
+    """The dataset is on record, with the hash that its version was made from."""
+    has_feature_set: bool = True
+    """The feature set is one that this release computes."""
+    has_artifact: bool = True
+    """The version is on record and names an artifact and its hash."""
+    is_artifact_available: bool = True
+    """The artifact's files are there and are the registered ones."""
+
+
+ALL_FOUND = Provenance()
+
+
 def admit(
     run: Run,
     agent: Agent,
@@ -332,7 +385,7 @@ def admit(
     kill_reason: str | None,
     required_sources: Sequence[str] = REQUIRED_SOURCES,
     enforce_provenance: bool = False,
-    is_artifact_available: bool = True,
+    provenance: Provenance = ALL_FOUND,
     is_in_maintenance: bool = False,
     window_move: float = 0.0,
     volatility_limit: float = VOLATILITY_LIMIT,
@@ -348,7 +401,7 @@ def admit(
     broken_outcome = Paused if verdict.blocks else Held
     kill = _kill_reason(agent, kill_reason)
     is_strict = enforce_provenance and run.mode is Mode.LIVE
-    provenance = _lacking(run, is_artifact_available=is_artifact_available) if is_strict else ""
+    lacking = next(iter(lacking_provenance(run, provenance)), "") if is_strict else ""
     is_known = run.pair in agent.allowed_instruments
     is_running = run.status is RunStatus.RUNNING
     is_wild = not window_move <= volatility_limit
@@ -358,7 +411,7 @@ def admit(
         ("sources", "data_source_unavailable" if stale else "", Paused, ", ".join(stale)),
         ("integrity", broken, broken_outcome, ", ".join(verdict.blocks or verdict.holds)),
         ("kill_switch", "" if kill is None else "kill_switch", Held, kill or ""),
-        ("provenance", provenance, Held, run.version_id),
+        ("provenance", lacking, Held, run.version_id),
         ("maintenance", "exchange_maintenance" if is_in_maintenance else "", Paused, ""),
         ("volatility", "volatility_spike" if is_wild else "", Paused, f"{window_move:.4f}"),
     )
@@ -394,11 +447,13 @@ def _kill_reason(agent: Agent, account_reason: str | None) -> str | None:
     return account_reason
 
 
-def _lacking(run: Run, *, is_artifact_available: bool) -> str:
-    if not run.dataset_id:
-        return "provenance_dataset_missing"
-    if not run.feature_set_id:
-        return "provenance_feature_set_missing"
-    if not run.version_id:
-        return "provenance_artifact_missing"
-    return "" if is_artifact_available else "provenance_artifact_unavailable"
+def lacking_provenance(run: Run, found: Provenance) -> tuple[str, ...]:
+    """Codes of what a run cannot be traced back to, in the order of the contract; empty: nothing."""
+    has_artifact = bool(run.version_id) and found.has_artifact
+    checks = (
+        ("provenance_dataset_missing", bool(run.dataset_id) and found.has_dataset),
+        ("provenance_feature_set_missing", bool(run.feature_set_id) and found.has_feature_set),
+        ("provenance_artifact_missing", has_artifact),
+        ("provenance_artifact_unavailable", not has_artifact or found.is_artifact_available),
+    )
+    return tuple(code for code, is_there in checks if not is_there)

@@ -182,6 +182,11 @@ class Settings(BaseSettings):
         validation_alias="INGESTION_LAG_SLO_SEC",
         description="Service level of candle ingestion.",
     )
+    enforce_provenance: bool = Field(
+        default=False,
+        validation_alias="RL_ENFORCE_PROVENANCE",
+        description="Whether a live run may only start and decide while its dataset, feature set and artifact are on record and unchanged.",
+    )
     feature_max_freshness_s: int = Field(
         180,
         ge=1,

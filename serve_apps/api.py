@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -97,6 +98,7 @@ def build_api(
     api_token: str | None = None,
     options: ApiOptions | None = None,
     archive: Archive | None = None,
+    home: Path | None = None,
 ) -> FastAPI:
     """Build the application. Without `api_token` only loopback clients are served."""
     options = options or ApiOptions()
@@ -117,6 +119,7 @@ def build_api(
         store=store,
         candles=candles,
         archive=archive,
+        home=home,
         clock=clock,
         hub=EventHub(store, max_streams=options.max_streams),
         facts=facts,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -73,6 +74,8 @@ class Context:
     hub: EventHub
     facts: ApiFacts
     wall_ms: Callable[[], int]
+    home: Path | None = None
+    """Where the artifacts are; without it no decision is replayed."""
     archive: Archive | None = None
     """Receipts of signals that left the store; None where none ever do."""
     stream_times: StreamTimes = field(default_factory=StreamTimes)

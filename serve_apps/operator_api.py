@@ -99,6 +99,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
         learning=RayLearning(wiring, store, clock),
         candles=StoredCandles(store, History(wiring.home / "history")),
         archive=SignalArchive(wiring.home / "history"),
+        home=wiring.home,
         facts=ApiFacts(
             venue=given.venue,
             api_token_set=token is not None,

@@ -1,4 +1,7 @@
-"""Policies at hand: loaded by version, proved against the store's record, the last few kept."""
+"""Policies at hand: loaded by version, proved against the store's record, the last few kept.
+
+A version's batch is its own: whatever is promoted or rolled back meanwhile, no pass mixes versions.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -11,6 +14,7 @@ from desk.errors import BadInput
 from desk.learning.policy import MlpPolicy, PolicyAnswer
 from desk.store.port import DocStore
 from desk.wallclock import monotonic_s
+from serve_apps.policy_batch import PolicyBatch
 
 KEPT = 4
 
@@ -22,7 +26,7 @@ class PolicyShelf:
         self._home = home
         self._store = store
         self._kept = kept
-        self._policies: OrderedDict[str, MlpPolicy] = OrderedDict()
+        self._policies: OrderedDict[str, PolicyBatch] = OrderedDict()
         self._loading = asyncio.Lock()
         self._loading_since_s: float | None = None
 
@@ -43,17 +47,21 @@ class PolicyShelf:
 
         Raises `NotFound`, `ArtifactRefused`, and `BadInput` for an observation of another size.
         """
-        policy = self._policies.get(version_id) or await self._load(version_id)
-        self._policies.move_to_end(version_id)
-        values = np.asarray(observation, dtype=np.float32)
-        if values.shape != (policy.observation_size,):
+        batch = self._policies.get(version_id) or await self._load(version_id)
+        if (
+            version_id in self._policies
+        ):  # else it went meanwhile, and is still good for this answer
+            self._policies.move_to_end(version_id)
+        with np.errstate(over="ignore"):  # a number too large for float32 is held as not finite
+            values = np.asarray(observation, dtype=np.float32)
+        size = batch.policy.observation_size
+        if values.shape != (size,):
             raise BadInput(
-                "observation",
-                f"had shape {values.shape}, {version_id} expects {policy.observation_size} values",
+                "observation", f"had shape {values.shape}, {version_id} expects {size} values"
             )
-        return policy.answer(values, threshold)
+        return await batch.answer(values, threshold)
 
-    async def _load(self, version_id: str) -> MlpPolicy:
+    async def _load(self, version_id: str) -> PolicyBatch:
         async with self._loading:
             if version_id in self._policies:
                 return self._policies[version_id]
@@ -62,10 +70,10 @@ class PolicyShelf:
                 policy = await asyncio.to_thread(self._read, version_id)
             finally:
                 self._loading_since_s = None
-            self._policies[version_id] = policy
+            batch = self._policies[version_id] = PolicyBatch(policy)
             while len(self._policies) > self._kept:
                 self._policies.popitem(last=False)
-            return policy
+            return batch
 
     def _read(self, version_id: str) -> MlpPolicy:
         return policy_of(self._home, version_of(self._store, version_id), self._store)

@@ -180,6 +180,8 @@ class DecisionView(Answer):
     dataset_id: str
     dataset_sha256: str
     latency_ms: dict[str, float]
+    evidence: dict[str, JsonValue] | None
+    """What the action followed from beside candles and weights; null for older records."""
     trace_id: str
 
 
@@ -1083,8 +1085,54 @@ class HopView(Answer):
     note: str
 
 
+class FindingView(Answer):
+    code: str
+    detail: str
+
+
+class DifferenceView(Answer):
+    """The first value of an observation that is not the recorded one; null: not a finite number."""
+
+    feature: str
+    recorded: float | None
+    recomputed: float | None
+
+
+class MadeView(Answer):
+    """A decision as far as it follows from its evidence."""
+
+    observation_sha256: str
+    action: Literal["trade", "keep", "hold"]
+    hold_reason: str
+    target: float
+    confidence: float | None
+    logits: list[float | None]
+    legs: list[str]
+    """Client order ids the target called for, before the risk gates had their say."""
+
+
+class ReplayView(Answer):
+    """A decision made again from what is stored of it, held against what was recorded."""
+
+    decision_id: str
+    run_id: str
+    trace_id: str
+    pair: str
+    interval: str
+    open_ms: int
+    version_id: str
+    verdict: Literal["identical", "different", "impossible"]
+    findings: list[FindingView]
+    first_difference: DifferenceView | None
+    recorded: MadeView
+    recomputed: MadeView | None
+    """Null where nothing could be made again."""
+
+
 class TraceView(Answer):
     trace_id: str
+    replays: list[ReplayView]
+    """One for each decision, made again when it was asked for."""
     hops: list[HopView]
     candle: CandleView | None
     decisions: list[DecisionView]

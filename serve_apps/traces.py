@@ -4,8 +4,8 @@ import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from actors.replay import Origin, Replayer, decisions_on, origin_in_runs
 from desk import ids
 from desk.clock import DAY_MS
 from desk.errors import NotFound
@@ -17,25 +17,25 @@ from desk.trading.ledger import ZERO
 from desk.trading.orders import Fill, Order
 from serve_apps import lookups
 from serve_apps.context import Context
-from serve_apps.schemas import AlertView, AuditView, CandleView, LedgerEffect, TraceView
+from serve_apps.schemas import (
+    AlertView,
+    AuditView,
+    CandleView,
+    LedgerEffect,
+    ReplayView,
+    TraceView,
+)
 from serve_apps.trace_hops import hops_of
 from serve_apps.views.agents import decision_view
 from serve_apps.views.ops import alert_view, audit_view
 from serve_apps.views.orders import fill_view, order_view
+from serve_apps.views.provenance import replay_view
 from serve_apps.views.text import money
 
 SEARCHED_MS = 31 * DAY_MS
 """How far back the candles are whose trace ids are compared."""
 SEARCHED_TRADES = 200
 _TRACE_ID = re.compile(r"^tr[a-z2-7]{22}$")
-
-
-class Origin(NamedTuple):
-    """The candle a trace began with."""
-
-    pair: Pair
-    interval: Interval
-    open_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,7 @@ def tell(ctx: Context, trace_id: str) -> TraceView:
         raise NotFound("trace", trace_id)
     return TraceView(
         trace_id=trace_id,
+        replays=_replays(ctx, story.decisions),
         hops=hops_of(story.candle, story.decisions, story.orders, story.fills),
         candle=story.candle,
         decisions=[decision_view(decision) for decision in story.decisions],
@@ -80,7 +81,10 @@ def tell(ctx: Context, trace_id: str) -> TraceView:
 
 
 def find_origin(ctx: Context, trace_id: str) -> Origin | None:
-    """Find the candle by computing the ids of candles, newest first: each is a function of its candle."""
+    """Find the candle by computing the ids of candles, newest first: each is a function of its candle.
+
+    Older ones, and those of pairs that are no longer polled, are looked for where runs decided.
+    """
     if not _TRACE_ID.match(trace_id):
         return None
     now_ms = ctx.clock.now_ms()
@@ -92,7 +96,7 @@ def find_origin(ctx: Context, trace_id: str) -> Origin | None:
     for origin in heapq.merge(*series, key=lambda origin: -origin.open_ms):
         if ids.trace_id("candle", origin.pair, origin.interval, origin.open_ms) == trace_id:
             return origin
-    return None
+    return origin_in_runs(ctx.store, trace_id)
 
 
 def _origins(pair: Pair, interval: Interval, newest_ms: int) -> Iterator[Origin]:
@@ -102,7 +106,7 @@ def _origins(pair: Pair, interval: Interval, newest_ms: int) -> Iterator[Origin]
 
 def _collect(ctx: Context, trace_id: str) -> Story:
     origin = find_origin(ctx, trace_id)
-    decisions = _decisions(ctx, origin) if origin else []
+    decisions = decisions_on(ctx.store, origin) if origin else []
     orders = _orders(ctx, trace_id, decisions)
     many = lookups.MANY
     alerts = ctx.store.list(kinds.ALERTS, limit=many)
@@ -138,20 +142,6 @@ def _candle(ctx: Context, origin: Origin) -> CandleView | None:
     )
 
 
-def _decisions(ctx: Context, origin: Origin) -> list[DecisionRecord]:
-    """What every run of the pair made of the candle."""
-    found: list[DecisionRecord] = []
-    for run in lookups.runs(ctx.store):
-        if (run.value.pair, run.value.interval) != (origin.pair, origin.interval):
-            continue
-        key = ids.decision_id(run.value.run_id, origin.pair, origin.interval, origin.open_ms)
-        doc = ctx.store.get(kinds.decisions_of_run(run.value.run_id), key)
-        doc = doc or ctx.store.get(kinds.DECISIONS, key)
-        if doc is not None:
-            found.append(doc.value)
-    return found
-
-
 def _orders(ctx: Context, trace_id: str, decisions: Sequence[DecisionRecord]) -> list[Order]:
     """Orders of the decisions; without a decision (a manual exit) those that carry the id."""
     if decisions:
@@ -161,6 +151,13 @@ def _orders(ctx: Context, trace_id: str, decisions: Sequence[DecisionRecord]) ->
     trades = ctx.store.trade_ids(limit=SEARCHED_TRADES)
     every = (order for trade in trades for order in ctx.store.orders_of_trade(trade))
     return [order for order in every if order.trace_id == trace_id]
+
+
+def _replays(ctx: Context, decisions: Sequence[DecisionRecord]) -> list[ReplayView]:
+    if ctx.home is None:
+        return []
+    replayer = Replayer(ctx.home, ctx.store, ctx.candles, archive=ctx.archive)
+    return [replay_view(replayer.replay(decision)) for decision in decisions]
 
 
 def _effect(order: Order, fills: Sequence[Fill]) -> LedgerEffect:

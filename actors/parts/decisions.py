@@ -40,6 +40,7 @@ def loop_parts(wiring: Wiring, run_id: str, account: str) -> LoopParts:
         feature_max_freshness_s=wiring.feature_max_freshness_s,
         feature_ood_zscore_limit=wiring.feature_ood_zscore_limit,
         enforce_provenance=wiring.enforce_provenance,
+        home=wiring.home,
     )
 
 

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from actors.run_file import RunFile
-from desk.cli import dataset, features, ingestion, learning, signals, source, tables, telegram
+from desk.cli import (
+    dataset,
+    features,
+    ingestion,
+    learning,
+    provenance,
+    signals,
+    source,
+    tables,
+    telegram,
+)
 from desk.cli.client import Api
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
@@ -202,6 +212,8 @@ app.command()(learning.evaluate)
 app.command()(learning.promote)
 app.command()(learning.versions)
 app.command()(parity)
+app.command()(provenance.replay)
+app.command()(provenance.explain)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(signals.app, name="signals")
 app.add_typer(source.app, name="source")

@@ -4,7 +4,7 @@ Serving, replay and evaluation all go through `MlpPolicy.forward` and `decide`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -42,6 +42,8 @@ class PolicyAnswer:
     """Why it is held; empty otherwise."""
     logits: tuple[float, ...]
     version_id: str
+    artifact_sha256: str = ""
+    """Of the weights that answered; empty where they came from no artifact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +56,7 @@ class MlpPolicy:
     feature_set_id: str
     levels: tuple[float, ...]
     layers: tuple[Layer, ...]
+    artifact_sha256: str = ""
 
     @property
     def observation_size(self) -> int:
@@ -79,9 +82,21 @@ class MlpPolicy:
 
     def answer(self, observation: Observation, threshold: float) -> PolicyAnswer:
         """Decide on one observation float32[F + 1]."""
-        if not np.isfinite(observation).all():
-            return _hold(NON_FINITE_OBSERVATION, (), self.version_id)
-        return decide(self.forward(observation), self.levels, threshold, self.version_id)
+        return self.answers(np.asarray(observation)[None, :], (threshold,))[0]
+
+    def answers(self, observations: Observation, thresholds: Sequence[float]) -> list[PolicyAnswer]:
+        """Decide on float32[N, F + 1] in one forward pass; each answer is what its row gets alone."""
+        is_finite = np.isfinite(observations).all(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            logits = self.forward(observations[is_finite])
+        rows = iter(logits)
+        found = (
+            decide(next(rows), self.levels, threshold, self.version_id)
+            if fine
+            else _hold(NON_FINITE_OBSERVATION, (), self.version_id)
+            for fine, threshold in zip(is_finite.tolist(), thresholds, strict=True)
+        )
+        return [replace(answer, artifact_sha256=self.artifact_sha256) for answer in found]
 
 
 def decide(

@@ -38,3 +38,5 @@ class AgentVersion:
     promoted_at_ms: int | None = None
     promoted_by_evaluation_id: str = ""
     software: Mapping[str, str] = field(default_factory=dict[str, str])
+    card_sha256: str = ""
+    """Of the artifact's card; empty for versions that an earlier release registered."""

@@ -151,6 +151,18 @@ class FeatureSet:
         """Why a row with this close has no funding, and so no features; empty where it has or needs none."""
         return "" if self.funding is None else self.funding.unknown(marks_in(signals), close_ms)
 
+    def refusal(
+        self, values: Features, signals: Signals, close_ms: int, limit: float
+    ) -> tuple[str, str]:
+        """Why the values float32[F] of a row must not be decided on, and what there is to say of it.
+
+        Two empty texts where they may be; see `check`.
+        """
+        reason = check(values, limit) or ""
+        if reason == NON_FINITE and (detail := self.unknown_funding(signals, close_ms)):
+            return FUNDING_UNKNOWN, detail
+        return reason, ""
+
     def _compute_anchored(
         self, candles: Candles, signals: Signals, anchor: Anchor, step_ms: int
     ) -> Features:

@@ -24,6 +24,8 @@ from desk.store.durable import publish, sync_folder
 
 TENSORS = "policy.safetensors"
 CARD = "card.json"
+MOST_BYTES = 64 << 20
+"""Largest file of an artifact that is read: a policy of ours has some ten thousand numbers."""
 _VERSION_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -52,6 +54,7 @@ class Artifact:
     card: ArtifactCard
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
     tensor_bytes: int
+    card_sha256: str
 
 
 class Artifacts:
@@ -92,14 +95,21 @@ class Artifacts:
         version_id: str,
         *,
         expected_sha256: str | None = None,
+        expected_card_sha256: str | None = None,
         feature_set_id: str | None = None,
     ) -> Artifact:
         """Load an artifact. Raises `ArtifactRefused` unless it is whole and the one expected.
 
-        `expected_sha256` is the hash the version was registered with, `feature_set_id` what the
-        caller computes; None leaves the check out.
+        `expected_sha256` and `expected_card_sha256` are the hashes the version was registered with,
+        `feature_set_id` what the caller computes; None leaves the check out.
         """
-        card = self.card(version_id)
+        text = self._bytes(version_id, CARD)
+        card, card_sha256 = _card(version_id, text), hashlib.sha256(text).hexdigest()
+        if expected_card_sha256 not in {None, card_sha256}:
+            raise ArtifactRefused(
+                f"artifact {version_id}: {CARD} has sha256 {card_sha256}, expected"
+                f" {expected_card_sha256}: it was edited, restore it or use another version"
+            )
         content = self._bytes(version_id, TENSORS)
         found = hashlib.sha256(content).hexdigest()
         for wanted in (card.sha256, expected_sha256):
@@ -119,22 +129,16 @@ class Artifacts:
             raise ArtifactRefused(
                 f"artifact {version_id}: {TENSORS} was unreadable: {wrong}"
             ) from wrong
-        return Artifact(card=card, layers=_layers(card, tensors), tensor_bytes=len(content))
+        return Artifact(
+            card=card,
+            layers=_layers(card, tensors),
+            tensor_bytes=len(content),
+            card_sha256=card_sha256,
+        )
 
     def card(self, version_id: str) -> ArtifactCard:
         """What the artifact says of itself, without loading its tensors."""
-        text = self._bytes(version_id, CARD)
-        try:
-            card = from_json(ArtifactCard, text)
-        except ValueError as wrong:
-            raise ArtifactRefused(
-                f"artifact {version_id}: {CARD} was unreadable: {wrong}"
-            ) from wrong
-        if card.version_id != version_id:
-            raise ArtifactRefused(
-                f"artifact {version_id}: {CARD} names version {card.version_id}, expected its folder's"
-            )
-        return card
+        return _card(version_id, self._bytes(version_id, CARD))
 
     def path(self, version_id: str) -> Path:
         """The artifact's folder. Raises `ArtifactRefused` when there is none."""
@@ -147,7 +151,13 @@ class Artifacts:
         path = self.path(version_id) / name
         if path.is_symlink() or not path.is_file():
             raise ArtifactRefused(f"artifact {version_id}: {name} is missing")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ArtifactRefused(
+                f"artifact {version_id}: {name} has more than {MOST_BYTES:,} bytes: it is none of ours"
+            )
+        return content
 
     def _folder(self, version_id: str) -> Path:
         if not _VERSION_ID.fullmatch(version_id) or ".." in version_id:
@@ -166,6 +176,18 @@ class Artifacts:
                 f"artifact {finished.version_id} exists with other content: choose a new version id"
             )
         return present
+
+
+def _card(version_id: str, text: bytes) -> ArtifactCard:
+    try:
+        card = from_json(ArtifactCard, text)
+    except ValueError as wrong:
+        raise ArtifactRefused(f"artifact {version_id}: {CARD} was unreadable: {wrong}") from wrong
+    if card.version_id != version_id:
+        raise ArtifactRefused(
+            f"artifact {version_id}: {CARD} names version {card.version_id}, expected its folder's"
+        )
+    return card
 
 
 def _layers(

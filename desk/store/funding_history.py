@@ -5,7 +5,7 @@ import numpy as np
 from desk.errors import BadInput
 from desk.ids import Pair
 from desk.market.features import FeatureSet
-from desk.market.funding_features import FUNDING_SOURCE, Settlement, settled
+from desk.market.funding_features import FUNDING_SOURCE, FundingMarks, Settlement, settled
 from desk.market.signal_features import NO_SIGNALS, Signals
 from desk.store import kinds
 from desk.store.port import DocStore
@@ -57,6 +57,19 @@ def last_settled(store: DocStore, features: FeatureSet, pair: Pair, close_ms: in
         marks = settled(one for one in found if one.known_ms <= close_ms)
         if len(marks.rate) >= columns.reach or len(found) < size:
             return {FUNDING_SOURCE: marks}
+        size *= 2
+
+
+def settled_then(store: DocStore, pair: Pair, close_ms: int, count: int) -> FundingMarks:
+    """What `last_settled` gave when it looked at `count` settlements, whatever became known since."""
+    size = count + _SLACK
+    while True:
+        found = stored_settlements(store, pair, None, close_ms, limit=size)
+        known = [one for one in found if one.known_ms <= close_ms]
+        due_ms = settled(known).said_ms
+        if len(due_ms) >= count or len(found) < size:
+            newest = set(due_ms[len(due_ms) - count :].tolist() if count else ())
+            return settled(one for one in known if one.due_ms in newest)
         size *= 2
 
 

@@ -1,15 +1,24 @@
 """What was heard from sources of signals over a range of market time, and lately."""
 
 from collections.abc import Mapping
+from itertools import islice
 
 from desk.errors import BadInput
 from desk.ids import Pair
 from desk.market.features import FeatureSet
-from desk.market.signal_features import MOST_MESSAGES, Heard, Signals, hear, in_order, marks_of
+from desk.market.signal_features import (
+    MOST_MESSAGES,
+    Heard,
+    SignalMarks,
+    Signals,
+    hear,
+    in_order,
+    marks_of,
+)
 from desk.market.signals import SignalReceipt
 from desk.store import kinds
 from desk.store.port import DocStore
-from desk.store.signals import KEPT_MS, MAX_KEPT
+from desk.store.signals import KEPT_MS, MAX_KEPT, Archive, newest_first
 
 type HeardBySource = Mapping[str, tuple[Heard, ...]]
 
@@ -71,6 +80,24 @@ def last_heard(store: DocStore, features: FeatureSet, pair: Pair, close_ms: int)
         columns.source_id: marks_of(_last(store, columns.source_id, pair, close_ms))
         for columns in features.signals
     }
+
+
+def heard_then(
+    store: DocStore,
+    source_id: str,
+    pair: Pair,
+    close_ms: int,
+    count: int,
+    *,
+    archive: Archive | None = None,
+) -> SignalMarks:
+    """What `last_heard` gave when it looked at `count` receipts, whatever came and went since."""
+    known = (
+        receipt
+        for receipt in newest_first(store, source_id, archive=archive)
+        if receipt.known_ms <= close_ms
+    )
+    return marks_of(in_order(hear(one, pair) for one in islice(known, count)))
 
 
 def marks_by_source(heard: HeardBySource) -> Signals:

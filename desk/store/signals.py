@@ -19,6 +19,7 @@ SCAN_BUDGET = 2_000
 _PAGE = 200
 MAX_KEPT = 5_000
 """Of one source: at 16 KiB each they take 80 MB, however many a holder of its token sends."""
+_END_MS = 1 << 52
 SLACK = 200
 """Receipts beyond `MAX_KEPT` that may wait for the archive, so that they go in batches."""
 
@@ -132,6 +133,20 @@ def search(
         last=last,
         lost_days=tuple(archive.lost(source_id, start_ms, end_ms)) if archive else (),
     )
+
+
+def newest_first(
+    store: DocStore, source_id: str, *, archive: Archive | None = None
+) -> Iterator[SignalReceipt]:
+    """Every receipt of a source by arrival, each once: those of the store, then those that left it."""
+    streams = [_hot(store, source_id, 0, _END_MS)]
+    if archive is not None:
+        streams.append(archive.read(source_id, 0, _END_MS))
+    last: tuple[int, str] | None = None
+    for at_ms, key, receipt in heapq.merge(*streams, key=lambda row: row[:2], reverse=True):
+        if last != (at_ms, key):
+            last = (at_ms, key)
+            yield receipt
 
 
 def _hot(store: DocStore, source_id: str, start_ms: int, before_ms: int) -> Iterator[Row]:

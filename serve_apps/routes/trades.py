@@ -1,10 +1,13 @@
 """Trades: position episodes projected from the orders, and the manual ways out."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import JsonValue
 
+from actors.explain import Explainer
 from desk import ids
 from desk.errors import BadInput, NotFound
 from desk.ids import parse_pair
@@ -26,6 +29,7 @@ from serve_apps.schemas import (
     TradeView,
 )
 from serve_apps.views.accounts import Baselines, baselines
+from serve_apps.views.provenance import explanation_view
 from serve_apps.views.trades import execution_views, state_event_views, trade_view
 
 router = APIRouter(tags=["trades"])
@@ -85,6 +89,14 @@ def read_trade(ctx: Ctx, trade_id: str) -> TradeDetail:
         executions=execution_views(trade, orders, fills),
         state_events=state_event_views(events),
     )
+
+
+@router.get("/trades/{trade_id}/explanation")
+def explain_trade(ctx: Ctx, trade_id: str) -> dict[str, JsonValue]:
+    """Tell why a trade was made and what came of it, in words and numbers."""
+    home = ctx.home or Path("/nonexistent")
+    explainer = Explainer(home, ctx.store, ctx.candles, archive=ctx.archive)
+    return explanation_view(explainer.explain(trade_id))
 
 
 @router.post("/trades/{trade_id}/close", status_code=202)

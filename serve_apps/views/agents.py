@@ -20,6 +20,7 @@ from serve_apps.schemas import (
     RunView,
     VersionView,
 )
+from serve_apps.views.provenance import evidence_view
 from serve_apps.views.text import finite, json_object, money_if_set
 
 type Versions = Mapping[str, Doc[AgentVersion]]
@@ -182,6 +183,7 @@ def decision_view(decision: DecisionRecord) -> DecisionView:
         dataset_id=decision.dataset_id,
         dataset_sha256=decision.dataset_sha256,
         latency_ms=dict(decision.latency_ms),
+        evidence=evidence_view(decision.evidence),
         trace_id=decision.trace_id,
     )
 

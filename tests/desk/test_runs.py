@@ -19,6 +19,7 @@ from desk.runs import (
     Held,
     Mode,
     Paused,
+    Provenance,
     Run,
     RunStatus,
     SourceStatus,
@@ -193,7 +194,7 @@ def test_live_runs_need_their_provenance_where_it_is_enforced(
     changes: dict[str, Any], available: bool, code: str
 ) -> None:
     run = replace(LIVE, **changes)
-    facts: dict[str, Any] = {"is_artifact_available": available}
+    facts: dict[str, Any] = {"provenance": Provenance(is_artifact_available=available)}
 
     strict = asked(run, enforce_provenance=True, **facts)
 

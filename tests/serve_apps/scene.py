@@ -174,6 +174,7 @@ class Scene:
     fence: Fence
     wall_ms: int = WALL_MS
     archive: Archive | None = None
+    home: Path | None = None
 
     def app(
         self,
@@ -194,6 +195,7 @@ class Scene:
             learning=self.desk,
             candles=HotCandles(self.store),
             archive=self.archive,
+            home=self.home,
             facts=ApiFacts(
                 venue="simulator 30x",
                 api_token_set=token is not None,
