@@ -28,6 +28,7 @@ from desk.store.memory import MemoryStore
 from desk.trading.fills import FillCause, LotFill
 from desk.trading.intents import Protection
 from desk.trading.tape import Market
+from tests.learning import planted
 from tests.learning.conftest import INSTRUMENT
 
 Cut = Callable[[int, int], Period]
@@ -185,6 +186,7 @@ def test_regression_07_a_failed_engine_leaves_no_report(
 def test_a_parity_difference_above_a_cent_is_stored_and_refuses_the_promotion(
     memory: MemoryStore,
     evaluate: Evaluate,
+    market: Candles,
     monkeypatch: pytest.MonkeyPatch,
     cents: str,
     is_refused: bool,
@@ -199,8 +201,9 @@ def test_a_parity_difference_above_a_cent_is_stored_and_refuses_the_promotion(
         return replace(done, balance=done.balance + Decimal(cents))
 
     monkeypatch.setattr(nautilus, "evaluate", off)
+    trending = replace(planted.trending(len(market), seed=52), open_ms=market.open_ms)
 
-    report = evaluate()
+    report = evaluate(candles=trending)
     verdict = promote_version(
         memory, BASELINE_VERSION_ID, pair="BTC-USDT", actor="operator", now_ms=6_000
     )
