@@ -52,9 +52,9 @@ def block_length(values: Floats) -> float:
     )
     band = 2.0 * math.sqrt(math.log10(count) / count)
     is_loud = np.abs(covariance[1:] / covariance[0]) > band
-    reach = min(2 * _last_loud(is_loud, quiet_run), furthest)
+    reach = min(2 * _memory(is_loud, quiet_run), furthest)
     lags = np.arange(1, reach + 1)
-    weights = _flat_top(lags / reach) if reach else np.empty(0)
+    weights = _flat_top(lags / reach)
     slope = 2.0 * float((weights * lags * covariance[1 : reach + 1]).sum())
     spectrum = float(covariance[0]) + 2.0 * float((weights * covariance[1 : reach + 1]).sum())
     if spectrum <= 0.0 or slope == 0.0:
@@ -118,13 +118,12 @@ def _interval(estimate: float, drawn: Floats, tail: float) -> Interval:
     return Interval(estimate=float(estimate), low=float(low), high=float(high))
 
 
-def _last_loud(is_loud: np.ndarray, quiet_run: int) -> int:
-    """The smallest lag after which so many in a row are quiet; the last loud one where none is."""
+def _memory(is_loud: np.ndarray, quiet_run: int) -> int:
+    """The first lag, from 1 on, from which on so many in a row are quiet; the last lag where none is."""
     for lag in range(len(is_loud) - quiet_run + 1):
         if not is_loud[lag : lag + quiet_run].any():
-            return lag
-    loud = np.flatnonzero(is_loud)
-    return int(loud[-1]) + 1 if len(loud) else 0
+            return lag + 1
+    return len(is_loud)
 
 
 def _flat_top(fractions: Floats) -> Floats:

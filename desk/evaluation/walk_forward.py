@@ -48,7 +48,7 @@ class FoldPlan:
 
     @property
     def least_rows(self) -> int:
-        """Rows with features that this plan needs."""
+        """Rows with features that this plan needs where none is missing."""
         return self.min_train_bars + self.gap + self.folds * LEAST_TEST_BARS
 
 
@@ -77,23 +77,14 @@ def cut_folds(rows: int, ready: Sequence[Rows], plan: FoldPlan) -> list[Fold]:
     """
     _check(plan)
     seen = _rows_of(rows, ready)
-    if len(seen) < plan.least_rows:
+    missing, tested = _tested(rows, seen, plan)
+    if missing > 0:
         raise BadInput(
             FIELD,
             f"{plan.folds} folds with purge_bars {plan.purge_bars}, embargo_bars "
             f"{plan.embargo_bars} and min_train_bars {plan.min_train_bars} need at least "
-            f"{plan.least_rows} candles with features, there were {len(seen)}: choose a longer "
-            "period or a smaller plan",
-        )
-    first = _first_test(seen, plan)
-    tested = seen[np.searchsorted(seen, first) :]
-    least = plan.folds * LEAST_TEST_BARS
-    if len(tested) < least:
-        raise BadInput(
-            FIELD,
-            f"after min_train_bars {plan.min_train_bars} and a gap of {plan.gap} candles only "
-            f"{len(tested)} with features were left, {plan.folds} folds need at least {least}: "
-            f"choose a period that is {least - len(tested)} candles longer or a smaller plan",
+            f"{plan.least_rows} candles with features where none is missing, there were "
+            f"{len(seen)}: choose a period that ends {missing} candles later, or a smaller plan",
         )
     begins = [int(part[0]) for part in np.array_split(tested, plan.folds)]
     ends = [*begins[1:], rows]
@@ -155,11 +146,18 @@ def _rows_of(rows: int, ready: Sequence[Rows]) -> Ints:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _first_test(seen: Ints, plan: FoldPlan) -> int:
-    """The first row that may be tested: enough rows to train on, and then the gap."""
-    if plan.min_train_bars == 0:
-        return int(seen[0]) + plan.gap
-    return int(seen[plan.min_train_bars - 1]) + 1 + plan.gap
+def _tested(rows: int, seen: Ints, plan: FoldPlan) -> tuple[int, Ints]:
+    """How many more candles at the end the plan needs, and the rows with features it may test.
+
+    Those begin after enough rows to train on, and then the gap.
+    """
+    least = plan.folds * LEAST_TEST_BARS
+    if len(seen) < max(plan.min_train_bars, 1):
+        return plan.least_rows - len(seen), seen[:0]
+    first = int(seen[plan.min_train_bars - 1]) + 1 if plan.min_train_bars else int(seen[0])
+    first += plan.gap
+    tested = seen[np.searchsorted(seen, first) :]
+    return least - len(tested) + max(first - rows, 0), tested
 
 
 def _train(begin: int, plan: FoldPlan) -> Rows:
