@@ -1,6 +1,7 @@
 """Folds leave their gaps, follow each other, and a plan that cannot be cut says what would do."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_no_trained_row_lies_within_the_gap_of_a_test_and_tests_follow_each_othe
         assert ready[fold.test.first]
     counts = [int(ready[fold.test.first : fold.test.end].sum()) for fold in folds]
     assert max(counts) - min(counts) <= 1
-    assert all(one.test.end == two.test.first for one, two in zip(folds, folds[1:], strict=False))
+    assert all(one.test.end == two.test.first for one, two in pairwise(folds))
     assert folds[-1].test.end == len(ready)
 
 
@@ -127,7 +128,7 @@ def test_segments_are_the_runs_of_rows_that_are_ready(ready: np.ndarray) -> None
     for first, end in segments:
         again[first:end] = True
     assert (again == ready).all()
-    assert all(one.end < two.first for one, two in zip(segments, segments[1:], strict=False))
+    assert all(one.end < two.first for one, two in pairwise(segments))
 
 
 @pytest.mark.parametrize(
