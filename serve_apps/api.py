@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.port import Store
 from desk.store.signals import Archive
 from desk.wallclock import wall_ms as read_wall_ms
@@ -24,6 +25,7 @@ from serve_apps.intake import Intake
 from serve_apps.routes import (
     agents,
     datasets,
+    evaluation_files,
     evaluations,
     feature_sets,
     feeds,
@@ -52,6 +54,7 @@ from serve_apps.ui.pages import mount_ui
 ROUTERS = (
     agents.router,
     versions.router,
+    evaluation_files.router,
     evaluations.router,
     trades.router,
     trading.router,
@@ -97,6 +100,7 @@ def build_api(
     api_token: str | None = None,
     options: ApiOptions | None = None,
     archive: Archive | None = None,
+    reports: EvaluationFiles | None = None,
 ) -> FastAPI:
     """Build the application. Without `api_token` only loopback clients are served."""
     options = options or ApiOptions()
@@ -117,6 +121,7 @@ def build_api(
         store=store,
         candles=candles,
         archive=archive,
+        evaluations=reports,
         clock=clock,
         hub=EventHub(store, max_streams=options.max_streams),
         facts=facts,

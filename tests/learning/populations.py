@@ -188,7 +188,9 @@ def luckiest(where: Ground, seeds: Sequence[int]) -> tuple[MlpPolicy, Trials]:
     return best[1], Trials(count=len(found), sharpes=tuple(ratio for ratio, _ in found))
 
 
-def random_population(generate: Callable[..., Candles], count: int, candles: int) -> list[Judgement]:
+def random_population(
+    generate: Callable[..., Candles], count: int, candles: int
+) -> list[Judgement]:
     """Judge `count` random policies, every fifth the luckiest of `LUCKY_OF`, each on a market of its own."""
     found: list[Judgement] = []
     for number in range(count):

@@ -31,6 +31,7 @@ from desk.runs import (
 )
 from desk.settings import Settings, load_settings
 from desk.store import kinds
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence
 from desk.store.signals import Archive
@@ -174,6 +175,7 @@ class Scene:
     fence: Fence
     wall_ms: int = WALL_MS
     archive: Archive | None = None
+    reports: EvaluationFiles | None = None
 
     def app(
         self,
@@ -194,6 +196,7 @@ class Scene:
             learning=self.desk,
             candles=HotCandles(self.store),
             archive=self.archive,
+            reports=self.reports,
             facts=ApiFacts(
                 venue="simulator 30x",
                 api_token_set=token is not None,
