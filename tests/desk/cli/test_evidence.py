@@ -1,6 +1,7 @@
 """The evidence of an evaluation in a terminal."""
 
 from dataclasses import replace
+from io import StringIO
 
 from rich.console import Console
 
@@ -13,7 +14,7 @@ from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
 
 
 def printed(evidence: Evidence) -> str:
-    console = Console(width=160, record=True, quiet=True)
+    console = Console(width=160, record=True, file=StringIO())
     for table in evidence_tables(viewed(evidence)):
         console.print(table)
     return console.export_text()
