@@ -11,7 +11,9 @@ NOTEBOOK = ROOT / "notebooks" / "reading_an_evaluation.ipynb"
 
 
 def text_of(cell: nbformat.NotebookNode) -> str:
-    outputs = (each.get("text") or each.get("data", {}).get("text/plain", "") for each in cell.outputs)
+    outputs = (
+        each.get("text") or each.get("data", {}).get("text/plain", "") for each in cell.outputs
+    )
     return "".join(outputs)
 
 

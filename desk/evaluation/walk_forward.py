@@ -39,7 +39,7 @@ class FoldPlan:
     purge_bars: int = 0
     embargo_bars: int = 0
     min_train_bars: int = 0
-    """Rows with features that the first fold trains on at least."""
+    """Rows with features that the first fold trains on at least; with none it has no gap either."""
 
     @property
     def gap(self) -> int:
@@ -49,7 +49,8 @@ class FoldPlan:
     @property
     def least_rows(self) -> int:
         """Rows with features that this plan needs where none is missing."""
-        return self.min_train_bars + self.gap + self.folds * LEAST_TEST_BARS
+        lead = self.min_train_bars + self.gap if self.min_train_bars else 0
+        return lead + self.folds * LEAST_TEST_BARS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +155,9 @@ def _tested(rows: int, seen: Ints, plan: FoldPlan) -> tuple[int, Ints]:
     least = plan.folds * LEAST_TEST_BARS
     if len(seen) < max(plan.min_train_bars, 1):
         return plan.least_rows - len(seen), seen[:0]
-    first = int(seen[plan.min_train_bars - 1]) + 1 if plan.min_train_bars else int(seen[0])
-    first += plan.gap
+    first = int(seen[0])
+    if plan.min_train_bars:
+        first = int(seen[plan.min_train_bars - 1]) + 1 + plan.gap
     tested = seen[np.searchsorted(seen, first) :]
     return least - len(tested) + max(first - rows, 0), tested
 

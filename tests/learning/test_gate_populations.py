@@ -144,7 +144,8 @@ def test_of_two_hundred_trained_or_random_policies_on_noise_at_most_ten_pass(
 def test_of_twenty_policies_trained_on_a_planted_edge_at_least_sixteen_pass(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = trained_population(planted.trending, tmp_path, range(1, 21), steps=150_000)
+    # With 150,000 steps one in six learns less than the shipped trend rule earns, and is refused.
+    found = trained_population(planted.trending, tmp_path, range(1, 21), steps=400_000)
     with capsys.disabled():
         print("\n" + told("edge", found))
 
