@@ -5,26 +5,30 @@ Nautilus and the compiled rules are imported where they run, not with this modul
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from importlib.metadata import version as release
 from pathlib import Path
 
 from actors.events import ops_event
+from actors.evidence import Scene, WeighAsk, contenders, trained_rows, trials_of
 from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import keep_dataset, policy_of, version_of
 from desk.clock import Clock
 from desk.evaluation.assess import Assessment, assess
+from desk.evaluation.evidence import Evidence
+from desk.evaluation.gates import judge_evidence
 from desk.evaluation.plan import Plan, replay
 from desk.evaluation.report import EvaluationReport
 from desk.evaluation.tearsheet import tearsheet
 from desk.learning.policy import MlpPolicy
 from desk.learning.study import Dataset, Window
 from desk.learning.versions import AgentVersion
-from desk.market.candles import Candles
+from desk.market.candles import Candles, Floats
 from desk.runs import Agent
 from desk.store import kinds
 from desk.store.durable import publish
+from desk.store.evaluation_files import EvaluationFiles, tables_of
 from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore, Event
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -36,7 +40,7 @@ FEATURE_LIMIT = 6.0
 IN_SAMPLE = "evaluated_on_training_candles"
 """Reason of a fail: such a report says how well the version remembers, not how well it decides."""
 
-STAGES = 4
+STAGES = 5
 type Progress = Callable[[int, str], None]
 """Told the number of finished stages (of `STAGES`) and what is done next."""
 
@@ -57,6 +61,7 @@ class EvaluateAsk:
     """Exits of every position, as a run has them."""
     leverage: int | None = None
     """Isolated margin, whose loss liquidates; None: nothing is liquidated."""
+    weighing: WeighAsk = field(default_factory=WeighAsk)
 
 
 def evaluate_version(
@@ -99,10 +104,18 @@ def evaluate_version(
     twin = replay(market, plan, ask.cash)
     progress(3, "measuring")
     found = assess(market, engine, twin, ask.cash, agent.promotion_gate)
-
+    progress(4, "weighing it against baselines, dearer costs and luck")
     now_ms = clock.now_ms()
+    scene = Scene(
+        home=home, store=store, candles=candles, period=ask.period, now_ms=now_ms, seen=chosen
+    )
+    evidence, curves = _evidence(
+        scene, version, policy, ask, plan=plan, found=found, market=market, threshold=threshold
+    )
+
     dataset = keep_dataset(store, chosen.dataset, now_ms)
-    reasons = found.verdict.reasons
+    against = judge_evidence(evidence, found.metrics.net_pnl_after_fees)
+    reasons = (*found.verdict.reasons, *against.reasons)
     if _is_in_sample(store, version, ask.period):
         reasons = (*reasons, IN_SAMPLE)
     report = _report(
@@ -115,12 +128,23 @@ def evaluate_version(
         engine=nautilus.ENGINE,
         now_ms=now_ms,
     )
+    metrics, close_ms = found.metrics, market.tape.close_ms
+    files = files_of(home).write(
+        report.evaluation_id,
+        tables_of(evidence, close_ms, metrics.equity, metrics.trades, curves),
+    )
+    report = replace(report, evidence=replace(evidence, files=files))
     store.put(kinds.EVALUATIONS, report.evaluation_id, report, at_ms=now_ms, event=_event(report))
     if sheet is not None:
-        page = tearsheet(report, found.metrics, market.tape.close_ms)
+        page = tearsheet(report, found.metrics, close_ms)
         publish(sheet, page.encode())
     progress(STAGES, report.verdict)
     return report
+
+
+def files_of(home: Path) -> EvaluationFiles:
+    """The evaluations' files of a home folder."""
+    return EvaluationFiles(home / "evaluations")
 
 
 def _agent(store: DocStore, agent_id: str) -> Agent:
@@ -156,6 +180,59 @@ def _plan(
         leverage=ask.leverage,
     )
     return run.plan
+
+
+def _evidence(
+    scene: Scene,
+    version: AgentVersion,
+    policy: MlpPolicy,
+    ask: EvaluateAsk,
+    *,
+    plan: Plan,
+    found: Assessment,
+    market: Market,
+    threshold: float,
+) -> tuple[Evidence, dict[str, Floats]]:
+    from desk.evaluation.rivals import Rival, Terms  # noqa: PLC0415 - as above
+    from desk.evaluation.weigh import Judged, weigh  # noqa: PLC0415
+    from desk.learning.policy_lanes import forward_lanes  # noqa: PLC0415
+
+    judged = Judged(
+        forward=forward_lanes(policy),
+        levels=policy.levels,
+        features=scene.seen.features,
+        threshold=threshold,
+        feature_limit=ask.feature_limit,
+        plan=plan,
+        metrics=found.metrics,
+        trained=trained_rows(scene.store, version, scene.period, scene.seen.candles),
+    )
+    rivals = [
+        Rival(
+            name=each.name,
+            version_id=each.policy.version_id,
+            forward=forward_lanes(each.policy),
+            levels=each.policy.levels,
+            features=each.features,
+        )
+        for each in contenders(scene, version)
+    ]
+    terms = Terms(
+        size_quote=float(ask.size_quote),
+        cash=float(ask.cash),
+        protection=ask.protection,
+        leverage=ask.leverage,
+    )
+    weighed = weigh(
+        market,
+        judged,
+        rivals,
+        terms,
+        folds=ask.weighing.folds,
+        trials=ask.weighing.trials or trials_of(version),
+        seed=ask.weighing.seed,
+    )
+    return weighed.evidence, weighed.curves
 
 
 def _report(

@@ -12,6 +12,7 @@ from actors.job_book import JobBook, JobCancelled
 from actors.parts.jobs import JobParts, stored_rates
 from actors.version_registry import version_of
 from desk.errors import DeskError
+from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms
 from desk.store.feature_sets import feature_set_of
 
@@ -58,7 +59,9 @@ class Evaluator:
         features = feature_set_of(
             parts.store, version_of(parts.store, ask.version_id).feature_set_id
         )
-        warm_up_ms = features.lookback * interval_ms(period.interval)
+        # The trend rule, which every version is compared with, may look back further.
+        lookback = max(features.lookback, FEATURES_V1.lookback)
+        warm_up_ms = lookback * interval_ms(period.interval)
         candles = parts.candles.read(
             period.pair, period.interval, period.start_ms - warm_up_ms, period.end_ms
         )

@@ -30,8 +30,8 @@ from desk.market.signal_features import SignalMarks, Signals
 from desk.runs import Action, DecisionRecord, Evidence, Run
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
-from desk.store.port import DocStore
 from desk.store.funding_history import settled_then
+from desk.store.port import DocStore
 from desk.store.signal_history import heard_then
 from desk.store.signals import Archive
 from desk.trading import intents

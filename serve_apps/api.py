@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.port import Store
 from desk.store.signals import Archive
 from desk.wallclock import wall_ms as read_wall_ms
@@ -25,6 +26,7 @@ from serve_apps.intake import Intake
 from serve_apps.routes import (
     agents,
     datasets,
+    evaluation_files,
     evaluations,
     feature_sets,
     feeds,
@@ -53,6 +55,7 @@ from serve_apps.ui.pages import mount_ui
 ROUTERS = (
     agents.router,
     versions.router,
+    evaluation_files.router,
     evaluations.router,
     trades.router,
     trading.router,
@@ -99,6 +102,7 @@ def build_api(
     options: ApiOptions | None = None,
     archive: Archive | None = None,
     home: Path | None = None,
+    reports: EvaluationFiles | None = None,
 ) -> FastAPI:
     """Build the application. Without `api_token` only loopback clients are served."""
     options = options or ApiOptions()
@@ -120,6 +124,7 @@ def build_api(
         candles=candles,
         archive=archive,
         home=home,
+        evaluations=reports,
         clock=clock,
         hub=EventHub(store, max_streams=options.max_streams),
         facts=facts,

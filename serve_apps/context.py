@@ -14,6 +14,7 @@ from desk.clock import Clock, ClockAnchor
 from desk.errors import VersionConflict
 from desk.ids import Pair
 from desk.market.interval import Interval
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.port import Store
 from desk.store.signals import Archive
 from serve_apps.addresses import Network
@@ -79,6 +80,8 @@ class Context:
     archive: Archive | None = None
     """Receipts of signals that left the store; None where none ever do."""
     stream_times: StreamTimes = field(default_factory=StreamTimes)
+    evaluations: EvaluationFiles | None = None
+    """Curves and trades of evaluations; None where there is no home folder."""
     ui_problem: str = ""
     """Why the pages cannot be served; empty when they can."""
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from desk.evaluation.walk_forward import FoldPlan
 from desk.market.features import FEATURES_V1
 from desk.runs import Job, Run
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -109,6 +110,8 @@ class EvaluationAsk:
     decision_threshold: float | None
     protection: Protection = NO_PROTECTION
     leverage: int | None = None
+    folds: FoldPlan | None = None
+    trials: int | None = None
 
 
 class Learning(Protocol):

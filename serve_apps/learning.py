@@ -81,8 +81,9 @@ class RayLearning:
         return learning_jobs.start_training(self._wiring, self._store, order, clock=self._clock)
 
     def _evaluate(self, ask: EvaluationAsk) -> Job:
-        from actors import evaluation, learning_jobs  # noqa: PLC0415
+        from actors import evaluation, evidence, learning_jobs  # noqa: PLC0415
         from actors.study_checks import FIELDS_OF_EVALUATION, check_evaluation, named  # noqa: PLC0415
+        from desk.evaluation.overfitting import Trials  # noqa: PLC0415
 
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
@@ -106,6 +107,10 @@ class RayLearning:
             decision_threshold=ask.decision_threshold,
             protection=ask.protection,
             leverage=ask.leverage,
+            weighing=evidence.WeighAsk(
+                folds=ask.folds,
+                trials=None if ask.trials is None else Trials(count=ask.trials),
+            ),
         )
         return learning_jobs.start_evaluation(self._wiring, self._store, order, clock=self._clock)
 

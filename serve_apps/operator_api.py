@@ -23,6 +23,7 @@ from desk.logs import configure_logs
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, load_settings
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.history import History
 from desk.store.signal_archive import SignalArchive
 from desk.venues.connect import bingx_config
@@ -100,6 +101,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
         candles=StoredCandles(store, History(wiring.home / "history")),
         archive=SignalArchive(wiring.home / "history"),
         home=wiring.home,
+        reports=EvaluationFiles(wiring.home / "evaluations"),
         facts=ApiFacts(
             venue=given.venue,
             api_token_set=token is not None,

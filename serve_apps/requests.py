@@ -134,6 +134,15 @@ class TrainingBody(Body):
     """Reward lost for an episode's deepest drawdown, in log-growth for all of the account."""
 
 
+class WalkForwardBody(Body):
+    """Folds of candles that are there: train before a gap of `purge_bars` and `embargo_bars`, then test."""
+
+    folds: Annotated[int, Field(ge=1, le=100)]
+    purge_bars: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    embargo_bars: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    min_train_bars: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+
+
 class EvaluationBody(Body):
     pair: Annotated[str, Field(max_length=32)]
     period_start_ms: Millis
@@ -148,6 +157,10 @@ class EvaluationBody(Body):
     take_profit_fraction: StudyFraction | None = None
     leverage: Leverage | None = None
     """Of isolated margin, whose loss fails the evaluation; None: nothing is liquidated."""
+    walk_forward: WalkForwardBody | None = None
+    """None: five folds without gaps, fewer on few candles."""
+    trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Policies that were tried before this one was chosen, itself included; None: those its card tells."""
 
 
 class PromoteBody(Body):

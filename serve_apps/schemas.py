@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from desk.evaluation.evidence import Evidence
+
 type Money = Annotated[
     str, Field(pattern=r"^-?\d+(\.\d+)?$", json_schema_extra={"format": "decimal"})
 ]
@@ -231,6 +233,57 @@ class EvaluationView(Answer):
     seed: int
     created_ms: int
     software: dict[str, str]
+    deflated_sharpe: float | None
+    """Probability that the Sharpe ratio is more than the best of its trials shows by luck."""
+    overfitting_probability: float | None
+    evidence: Evidence | None
+    """Folds, baselines, stress, intervals; null in lists, and in reports of older releases."""
+
+
+class EvaluationDelta(Answer):
+    """Figures of one evaluation less those of the first."""
+
+    evaluation_id: str
+    net_pnl_after_fees: Money
+    fees: Money
+    sharpe: float
+    max_drawdown: float
+    win_rate: float
+    trade_count: int
+    exposure: float
+
+
+class EvaluationComparison(Answer):
+    items: list[EvaluationView]
+    """In the order asked for."""
+    deltas: list[EvaluationDelta]
+    """Of each but the first."""
+    same_candles: bool
+    """Whether all saw the same candles, traded by the same fill rules: only then do the deltas
+    compare the versions."""
+    pairs: dict[str, Money]
+    """Net PnL of all evaluations asked for, by pair."""
+
+
+class EquityView(Answer):
+    evaluation_id: str
+    close_ms: list[int]
+    curves: dict[str, list[float]]
+    """USDT at each of those closes: `equity` of the version in the engine, then by the compiled rules
+    each baseline, and the version at `cost_2x`, `cost_3x`."""
+
+
+class EvaluationTrade(Answer):
+    side: SideName
+    quantity: Money
+    entry_price: Money
+    exit_price: Money
+    opened_ms: int
+    closed_ms: int
+    pnl: Money
+    fees: Money
+    funding: Money
+    cause: str
 
 
 class JobView(Answer):

@@ -19,10 +19,13 @@ from actors.study_checks import check_evaluation, check_training, named
 from actors.study_period import Period, Rates
 from actors.version_registry import version_of
 from desk.cli import tables
+from desk.cli.evidence import evidence_tables
 from desk.cli.output import Json, console, moment, show
 from desk.cli.progress import bars
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput
+from desk.evaluation.overfitting import Trials
+from desk.evaluation.walk_forward import DEFAULT_FOLDS, FoldPlan
 from desk.ids import parse_pair, trace_id
 from desk.learning.episode import EpisodeSpec
 from desk.market.candles import Candles
@@ -220,6 +223,19 @@ def evaluate(
     tick: Tick = None,
     lot: Lot = "0.0001",
     quote_volume: QuoteVolume = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Walk-forward tests; default: five, on few candles less."),
+    ] = None,
+    purge_bars: Annotated[int, typer.Option(min=0, help="Candles left out before a test.")] = 0,
+    embargo_bars: Annotated[int, typer.Option(min=0, help="And so many more.")] = 0,
+    min_train_bars: Annotated[
+        int, typer.Option(min=0, help="Candles before the first test and its gap.")
+    ] = 0,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Policies tried until this one was chosen; default: its card's."),
+    ] = None,
     tearsheet: Annotated[
         Path | None, typer.Option(help="Write figures, equity and trades to this HTML file.")
     ] = None,
@@ -227,6 +243,7 @@ def evaluate(
 ) -> None:
     """Backtest a version in NautilusTrader and judge it by the promotion gate."""
     from actors.evaluation import STAGES, EvaluateAsk, evaluate_version  # noqa: PLC0415
+    from actors.evidence import WeighAsk  # noqa: PLC0415
 
     pair, interval = parse_pair(pair), parse_interval(interval)
     if tearsheet is not None and not tearsheet.absolute().parent.is_dir():
@@ -256,6 +273,10 @@ def evaluate(
             decision_threshold=threshold,
             protection=protection,
             leverage=leverage,
+            weighing=WeighAsk(
+                folds=_fold_plan(folds, purge_bars, embargo_bars, min_train_bars),
+                trials=None if trials is None else Trials(count=trials),
+            ),
         )
         with bars(console) as progress:
             task = progress.add_task("evaluating", total=STAGES, detail="")
@@ -272,7 +293,7 @@ def evaluate(
                 sheet=tearsheet,
             )
     row = viewed(report)
-    show(row, tables.evaluation(row), as_json=as_json)
+    show(row, [tables.evaluation(row), *evidence_tables(row["evidence"])], as_json=as_json)
 
 
 def promote(
@@ -409,6 +430,17 @@ def decimal(option: str, text: str) -> Decimal:
     if not number.is_finite() or number <= 0:
         raise BadInput(option, f"was {text!r}, expected a number above 0")
     return number
+
+
+def _fold_plan(folds: int | None, purge: int, embargo: int, least: int) -> FoldPlan | None:
+    if folds is None and not (purge or embargo or least):
+        return None
+    return FoldPlan(
+        folds=DEFAULT_FOLDS if folds is None else folds,
+        purge_bars=purge,
+        embargo_bars=embargo,
+        min_train_bars=least,
+    )
 
 
 def _protection(stop_loss: str | None, take_profit: str | None) -> Protection:

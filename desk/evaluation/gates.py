@@ -4,12 +4,30 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from desk.evaluation import evidence
+from desk.evaluation.evidence import Evidence
+
 INSUFFICIENT_TRADES = "insufficient_trade_count"
 LOW_WIN_RATE = "win_rate_below_threshold"
 NO_PROFIT = "net_pnl_non_positive"
 DEEP_DRAWDOWN = "drawdown_too_high"
 LIQUIDATED = "liquidated"
 PARITY_BROKEN = "parity_broken"
+
+LOW_DEFLATED_SHARPE = "deflated_sharpe_below_threshold"
+LIKELY_OVERFIT = "overfitting_probability_too_high"
+COSTS_EAT_IT = "cost_stress_unprofitable"
+WORSE_THAN_BASELINE = "worse_than_baseline"
+
+MIN_DEFLATED_SHARPE = 0.95
+"""Of 100 policies without skill, each the best of its trials, about 5 reach it."""
+MAX_OVERFITTING_PROBABILITY = 0.5
+"""Above it, the best of one half of the time is more often below the median on the other than not."""
+STRESS_MULTIPLE = 2
+"""Times fees and slippage at which there must still be a profit: slippage of a liquid minute doubles
+easily, and a live account pays the higher tier of fees."""
+RANDOM_SHARE = 0.95
+"""Part of the random baselines that must have earned less."""
 
 PARITY_LIMIT = Decimal("0.01")
 """USDT by which two engines may differ on one plan."""
@@ -85,3 +103,41 @@ def judge(figures: Figures, parity: Parity, gate: PromotionGate) -> GateVerdict:
         PARITY_BROKEN: not parity.holds,
     }
     return GateVerdict(reasons=tuple(code for code, failed in checks.items() if failed))
+
+
+def judge_evidence(weighed: Evidence, net_pnl_after_fees: Decimal) -> GateVerdict:
+    """Hold what speaks against the figures against the gate. A figure that is not a number fails.
+
+    A baseline is better when it earned as much or more at a Sharpe ratio as high or higher; of the
+    random ones at most one in twenty may have earned as much.
+    """
+    overfit = weighed.overfitting_probability
+    checks = {
+        LOW_DEFLATED_SHARPE: not weighed.deflated_sharpe >= MIN_DEFLATED_SHARPE,
+        LIKELY_OVERFIT: overfit is not None and not overfit <= MAX_OVERFITTING_PROBABILITY,
+        COSTS_EAT_IT: not _is_profitable_under_stress(weighed),
+        WORSE_THAN_BASELINE: bool(better_baselines(weighed, net_pnl_after_fees)),
+    }
+    return GateVerdict(reasons=tuple(code for code, failed in checks.items() if failed))
+
+
+def better_baselines(weighed: Evidence, net_pnl_after_fees: Decimal) -> tuple[str, ...]:
+    """Names of the baselines that did better than the version, see `judge_evidence`."""
+    own = next((each.outcome.sharpe for each in weighed.stress if each.cost_multiple == 1), 0.0)
+    found = [
+        each.name
+        for each in weighed.baselines
+        if each.name in {evidence.HOLD, evidence.TREND, evidence.PREVIOUS}
+        and Decimal(each.outcome.net_pnl_after_fees) >= net_pnl_after_fees
+        and each.outcome.sharpe >= own
+    ]
+    if weighed.random is not None and not weighed.random.share_beaten >= RANDOM_SHARE:
+        found.append(evidence.RANDOM)
+    return tuple(found)
+
+
+def _is_profitable_under_stress(weighed: Evidence) -> bool:
+    return any(
+        each.cost_multiple == STRESS_MULTIPLE and Decimal(each.outcome.net_pnl_after_fees) > 0
+        for each in weighed.stress
+    )

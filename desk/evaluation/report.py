@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from desk.evaluation.evidence import Evidence
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
@@ -54,3 +56,5 @@ class EvaluationReport:
     take_profit_fraction: str | None = None
     leverage: int | None = None
     """Of isolated margin, whose loss liquidates; None: nothing was liquidated."""
+    evidence: Evidence | None = None
+    """What speaks for and against the figures; None: made before it was looked at."""

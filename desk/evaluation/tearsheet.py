@@ -113,7 +113,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _curve(values: Floats, close_ms: Ints, colour: str) -> str:
     """One line in its own scale, its extremes and ends in words."""
-    at = _kept(values)
+    at = extremes(values, MOST_POINTS)
     low, high = float(values.min()), float(values.max())
     reach = (high - low) or 1.0
     across = at / max(len(values) - 1, 1) * WIDTH
@@ -127,10 +127,10 @@ def _curve(values: Floats, close_ms: Ints, colour: str) -> str:
     )
 
 
-def _kept(values: Floats) -> Ints:
-    """Rows to draw, rising: all, or the lowest and highest of each of equally long parts."""
-    if len(values) <= MOST_POINTS:
+def extremes(values: Floats, points: int) -> Ints:
+    """Rows to draw, rising: all, or the lowest and highest of each of equally long parts, and the ends."""
+    if len(values) <= points:
         return np.arange(len(values))
-    parts = np.array_split(np.arange(len(values)), MOST_POINTS // 2)
-    extremes = [part[[values[part].argmin(), values[part].argmax()]] for part in parts]
-    return np.unique(np.concatenate([[0], *extremes, [len(values) - 1]]))
+    parts = np.array_split(np.arange(len(values)), points // 2)
+    found = [part[[values[part].argmin(), values[part].argmax()]] for part in parts]
+    return np.unique(np.concatenate([[0], *found, [len(values) - 1]]))

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 
 from desk.errors import BadInput, NotFound
 from desk.evaluation.report import EvaluationReport
+from desk.evaluation.walk_forward import FoldPlan, Rows, cut_folds
 from desk.ids import parse_pair
 from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
@@ -44,7 +45,8 @@ def list_evaluations(
         )
 
     docs, following = page_of(ctx.store, kinds.EVALUATIONS, page, keep=keep)
-    return Page(items=[evaluation_view(doc.value) for doc in docs], next_cursor=following)
+    items = [evaluation_view(doc.value, in_list=True) for doc in docs]
+    return Page(items=items, next_cursor=following)
 
 
 @router.get("/agents/{agent_id}/evaluations/{evaluation_id}")
@@ -123,10 +125,23 @@ def _evaluation(ctx: Context, agent_id: str, body: EvaluationBody) -> Evaluation
         decision_threshold=body.decision_threshold,
         protection=_protection(body),
         leverage=body.leverage,
+        folds=_folds(body),
+        trials=body.trials,
     )
     if body.dataset_id is not None:
         _expect_dataset(ctx, body.dataset_id, ask)
     return ask
+
+
+def _folds(body: EvaluationBody) -> FoldPlan | None:
+    """The plan, if the period could hold it: with holes in the candles it may still be refused."""
+    if body.walk_forward is None:
+        return None
+    plan = FoldPlan(**body.walk_forward.model_dump())
+    step = interval_ms(parse_interval(body.interval))
+    rows = (body.period_end_ms - body.period_start_ms) // step
+    cut_folds(rows, [Rows(0, rows)], plan)
+    return plan
 
 
 def _protection(body: TrainingBody | EvaluationBody) -> Protection:

@@ -24,6 +24,7 @@ class Page:
 
 PAGES = (
     Page(path="/rl-ops", title="Operations"),
+    Page(path="/rl-evaluations", title="Evaluations"),
     Page(path="/insights", title="Insights", scripts=("klinecharts",)),
 )
 

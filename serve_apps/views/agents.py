@@ -188,8 +188,9 @@ def decision_view(decision: DecisionRecord) -> DecisionView:
     )
 
 
-def evaluation_view(report: EvaluationReport) -> EvaluationView:
-    """One evaluation report."""
+def evaluation_view(report: EvaluationReport, *, in_list: bool = False) -> EvaluationView:
+    """One evaluation report; its evidence is left out in lists."""
+    evidence = report.evidence
     return EvaluationView(
         evaluation_id=report.evaluation_id,
         agent_id=report.agent_id,
@@ -227,6 +228,9 @@ def evaluation_view(report: EvaluationReport) -> EvaluationView:
         seed=report.seed,
         created_ms=report.created_ms,
         software=dict(report.software),
+        deflated_sharpe=evidence.deflated_sharpe if evidence else None,
+        overfitting_probability=evidence.overfitting_probability if evidence else None,
+        evidence=None if in_list else evidence,
     )
 
 

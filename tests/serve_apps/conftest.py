@@ -1,16 +1,20 @@
 """A desk in memory and clients of its API."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from desk.store.evaluation_files import EvaluationFiles
 from tests.serve_apps.scene import HERE, TOKEN, Scene, make_scene
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return make_scene()
+def scene(tmp_path: Path) -> Scene:
+    made = make_scene()
+    made.reports = EvaluationFiles(tmp_path / "evaluations")
+    return made
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from desk.runs import (
 )
 from desk.settings import Settings, load_settings
 from desk.store import kinds
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence
 from desk.store.signals import Archive
@@ -175,6 +176,7 @@ class Scene:
     wall_ms: int = WALL_MS
     archive: Archive | None = None
     home: Path | None = None
+    reports: EvaluationFiles | None = None
 
     def app(
         self,
@@ -196,6 +198,7 @@ class Scene:
             candles=HotCandles(self.store),
             archive=self.archive,
             home=self.home,
+            reports=self.reports,
             facts=ApiFacts(
                 venue="simulator 30x",
                 api_token_set=token is not None,

@@ -1,16 +1,22 @@
 """Trainings and evaluations over HTTP."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from desk.clock import MINUTE_MS
+from desk.evaluation.metrics import ClosedTrade
 from desk.evaluation.report import EvaluationReport
 from desk.learning.study import Dataset
 from desk.store import kinds
+from desk.store.evaluation_files import tables_of
+from desk.trading.fills import FillCause
 from desk.trading.intents import Protection
+from desk.trading.orders import Side
+from tests.desk.evaluation.test_gate_evidence import GOOD
 from tests.serve_apps.scene import BASELINE, OPEN_MS, PAIR, Scene
 
 EVALUATIONS = "/agents/desk/evaluations"
@@ -121,7 +127,10 @@ def test_an_evaluation_defaults_to_the_active_version(scene: Scene, client: Test
         ({"dataset_id": "ds-nothing"}, 404),
         ({"feature_set_id": "features-v9"}, 422),
         ({"decision_threshold": -0.1}, 422),
-        ({"walk_forward": {"folds": 3}}, 422),
+        ({"walk_forward": {"folds": 0}}, 422),
+        ({"walk_forward": {"purge_bars": 3}}, 422),
+        ({"walk_forward": {"folds": 4}}, 422),  # of 60 candles
+        ({"trials": 0}, 422),
     ],
 )
 def test_an_evaluation_that_cannot_be_carried_out_starts_no_job(
@@ -218,3 +227,147 @@ def test_exits_and_levels_out_of_range_are_refused_before_a_job_begins(
     assert answer.status_code == 422
     assert next(iter(wrong)) in answer.text
     assert scene.desk.heard == []
+
+
+def test_a_fold_plan_and_the_number_of_trials_reach_the_job(
+    scene: Scene, client: TestClient
+) -> None:
+    folds = {"folds": 2, "purge_bars": 3, "embargo_bars": 1, "min_train_bars": 10}
+
+    answer = client.post(EVALUATIONS, json=PERIOD | {"walk_forward": folds, "trials": 40})
+
+    assert answer.status_code == 202
+    ask = scene.desk.heard[0][1]["ask"]
+    assert asdict(ask.folds) == folds
+    assert ask.trials == 40
+
+
+def test_a_fold_plan_that_the_period_cannot_hold_is_refused_with_what_would_do(
+    client: TestClient,
+) -> None:
+    answer = client.post(EVALUATIONS, json=PERIOD | {"walk_forward": {"folds": 4}})
+
+    assert answer.status_code == 422
+    assert "need at least 80 candles" in answer.json()["detail"]
+    assert "ends 20 candles later" in answer.json()["detail"]
+
+
+WEIGHED = "ev-" + "a" * 20
+
+
+def weighed(scene: Scene, **changes: object) -> EvaluationReport:
+    """A report with evidence and files, kept."""
+    close_ms = np.arange(1, 61, dtype=np.int64) * MINUTE_MS
+    equity = 10_000.0 + np.sin(np.arange(60.0))
+    trade = ClosedTrade(
+        side=Side.BUY,
+        quantity=Decimal("0.02"),
+        entry_price=Decimal(40_000),
+        exit_price=Decimal("40010.5"),
+        opened_ms=1_000,
+        closed_ms=2_000,
+        pnl=Decimal("-0.59"),
+        fees=Decimal("0.8"),
+        funding=Decimal(0),
+        cause=FillCause.ORDER,
+    )
+    tables = tables_of(GOOD, close_ms, equity, [trade] * 3, {"hold": equity * 2})
+    assert scene.reports is not None
+    files = scene.reports.write(WEIGHED, tables)
+    kept = replace(
+        report(WEIGHED, 1),
+        evidence=replace(GOOD, files=files),
+        **changes,  # pyright: ignore[reportArgumentType]
+    )
+    keep(scene, kept)
+    return kept
+
+
+def test_a_report_shows_its_evidence_but_a_list_does_not(scene: Scene, client: TestClient) -> None:
+    weighed(scene)
+
+    row = client.get(f"{EVALUATIONS}/{WEIGHED}").json()
+    listed = client.get(EVALUATIONS).json()["items"][0]
+
+    assert row["evidence"]["baselines"][1]["name"] == "hold"
+    assert row["evidence"]["baselines"][1]["outcome"]["net_pnl_after_fees"] == "250"
+    assert row["deflated_sharpe"] == listed["deflated_sharpe"] == GOOD.deflated_sharpe
+    assert row["overfitting_probability"] == GOOD.overfitting_probability
+    assert listed["evidence"] is None
+
+
+def test_a_report_from_before_evidence_was_gathered_has_none(
+    scene: Scene, client: TestClient
+) -> None:
+    keep(scene, report("e1", 1))
+
+    row = client.get(f"{EVALUATIONS}/e1").json()
+
+    assert (row["evidence"], row["deflated_sharpe"]) == (None, None)
+    assert client.get(f"{EVALUATIONS}/e1/equity").status_code == 404
+
+
+def test_curves_are_thinned_and_trades_come_in_pages(scene: Scene, client: TestClient) -> None:
+    weighed(scene)
+
+    whole = client.get(f"{EVALUATIONS}/{WEIGHED}/equity").json()
+    thin = client.get(f"{EVALUATIONS}/{WEIGHED}/equity", params={"points": 10}).json()
+    first = client.get(f"{EVALUATIONS}/{WEIGHED}/trades", params={"limit": 2}).json()
+    rest = client.get(
+        f"{EVALUATIONS}/{WEIGHED}/trades", params={"limit": 2, "cursor": first["next_cursor"]}
+    ).json()
+
+    assert len(whole["close_ms"]) == len(whole["curves"]["equity"]) == 60
+    assert len(thin["close_ms"]) <= 12
+    assert max(thin["curves"]["equity"]) == max(whole["curves"]["equity"])
+    assert set(whole["curves"]) == {"equity", "hold"}
+    assert (len(first["items"]), len(rest["items"]), rest["next_cursor"]) == (2, 1, None)
+    assert first["items"][0]["pnl"] == "-0.59"
+
+
+def test_a_file_that_is_not_the_reports_own_is_not_shown(scene: Scene, client: TestClient) -> None:
+    kept = weighed(scene)
+    assert scene.reports is not None
+    scene.reports.write(
+        WEIGHED,
+        {
+            "equity.parquet": scene.reports.read(
+                WEIGHED,
+                "trades.parquet",
+                kept.evidence.files["trades.parquet"],  # pyright: ignore
+            )
+        },
+    )
+
+    answer = client.get(f"{EVALUATIONS}/{WEIGHED}/equity")
+
+    assert answer.status_code >= 500
+    assert "evaluate again" in answer.json()["detail"]
+
+
+def test_reports_are_compared_with_the_first_and_say_whether_that_is_fair(
+    scene: Scene, client: TestClient
+) -> None:
+    keep(scene, report("e1", 1), replace(report("e2", 2), net_pnl_after_fees="0.05", sharpe=1.5))
+    keep(scene, replace(report("e3", 3), pair="ETH-USDT", dataset_sha256="d" * 64))
+
+    same = client.get(f"{EVALUATIONS}/compare", params={"ids": "e1,e2"}).json()
+    other = client.get(f"{EVALUATIONS}/compare", params={"ids": "e1, e2 ,e3"}).json()
+
+    assert [row["evaluation_id"] for row in same["items"]] == ["e1", "e2"]
+    assert same["deltas"][0]["net_pnl_after_fees"] == "1.30"
+    assert same["deltas"][0]["sharpe"] == 1.5
+    assert same["same_candles"] is True
+    assert other["same_candles"] is False
+    assert other["pairs"] == {"BTC-USDT": "-1.20", "ETH-USDT": "-1.25"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "status"), [("e1", 422), ("e1,e1", 422), ("e1,nothing", 404), ("e1,theirs", 404)]
+)
+def test_what_cannot_be_compared_is_refused(
+    scene: Scene, client: TestClient, ids: str, status: int
+) -> None:
+    keep(scene, report("e1", 1), replace(report("theirs", 2), agent_id="other"))
+
+    assert client.get(f"{EVALUATIONS}/compare", params={"ids": ids}).status_code == status

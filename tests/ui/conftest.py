@@ -32,6 +32,7 @@ from desk.runs import (
     RunStatus,
 )
 from desk.store import kinds
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence, Stream
 from desk.trading.instruments import Instrument
@@ -440,7 +441,9 @@ def replace_times(candles: Candles) -> Candles:
 class serve:
     """Run uvicorn in a thread for the length of a with-block; gives the base URL."""
 
-    def __init__(self, store: MemoryStore, desk: FakeDesk) -> None:
+    def __init__(
+        self, store: MemoryStore, desk: FakeDesk, reports: EvaluationFiles | None = None
+    ) -> None:
         facts = ApiFacts(
             venue="simulator 30x", api_token_set=False, pairs=(PAIR, "ETH-USDT"), intervals=("1m",)
         )
@@ -451,6 +454,7 @@ class serve:
             learning=NoLearning(),
             candles=StoredCandles(store),
             facts=facts,
+            reports=reports,
             assets=load_assets(),
         )
         with socket.socket() as probe:

@@ -11,7 +11,7 @@ from desk.evaluation import tearsheet
 def test_a_long_curve_keeps_its_ends_and_extremes(rows: int, seed: int) -> None:
     values = np.cumsum(np.random.default_rng(seed).normal(size=rows))
 
-    kept = tearsheet._kept(values)
+    kept = tearsheet.extremes(values, tearsheet.MOST_POINTS)
 
     assert len(kept) <= tearsheet.MOST_POINTS + 2
     assert (np.diff(kept) > 0).all()

@@ -12,6 +12,7 @@ import { TraceDrawer } from './trace.js';
 
 const TABS = [
   ['/rl-ops', 'Operations'],
+  ['/rl-evaluations', 'Evaluations'],
   ['/insights', 'Insights'],
 ];
 

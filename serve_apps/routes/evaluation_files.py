@@ -1,0 +1,124 @@
+"""Evaluations side by side, and the curves and trades of one."""
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from desk.errors import BadInput, NotFound
+from desk.evaluation.report import EvaluationReport
+from desk.evaluation.tearsheet import extremes
+from desk.market.candles import Ints
+from desk.store import kinds
+from desk.store.evaluation_files import EQUITY, TRADES
+from serve_apps import lookups
+from serve_apps.context import Context, Ctx
+from serve_apps.schemas import (
+    EquityView,
+    EvaluationComparison,
+    EvaluationDelta,
+    EvaluationTrade,
+    Page,
+)
+from serve_apps.views.agents import evaluation_view
+from serve_apps.views.text import money
+
+MOST_COMPARED = 20
+router = APIRouter(tags=["learning"])
+
+
+@router.get("/agents/{agent_id}/evaluations/compare")
+def compare_evaluations(
+    ctx: Ctx, agent_id: str, ids: Annotated[str, Query(min_length=1, max_length=2_000)]
+) -> EvaluationComparison:
+    """Put reports beside the first of `ids`, which are separated by commas; deltas of money are exact."""
+    wanted = list(dict.fromkeys(one.strip() for one in ids.split(",") if one.strip()))
+    if not 2 <= len(wanted) <= MOST_COMPARED:
+        raise BadInput("ids", f"were {len(wanted)}, expected 2 to {MOST_COMPARED} different ones")
+    reports = [_report(ctx, agent_id, one) for one in wanted]
+    by_pair: dict[str, Decimal] = defaultdict(Decimal)
+    for report in reports:
+        by_pair[report.pair] += Decimal(report.net_pnl_after_fees)
+    seen = {(one.dataset_sha256, one.fill_spec_id, one.period_start_ms) for one in reports}
+    return EvaluationComparison(
+        items=[evaluation_view(report, in_list=True) for report in reports],
+        deltas=[_delta(report, reports[0]) for report in reports[1:]],
+        same_candles=len(seen) == 1,
+        pairs={pair: money(earned) for pair, earned in sorted(by_pair.items())},
+    )
+
+
+@router.get("/agents/{agent_id}/evaluations/{evaluation_id}/equity")
+def read_equity(
+    ctx: Ctx,
+    agent_id: str,
+    evaluation_id: str,
+    points: Annotated[int, Query(ge=2, le=5_000)] = 1_000,
+) -> EquityView:
+    """Equity of the version and of what it is compared with, thinned to about so many closes.
+
+    Of each stretch of the version's curve the lowest and highest value are kept.
+    """
+    table = _table(ctx, _report(ctx, agent_id, evaluation_id), EQUITY)
+    columns: dict[str, Any] = {name: table.column(name).to_numpy() for name in table.column_names}
+    at: Ints = extremes(columns["equity"], points)
+    close_ms = columns.pop("close_ms")[at]
+    return EquityView(
+        evaluation_id=evaluation_id,
+        close_ms=close_ms.tolist(),
+        curves={
+            name: [round(value, 4) for value in curve[at].tolist()]
+            for name, curve in columns.items()
+        },
+    )
+
+
+@router.get("/agents/{agent_id}/evaluations/{evaluation_id}/trades")
+def list_evaluation_trades(
+    ctx: Ctx,
+    agent_id: str,
+    evaluation_id: str,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    cursor: Annotated[str | None, Query(max_length=12, pattern=r"^\d+$")] = None,
+) -> Page[EvaluationTrade]:
+    """The trades that the engine made of the version's decisions, oldest first."""
+    table = _table(ctx, _report(ctx, agent_id, evaluation_id), TRADES)
+    first = int(cursor or 0)
+    rows: list[dict[str, Any]] = table.slice(first, limit).to_pylist()
+    following = first + limit
+    return Page(
+        items=[EvaluationTrade(**row) for row in rows],
+        next_cursor=str(following) if following < table.num_rows else None,
+    )
+
+
+def _report(ctx: Context, agent_id: str, evaluation_id: str) -> EvaluationReport:
+    report = lookups.need(ctx.store, kinds.EVALUATIONS, evaluation_id, "evaluation").value
+    if report.agent_id != agent_id:
+        raise NotFound("evaluation", evaluation_id)
+    return report
+
+
+def _table(ctx: Context, report: EvaluationReport, name: str) -> Any:
+    sha256 = report.evidence.files.get(name) if report.evidence else None
+    if ctx.evaluations is None or sha256 is None:
+        raise NotFound("file of the evaluation", f"{report.evaluation_id}/{name}")
+    return ctx.evaluations.read(report.evaluation_id, name, sha256)
+
+
+def _delta(report: EvaluationReport, first: EvaluationReport) -> EvaluationDelta:
+    return EvaluationDelta(
+        evaluation_id=report.evaluation_id,
+        net_pnl_after_fees=_less(report.net_pnl_after_fees, first.net_pnl_after_fees),
+        fees=_less(report.fees, first.fees),
+        sharpe=report.sharpe - first.sharpe,
+        max_drawdown=report.max_drawdown - first.max_drawdown,
+        win_rate=report.win_rate - first.win_rate,
+        trade_count=report.trade_count - first.trade_count,
+        exposure=report.exposure - first.exposure,
+    )
+
+
+def _less(amount: str, other: str) -> str:
+    return money(Decimal(amount) - Decimal(other))

@@ -1,0 +1,162 @@
+// Evaluations: reports, and what speaks for and against one: folds, baselines, dearer costs, luck.
+
+import { effect, signal } from '@preact/signals';
+import { get, post } from './lib/api.js';
+import { money, percent, tone } from './lib/format.js';
+import { start } from './lib/frame.js';
+import { list, resource, throttled } from './lib/store.js';
+import { on, onResync } from './lib/stream.js';
+import { ask, Baseline, html, Panel, Pill, Table, toast, When } from './lib/ui.js';
+
+const EVALUATIONS = '/agents/desk/evaluations';
+const reports = list(EVALUATIONS, { limit: 50 });
+const versions = list('/agents/desk/versions', { limit: 50 });
+const pairs = list('/market-data/pairs');
+const chosen = signal(new URLSearchParams(location.search).get('id') ?? '');
+const detail = resource(async () => (chosen.value ? get(`${EVALUATIONS}/${encodeURIComponent(chosen.value)}`) : null));
+const equity = resource(async () => {
+  if (!detail.held.value.data?.evidence) return null;
+  return get(`${EVALUATIONS}/${encodeURIComponent(chosen.value)}/equity`, { points: 600 });
+});
+
+async function show(id) {
+  chosen.value = id;
+  history.replaceState(null, '', `?id=${encodeURIComponent(id)}`);
+  await detail.load();
+  equity.load();
+}
+
+effect(() => {
+  const newest = reports.held.value.data?.[0];
+  if (newest && !chosen.peek()) show(newest.evaluation_id);
+});
+for (const topic of ['evaluation', 'job']) on(topic, throttled(reports.load, 1000));
+onResync(reports.load);
+[reports, versions, pairs].forEach((held) => held.load());
+if (chosen.value) show(chosen.value);
+
+function moment(field, text) {
+  const ms = Date.parse(text.includes('Z') ? text : `${text.trim().replace(' ', 'T')}${text.includes(':') ? 'Z' : ''}`);
+  if (Number.isNaN(ms)) throw new Error(`${field}: expected a UTC date like 2026-01-31 12:00`);
+  return ms;
+}
+
+function evaluate() {
+  const offered = versions.held.value.data ?? [];
+  const active = offered.find((version) => version.active);
+  ask({
+    title: 'Evaluate a version', verb: 'Evaluate',
+    text: 'A backtest in NautilusTrader on stored candles. Choose a period after the version was trained.',
+    fields: [
+      { name: 'agent_version_id', label: 'Version', value: active?.version_id, options: offered.map((version) => ({ value: version.version_id, label: version.name })) },
+      { name: 'pair', label: 'Pair', options: (pairs.held.value.data ?? []).map((row) => ({ value: row.pair, label: row.pair })) },
+      { name: 'start', label: 'Start, UTC (2026-01-31 12:00)', required: true },
+      { name: 'end', label: 'End, UTC', required: true },
+      { name: 'folds', label: 'Folds', type: 'number', min: 1, hint: 'five' },
+    ],
+    send: ({ start: from, end: to, folds, ...body }, key) => post(EVALUATIONS, {
+      ...body, period_start_ms: moment('start', from), period_end_ms: moment('end', to),
+      ...(folds ? { walk_forward: { folds: Number(folds) } } : {}),
+    }, key),
+    done: (job) => toast(`Evaluation of ${job.arguments.version_id} started`),
+  });
+}
+
+// --- the page ---------------------------------------------------------------------------------
+
+function Page() {
+  const report = detail.held.value.data;
+  return html`<h1 class="sr">Evaluations</h1>
+    <div class="grid"><${Reports} /><${Report} />${report?.evidence && html`<${Curves} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
+}
+
+const Verdict = ({ report }) => html`<${Pill} tone=${report.verdict === 'pass' ? 'ok' : 'bad'} icon=${report.verdict === 'pass' ? '✓' : '✕'}>${report.verdict}<//>`;
+const Pnl = ({ of }) => html`<span class=${tone(of)}>${money(of)}</span>`;
+
+function Reports() {
+  return html`<${Panel} title="Reports" span="6" resource=${reports.held} retry=${reports.load} isEmpty=${(rows) => !rows.length}
+    empty="No evaluation yet." actions=${html`<button onClick=${evaluate}>Evaluate …</button>`}>
+    ${(rows) => html`<${Table} label="Reports" rows=${rows} rowKey=${(row) => row.evaluation_id} onPick=${(row) => show(row.evaluation_id)} selected=${chosen.value} columns=${[
+      { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` },
+      { name: 'version', cell: (row) => html`${row.version_id} <${Baseline} on=${row.baseline} />` }, { name: 'pair', cell: (row) => row.pair },
+      { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.net_pnl_after_fees} />` },
+      { name: 'deflated', num: true, title: 'probability that the Sharpe ratio is not luck', cell: (row) => (row.deflated_sharpe === null ? '–' : row.deflated_sharpe.toFixed(3)) },
+      { name: 'verdict', cell: (row) => html`<${Verdict} report=${row} />` },
+    ]} />`}
+  <//>`;
+}
+
+function Report() {
+  return html`<${Panel} title="Report" span="6" resource=${detail.held} retry=${detail.load} isEmpty=${(row) => !row} empty="Choose a report.">
+    ${(row) => html`<p class="pad"><${Verdict} report=${row} /> ${row.reasons.map((reason) => html`<code key=${reason}>${reason}</code> `)}</p>
+      ${row.trade_count === 0 && html`<p class="pad">It never traded: the decision threshold may be too high.</p>`}
+      <${Table} label="Figures" rows=${figures(row)} rowKey=${(each) => each[0]} columns=${[{ name: 'figure', cell: (each) => each[0] }, { name: 'value', num: true, cell: (each) => each[1] }]} />`}
+  <//>`;
+}
+
+const figures = (row) => [
+  ['version', row.version_id], ['pair, interval', `${row.pair} ${row.interval}`],
+  ['period', html`<${When} full ms=${row.period_start_ms} /> to <${When} full ms=${row.period_end_ms} />`],
+  ['net PnL after fees, USDT', money(row.net_pnl_after_fees)], ['fees, USDT', money(row.fees)], ['funding, USDT', money(row.funding)],
+  ['trades', row.trade_count], ['win rate', percent(row.win_rate)], ['max drawdown', percent(row.max_drawdown)],
+  ['Sharpe, daily, 365 days', row.sharpe.toFixed(2)], ['exposure', percent(row.exposure)], ['decision threshold', row.decision_threshold],
+  ['engine', row.engine], ['dataset', row.dataset_id],
+];
+
+const COLOURS = { equity: '#2a6fdb', hold: '#888888', trend_rule: '#9b59b6', previous_version: '#d9822b', cost_2x: '#c0392b' };
+
+function Curves() {
+  return html`<${Panel} title="Equity" span="12" resource=${equity.held} retry=${equity.load} isEmpty=${(data) => !data} empty="No curves.">
+    ${(data) => {
+      const drawn = Object.keys(COLOURS).filter((name) => data.curves[name]);
+      const values = drawn.flatMap((name) => data.curves[name]);
+      const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+      const points = (curve) => curve.map((value, at) => `${((at / Math.max(curve.length - 1, 1)) * 1000).toFixed(1)},${(((high - value) / (high - low || 1)) * 260).toFixed(1)}`).join(' ');
+      return html`<svg viewBox="0 -4 1000 268" role="img" aria-label="Equity from ${money(low)} to ${money(high)} USDT">
+          ${drawn.map((name) => html`<polyline key=${name} fill="none" stroke=${COLOURS[name]} stroke-width=${name === 'equity' ? 2 : 1} stroke-dasharray=${name === 'equity' ? undefined : '5 3'} points=${points(data.curves[name])} />`)}
+        </svg>
+        <p class="pad">${drawn.map((name) => html`<svg key=${name} width="18" height="8" aria-hidden="true"><line x1="0" y1="4" x2="18" y2="4" stroke=${COLOURS[name]} stroke-width="2" /></svg> ${name.replace('_', ' ')} `)} · ${money(low)} to ${money(high)} USDT</p>`;
+    }}
+  <//>`;
+}
+
+const OUTCOME = [
+  { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.outcome.net_pnl_after_fees} />` },
+  { name: 'Sharpe', num: true, cell: (row) => row.outcome.sharpe.toFixed(2) },
+  { name: 'drawdown', num: true, cell: (row) => percent(row.outcome.max_drawdown) },
+  { name: 'trades', num: true, cell: (row) => row.outcome.trade_count },
+  { name: 'exposure', num: true, cell: (row) => percent(row.outcome.exposure, 0) },
+];
+
+const Folds = ({ evidence }) => html`<${Panel} title="Folds" span="6">
+  <${Table} label="Folds" rows=${evidence.folds} rowKey=${(row) => row.number} columns=${[
+    { name: 'test from', cell: (row) => html`<${When} ms=${row.test_start_ms} />` }, { name: 'to', cell: (row) => html`<${When} ms=${row.test_end_ms} />` },
+    { name: 'counts', cell: (row) => (row.is_in_sample ? 'no: trained on' : 'yes') }, ...OUTCOME,
+  ]} /><//>`;
+
+function Compared({ evidence }) {
+  const rows = [
+    ...evidence.stress.map((each) => ({ ...each, name: `this version, costs × ${each.cost_multiple}` })),
+    ...evidence.baselines.map((each) => ({ ...each, name: each.name.replace('_', ' ') })),
+  ];
+  const random = evidence.random;
+  return html`<${Panel} title="On the same candles" span="6">
+    <${Table} label="On the same candles" rows=${rows} rowKey=${(row) => row.name} columns=${[{ name: 'what', cell: (row) => row.name }, ...OUTCOME]} />
+    ${random && html`<p class="pad">${random.seeds} random ones that trade as often: ${money(random.net_pnl_low)} to ${money(random.net_pnl_high)} USDT (5 to 95 of 100), ${percent(random.share_beaten, 0)} earned less.</p>`}<//>`;
+}
+
+function Sureness({ evidence }) {
+  const shown = (name, value) => (['max_drawdown', 'win_rate'].includes(name) ? percent(value) : value.toFixed(2));
+  const rows = Object.entries(evidence.intervals);
+  return html`<${Panel} title="How sure" span="6">
+    <${Table} label="How sure" rows=${rows} rowKey=${([name]) => name} columns=${[
+      { name: 'figure', cell: ([name]) => name.replace('_', ' ') }, { name: 'value', num: true, cell: ([name, one]) => shown(name, one.estimate) },
+      { name: '95 of 100 histories', num: true, cell: ([name, one]) => `${shown(name, one.low)} … ${shown(name, one.high)}` },
+    ]} />
+    <p class="pad">Sharpe above 0 with probability ${evidence.probabilistic_sharpe.toFixed(3)}; deflated by ${evidence.trials} trial(s) ${evidence.deflated_sharpe.toFixed(3)}; probability of overfitting ${evidence.overfitting_probability === null ? 'not measurable' : evidence.overfitting_probability.toFixed(3)}; ${evidence.observations} observations.</p><//>`;
+}
+
+const Thresholds = ({ evidence }) => html`<${Panel} title="Other thresholds" span="6">
+  <${Table} label="Other thresholds" rows=${evidence.threshold_curve} rowKey=${(row) => row.decision_threshold} columns=${[{ name: 'threshold', num: true, cell: (row) => row.decision_threshold.toFixed(2) }, ...OUTCOME]} /><//>`;
+
+start(Page);

@@ -1,0 +1,93 @@
+"""The evaluations page, used by a browser against the real API."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from desk.evaluation.bootstrap import Interval
+from desk.evaluation.evidence import FoldResult
+from desk.runs import Agent
+from desk.store import kinds
+from desk.store.evaluation_files import EvaluationFiles, tables_of
+from desk.store.memory import MemoryStore
+from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
+from tests.serve_apps.test_learning import WEIGHED, report
+from tests.ui.conftest import NOW_MS, PAIR, FakeDesk, Served, serve
+from tests.ui.test_operations_page import opened, panel
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A desk with one report that has evidence, and an older one that has none."""
+    store, files = MemoryStore(), EvaluationFiles(tmp_path)
+    agent = Agent(agent_id="desk", name="desk", allowed_instruments=(PAIR,))
+    store.put(kinds.AGENTS, "desk", agent, at_ms=NOW_MS)
+    fold = FoldResult(
+        number=0,
+        pair=PAIR,
+        train_start_ms=NOW_MS,
+        train_end_ms=NOW_MS,
+        test_start_ms=NOW_MS,
+        test_end_ms=NOW_MS + 1,
+        is_in_sample=True,
+        candle_count=60,
+        win_rate=0.5,
+        outcome=outcome("12.5"),
+    )
+    sure = {"net_pnl": Interval(estimate=100.0, low=-3.5, high=250.0)}
+    evidence = replace(GOOD, folds=(fold,), intervals=sure, trials=9)
+    equity = 10_000.0 + np.sin(np.arange(60.0))
+    close_ms = np.arange(1, 61, dtype=np.int64) * 60_000
+    tables = tables_of(evidence, close_ms, equity, [], {"hold": equity + 5.0})
+    weighed = replace(
+        report(WEIGHED, NOW_MS),
+        version_id=HOSTILE,
+        reasons=("deflated_sharpe_below_threshold",),
+        evidence=replace(evidence, files=files.write(WEIGHED, tables)),
+    )
+    for one in (weighed, report("older", NOW_MS - 1)):
+        store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
+    desk = FakeDesk(store)
+    with serve(store, desk, files) as url:
+        yield Served(url=url, store=store, desk=desk)
+
+
+def test_the_newest_report_is_shown_with_what_speaks_for_and_against_it(
+    page: Page, served: Served
+) -> None:
+    opened(page, served.url, "/rl-evaluations")
+
+    expect(panel(page, "Reports").locator("tbody tr")).to_have_count(2)
+    expect(panel(page, "Report")).to_contain_text("deflated_sharpe_below_threshold")
+    expect(panel(page, "Folds")).to_contain_text("no: trained on")
+    expect(panel(page, "On the same candles")).to_contain_text("costs \N{MULTIPLICATION SIGN} 2")
+    expect(panel(page, "On the same candles")).to_contain_text("trend rule")
+    expect(panel(page, "On the same candles")).to_contain_text("95 % earned less")
+    expect(panel(page, "How sure")).to_contain_text("-3.50 … 250.00")
+    expect(panel(page, "How sure")).to_contain_text("deflated by 9 trial(s) 0.950")
+    expect(panel(page, "Equity").locator("polyline")).to_have_count(2)
+
+
+def test_text_of_a_report_is_text_and_never_html(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-evaluations")
+
+    expect(panel(page, "Report")).to_contain_text(HOSTILE)
+    expect(page.locator("main img")).to_have_count(0)
+
+
+def test_an_older_report_shows_its_figures_alone(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-evaluations?id=older")
+
+    expect(panel(page, "Report")).to_contain_text("insufficient_trade_count")
+    expect(panel(page, "Folds")).to_have_count(0)
+    panel(page, "Reports").locator("tbody tr").first.click()
+
+    expect(panel(page, "Folds")).to_have_count(1)
+    expect(page).to_have_url(f"{served.url}/rl-evaluations?id={WEIGHED}")
