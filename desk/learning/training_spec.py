@@ -126,8 +126,9 @@ class TrainingSpec:
                 f"was {self.steps_per_lane}: with {self.lanes} lanes and {self.runners} runners that is"
                 f" {self.batch} steps per update, expected at most {MOST_BATCH}",
             )
-        if self.algorithm == PPO and self.minibatch > self.batch:
-            raise BadInput("minibatch", f"was {self.minibatch}, expected at most {self.batch}")
+        share = self.batch // max(self.learners, 1)
+        if self.algorithm == PPO and self.minibatch > share:
+            raise BadInput("minibatch", f"was {self.minibatch}, expected at most {share}")
         if self.algorithm == DQN:
             _check_replay(self)
 

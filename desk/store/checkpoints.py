@@ -122,8 +122,7 @@ def _taken(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, list | tuple):
         return [_taken(part, arrays) for part in cast("Sequence[Any]", value)]
     if isinstance(value, np.generic):
-        number: Any = value
-        return number.item()
+        return cast("Any", value).item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
