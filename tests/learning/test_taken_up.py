@@ -15,7 +15,7 @@ import ray
 from actors.job_book import ENDED, JobBook, JobWatch
 from actors.learning_jobs import fail_abandoned, start_training, take_up_training
 from actors.study_period import Period
-from actors.training import TrainAsk, job_folder, train_version
+from actors.training import TrainAsk, Work, job_folder, train_version
 from actors.training_asks import MOST_TIMES, TrainingAsks
 from actors.version_registry import artifacts_of
 from actors.wiring import Wiring
@@ -35,7 +35,7 @@ Cut = Callable[[int, int], Period]
 SPEC = training_spec(
     "ppo",
     {"lanes": 64, "steps_per_lane": 64, "minibatch": 512, "hidden": [16], "epochs": 8},
-    steps=131_072,
+    steps=65_536,
 )
 EVERY = 2
 """Updates."""
@@ -175,11 +175,11 @@ def test_an_interrupted_end_registers_one_version(
     memory: MemoryStore, market: Candles, period: Cut, tmp_path: Path
 ) -> None:
     """The clone takes no Ray: the same work twice, as after a kill between version and job's end."""
-    from actors.training import Work
-
     ask = replace(
         ask_for(period(300, 2_000)),
-        training=training_spec("bc", {"lanes": 16, "hidden": [8], "epochs": 1}, steps=4_000),
+        training=training_spec(
+            "bc", {"lanes": 16, "minibatch": 64, "learning_rate": 5e-3}, steps=8_000
+        ),
     )
     work = Work(work_id="job-1", began_ms=77)
     made = [
@@ -201,4 +201,4 @@ def test_an_interrupted_end_registers_one_version(
     card = artifacts_of(tmp_path).read(made[0].version_id).card
     assert (card.dataset_id, card.dataset_sha256) == (made[0].dataset_id, made[0].dataset_sha256)
     assert (card.seed, card.algorithm) == (7, "bc")
-    assert made[0].hyperparameters["clone_agreement"] > 0.5
+    assert made[0].hyperparameters["clone_agreement"] > 0.9
