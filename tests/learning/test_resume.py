@@ -4,6 +4,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import torch
 from desk.engines.rllib import TrainedPolicy, TrainingProgress, train
 from desk.errors import BadInput
 from desk.learning.arrays import MarketArrays
+from desk.learning.baseline import trend_rule
 from desk.learning.cost_ramp import CostRampEnv
 from desk.learning.episode import EpisodeSpec
-from desk.learning.policy import load_policy, policy_card
+from desk.learning.policy import LEVELS, load_policy, policy_card
 from desk.learning.training_spec import TrainingSpec, training_spec
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
@@ -29,7 +31,7 @@ from tests.learning.vector_env import Stops
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.usefixtures("ray_session"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(400),  # a fresh process imports torch
 ]
 
 PPO = training_spec(
@@ -83,22 +85,32 @@ class Told:
 
     def __call__(self, progress: TrainingProgress) -> bool:
         self.seen.append(progress)
-        return progress.updates == self.until
+        return progress.phase == "training" and progress.updates == self.until
 
 
-@pytest.mark.parametrize("spec", [PPO, DQN], ids=["ppo", "dqn"])
+RULE = trend_rule(FEATURES_V1, LEVELS)
+WARM = replace(PPO, warm_start="rule", warm_start_steps=4_000)
+
+
+@pytest.mark.parametrize("spec", [WARM, DQN], ids=["ppo", "dqn"])
 def test_interrupted_twice_it_ends_with_the_same_bytes(
     spec: TrainingSpec, make_env: Any, tmp_path: Path
 ) -> None:
-    whole = train(make_env, spec, lambda _: False)
+    whole = train(make_env, spec, lambda _: False, rule=RULE)
     every = 3
     parts: list[Told] = []
     for until in (4, 6, None):
         parts.append(Told(until))
-        last = train(make_env, spec, parts[-1], checkpoints=checkpoints(tmp_path, every=every))
+        kept = checkpoints(tmp_path, every=every)
+        last = train(make_env, spec, parts[-1], checkpoints=kept, rule=RULE)
 
+    assert whole is not None
+    assert last is not None
     assert hash_of(last) == hash_of(whole)
-    first, second, third = (part.seen for part in parts)
+    assert last.figures == whole.figures
+    cloned = [[one for one in part.seen if one.phase == "cloning"] for part in parts]
+    assert [bool(told) for told in cloned] == [spec.warm_start == "rule", False, False]
+    first, second, third = ([one for one in part.seen if one.phase == "training"] for part in parts)
     assert [first[-1].updates, second[0].updates, third[0].updates] == [4, 4, 7]
     assert second[0].resumed_from_steps == first[every - 1].steps
     assert second[0].steps == first[every].steps  # lost: what came after the last checkpoint
@@ -172,7 +184,7 @@ def test_another_process_with_another_hash_seed_trains_the_same_bytes(make_env: 
     def elsewhere(make: Any) -> tuple[str, int]:
         return hash_of(train(make, PPO, lambda _: False)), hash("desk")
 
-    found, there = ray.get(elsewhere.remote(make_env), timeout=240)
+    found, there = ray.get(elsewhere.remote(make_env), timeout=360)
 
     assert there != hash("desk")  # the process did hash otherwise
     assert found == hash_of(whole)

@@ -1,6 +1,6 @@
 """Runners and learners as Ray actors: one copy of the arrays, and a killed one changes no byte."""
 
-# pyright: reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false
 
 import os
 import signal

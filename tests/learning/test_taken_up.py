@@ -1,6 +1,7 @@
 """A training whose process was killed goes on in another one, and ends as if nothing had happened."""
 
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
+# pyright: reportUnknownMemberType=false
 
 import os
 import signal

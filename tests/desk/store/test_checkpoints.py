@@ -1,5 +1,8 @@
 """Checkpoints: what is read is what was written, whole, by the same training, and a bounded number."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false
+
 import json
 import math
 from pathlib import Path
@@ -22,7 +25,8 @@ STATE: dict[str, Any] = {
 
 
 def folder(path: Path, **changes: Any) -> CheckpointFolder:
-    return CheckpointFolder(**{"folder": path / "c", "fingerprint": "one", **changes})
+    chosen: dict[str, Any] = {"folder": path / "c", "fingerprint": "one", **changes}
+    return CheckpointFolder(**chosen)
 
 
 def assert_same(found: Any, expected: Any) -> None:
