@@ -159,6 +159,8 @@ def train_version(
     )
     spec = ask.training
     sampled_by = max(spec.runners, 1)
+    if spec.runners:
+        _ = arrays.rows  # made here, it goes through the object store once like the other arrays
 
     def make_env(lanes: int) -> CostRampEnv:
         return CostRampEnv(

@@ -197,8 +197,10 @@ def _build(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> A
     if spec.runners or spec.learners:
         import ray  # noqa: PLC0415
 
-        check_processors(spec)
         untyped: Any = ray
+        if not untyped.is_initialized():
+            untyped.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        check_processors(spec)
         shared = untyped.put(make_env) if spec.runners else None
     config = configured(name, single, spec, make_env, shared)
     single.close()

@@ -23,10 +23,9 @@ from ray.tune import registry
 from desk.engines.fragment_learner import FragmentPPOLearner
 from desk.engines.fragment_runner import FragmentEnvRunner
 from desk.engines.replay import FragmentDQNLearner, LaneReplay
+from desk.engines.rllib import RLLIB_ENV
 from desk.learning.training_spec import DQN, TrainingSpec
 
-RLLIB_ENV = "rllib-single-agent-env-v0"
-"""Under this name RLlib registers every training's environment with gymnasium, which warns of a second."""
 GRADIENT_NORM = 0.5
 DQN_GRADIENT_NORM = 10.0
 REPLAY_SEED = 0x5EED
