@@ -208,8 +208,10 @@ def job_event(job: Job, *, at_ms: int) -> Event:
             "done": job.done,
             "total": job.total,
             "unit": job.unit,
+            "rate_per_s": job.rate_per_s,
             "detail": job.detail,
             "error": job.error,
+            "figures": dict(job.figures),
         },
         at_ms=at_ms,
     )

@@ -61,9 +61,16 @@ class JobBook:
         return self.job.status is JobStatus.CANCELLED
 
     def advance(
-        self, done: float, total: float, unit: str, detail: str, *, rate_per_s: float = 0.0
+        self,
+        done: float,
+        total: float,
+        unit: str,
+        detail: str,
+        *,
+        rate_per_s: float = 0.0,
+        figures: Mapping[str, float] | None = None,
     ) -> None:
-        """Note progress. Raises `JobCancelled` when the job was ended from outside."""
+        """Note progress; without `figures` those that are there stay. Raises `JobCancelled` when the job was ended from outside."""
         self._move(
             status=JobStatus.RUNNING,
             done=float(done),
@@ -71,6 +78,7 @@ class JobBook:
             unit=unit,
             detail=detail,
             rate_per_s=rate_per_s,
+            **({} if figures is None else {"figures": dict(figures)}),
         )
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -124,14 +132,22 @@ class JobBook:
 
 
 class JobWatch:
-    """Fails learning jobs whose actor is gone: nothing else would ever end them."""
+    """Sees to learning jobs whose actor is gone: takes them up again, or fails them plainly."""
 
-    def __init__(self, store: Store, clock: Clock, has_worker: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        has_worker: Callable[[str], bool],
+        take_up: Callable[[Job], bool] = lambda _: False,
+    ) -> None:
+        """`take_up` starts a job's work again where it can; False: it cannot."""
         self._store, self._clock, self._has_worker = store, clock, has_worker
+        self._take_up = take_up
         self._suspected: frozenset[str] = frozenset()
 
     def look(self) -> list[str]:
-        """Fail what two looks in a row found without a worker; returns the job ids.
+        """See to what two looks in a row found without a worker; returns the ids of failed jobs.
 
         One look does not suffice: a job is stored before its actor is made.
         """
@@ -143,9 +159,12 @@ class JobWatch:
         ]
         alone = {job.job_id for job in unfinished if not self._has_worker(worker_name(job))}
         lost = sorted(alone & self._suspected)
-        self._suspected = frozenset(alone)
-        for job_id in lost:
+        jobs = {job.job_id: job for job in unfinished}
+        taken_up = {job_id for job_id in lost if self._take_up(jobs[job_id])}
+        self._suspected = frozenset(alone - taken_up)
+        failed = [job_id for job_id in lost if job_id not in taken_up]
+        for job_id in failed:
             JobBook(self._store, job_id, self._clock).fail(
                 "its process ended before the work was done: start it again"
             )
-        return lost
+        return failed

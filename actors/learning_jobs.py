@@ -7,13 +7,23 @@ from typing import Any
 
 from actors.evaluation import STAGES, EvaluateAsk
 from actors.evaluator import Evaluate, EvaluatorActor
-from actors.job_book import ENDED, EVALUATION, LEARNING, TRAINING, JobBook, worker_name
+from actors.job_book import (
+    ENDED,
+    EVALUATION,
+    LEARNING,
+    TRAINING,
+    JobBook,
+    JobCancelled,
+    worker_name,
+)
 from actors.parts.jobs import JobParts, job_parts
 from actors.study_period import Period
 from actors.trainer import Train, TrainerActor
 from actors.training import TrainAsk
+from actors.training_asks import TrainingAsks
 from actors.wiring import Wiring
 from desk.clock import Clock
+from desk.engines.rllib import check_processors
 from desk.errors import NotFound
 from desk.ids import Pair
 from desk.logs import in_own_process
@@ -52,14 +62,44 @@ def period_of(
 
 
 def start_training(wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock) -> Job:
-    """Queue a training and return its job; Ray must be initialised. Follow the row, or cancel it."""
-    arguments = _arguments(ask.period)
-    job = _queued(TRAINING, float(ask.training.steps), "steps", arguments, clock.now_ms())
+    """Queue a training and return its job; Ray must be initialised. Follow the row, or cancel it.
+
+    What was asked is stored with it, so that it can be taken up again. Raises `BadInput` for more
+    runners and learners than there are processors.
+    """
+    if ask.training.runners or ask.training.learners:
+        check_processors(ask.training)
+    spec = ask.training
+    arguments = {**_arguments(ask.period), "algorithm": spec.algorithm, "seed": spec.seed}
+    job = _queued(TRAINING, float(spec.steps), "steps", arguments, clock.now_ms())
+    TrainingAsks(store).keep(job.job_id, ask, at_ms=job.created_ms)
     JobBook.open(store, job, clock)
+    _train(wiring, job, ask)
+    return job
+
+
+def take_up_training(wiring: Wiring, store: Store, job: Job, *, clock: Clock) -> bool:
+    """Start an unfinished training's actor again: it goes on from its last checkpoint.
+
+    False for a job that is no training, whose ask is not stored, or that was taken up too often
+    without getting any further. Ray must be initialised.
+    """
+    ask = TrainingAsks(store).take_up(job) if job.kind == TRAINING else None
+    if ask is None:
+        return False
+    book = JobBook(store, job.job_id, clock)
+    try:
+        book.advance(job.done, job.total, job.unit, "its process ended: taken up again")
+    except JobCancelled:
+        return True
+    _train(wiring, job, ask)
+    return True
+
+
+def _train(wiring: Wiring, job: Job, ask: TrainAsk) -> None:
     actor = TrainerActor.options(**_options(wiring, job)).remote(_parts(wiring))
     actor.work.remote(Train(job_id=job.job_id, ask=ask))
     actor.leave.remote()
-    return job
 
 
 def start_evaluation(wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: Clock) -> Job:
@@ -81,13 +121,16 @@ def cancel_job(store: Store, job_id: str, *, clock: Clock) -> Job:
 
 
 def fail_abandoned(store: Store, *, clock: Clock) -> list[str]:
-    """Mark every unfinished learning job as failed; call it when no worker can be alive any more.
+    """Mark unfinished learning jobs as failed; call it when no worker can be alive any more.
 
-    That is so right after Ray was started: its workers end with it. Returns the job ids.
+    That is so right after Ray was started: its workers end with it. Trainings whose ask is stored are
+    left to the supervisor, which takes them up again. Returns the ids of the failed ones.
     """
     found: list[str] = []
+    asks = TrainingAsks(store)
     for doc in store.list(kinds.JOBS, limit=1_000):
-        if doc.value.kind in LEARNING and doc.value.status not in ENDED:
+        is_unfinished = doc.value.kind in LEARNING and doc.value.status not in ENDED
+        if is_unfinished and not asks.has(doc.key):
             JobBook(store, doc.key, clock).fail(
                 "the desk ended while this was running: start it again"
             )
@@ -122,7 +165,7 @@ def _arguments(period: Period) -> dict[str, Any]:
 
 
 def _options(wiring: Wiring, job: Job) -> dict[str, Any]:
-    """One actor a job. It waits for a CPU, and is not restarted: a job is started again as a whole."""
+    """One actor a job. It waits for a CPU. Ray does not restart it: the supervisor knows whether it may."""
     return {
         "name": worker_name(job),
         "namespace": wiring.namespace,

@@ -18,7 +18,7 @@ from actors.store_calls import measured, rebuilt, stored
 from actors.watch import RESTARTING_WEIGHT, Watch
 from desk.clock import Clock
 from desk.errors import DeskError
-from desk.runs import ActorStatus, Run
+from desk.runs import ActorStatus, Job, Run
 from desk.store import kinds
 from desk.store.port import Sample, Store, Stream
 from desk.wallclock import monotonic_s, wall_ms
@@ -86,6 +86,8 @@ class SupervisorParts:
     archive: Callable[[], None]
     has_worker: Callable[[str], bool] = lambda _: True
     """Whether a learning job's actor of this name lives; asked in a thread."""
+    take_up: Callable[[Job], bool] = lambda _: False
+    """Starts a lost learning job's work again where it can; in a thread as well."""
     free_disk_bytes: Callable[[], int] = lambda: 1 << 62
     least_free_disk_bytes: int = 1 << 30
     beat_every_s: float = 1.0
@@ -110,7 +112,7 @@ class Supervisor:
         self._watches = {child.name: self._watch(child) for child in parts.children()}
         self._standing = tuple(self._watches)
         self._housekept_s = self._archived_s = self._jobs_seen_s = monotonic_s()
-        self._job_watch = JobWatch(parts.store, parts.clock, parts.has_worker)
+        self._job_watch = JobWatch(parts.store, parts.clock, parts.has_worker, parts.take_up)
         self._is_stopping = False
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 

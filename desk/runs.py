@@ -232,6 +232,8 @@ class Job:
     """Units per wall second since its worker began; 0 means unknown."""
     detail: str = ""
     error: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What is measured on the way, by name; a training's are `TrainingProgress.as_metrics`."""
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     result: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

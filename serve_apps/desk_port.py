@@ -3,12 +3,13 @@
 Reads go straight to the store: a page load never asks a trading actor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
 from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
 from desk.evaluation.walk_forward import FoldPlan
+from desk.learning.training_spec import TrainingSpec
 from desk.market.features import FEATURES_V1
 from desk.runs import Job, Run
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -95,6 +96,10 @@ class TrainingAsk:
     leverage: int | None = None
     turnover_coefficient: float = 0.0
     drawdown_coefficient: float = 0.0
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    """Algorithm and numbers, `timesteps` and `seed` among them."""
+    dataset_id: str = ""
+    most_missing_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,25 +48,25 @@ class RayLearning:
     def _train(self, ask: TrainingAsk) -> Job:
         from actors import learning_jobs, training  # noqa: PLC0415
         from actors.study_checks import FIELDS_OF_REQUEST, check_training, named  # noqa: PLC0415
-        from desk.engines.rllib import TrainingSpec  # noqa: PLC0415
+        from desk.learning.training_window import MOST_MISSING_FRACTION  # noqa: PLC0415
 
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
-        spec = TrainingSpec(seed=ask.seed)
-        if ask.timesteps is not None:
-            spec = TrainingSpec(seed=ask.seed, steps=ask.timesteps)
+        most_missing = ask.most_missing_fraction
         order = training.TrainAsk(
             period=period,
             agent_id=ask.agent_id,
             name=ask.name,
-            training=spec,
+            training=ask.training,
             feature_set_id=ask.feature_set_id,
             levels=LEVELS if ask.levels is None else ask.levels,
             protection=ask.protection,
             leverage=ask.leverage,
             turnover_coefficient=ask.turnover_coefficient,
             drawdown_coefficient=ask.drawdown_coefficient,
+            dataset_id=ask.dataset_id,
+            most_missing_fraction=MOST_MISSING_FRACTION if most_missing is None else most_missing,
         )
         features = feature_set_of(self._store, order.feature_set_id)
         with named(FIELDS_OF_REQUEST):

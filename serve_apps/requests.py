@@ -132,6 +132,20 @@ class TrainingBody(Body):
     """Reward lost for trading once the account, beside fees, in log-growth."""
     drawdown_coefficient: Coefficient = 0.0
     """Reward lost for an episode's deepest drawdown, in log-growth for all of the account."""
+    algorithm: Annotated[str, Field(max_length=32)] = "ppo"
+    """`ppo`, `dqn`, or `bc`, which clones the trend rule."""
+    parameters: Annotated[
+        dict[
+            Annotated[str, Field(max_length=64)],
+            StrictBool | StrictInt | float | Annotated[str, Field(max_length=32)] | list[StrictInt],
+        ],
+        Field(max_length=64),
+    ] = {}
+    """The algorithm's own numbers, by the names of `desk.learning.training_spec.PARAMETERS`."""
+    dataset_id: Name | None = None
+    """A stored dataset that is to be trained on; its period where none is given."""
+    most_missing_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    """Of the period's candles; None: 0.01."""
 
 
 class WalkForwardBody(Body):

@@ -304,6 +304,8 @@ class JobView(Answer):
     """Estimate in wall seconds; null while unknown and once it has ended."""
     detail: str
     error: str
+    figures: dict[str, float]
+    """What is measured on the way; of a training: reward, its terms, entropy, KL, losses."""
     arguments: dict[str, JsonValue]
     result: dict[str, JsonValue]
 

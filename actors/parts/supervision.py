@@ -15,7 +15,7 @@ from actors.parts.foundation import market_clock, open_store
 from actors.supervisor import Child, SupervisorParts
 from actors.tree import ChildSpec
 from actors.wiring import Wiring
-from desk.runs import Run
+from desk.runs import Job, Run
 from desk.store import server
 
 
@@ -85,6 +85,12 @@ def supervisor_parts(wiring: Wiring) -> SupervisorParts:
             return False
         return True
 
+    def take_up(job: Job) -> bool:
+        # The engines' types cost 50 MB: loaded with the first training that was lost.
+        from actors.learning_jobs import take_up_training  # noqa: PLC0415
+
+        return take_up_training(wiring, store, job, clock=market_clock(store))
+
     return SupervisorParts(
         store=store,
         clock=market_clock(store),
@@ -92,6 +98,7 @@ def supervisor_parts(wiring: Wiring) -> SupervisorParts:
         loop_of=loop_of,
         archive=archive,
         has_worker=has_worker,
+        take_up=take_up,
         free_disk_bytes=lambda: shutil.disk_usage(wiring.home).free,
         least_free_disk_bytes=server.LOW_DISK_BYTES,
         beat_every_s=wiring.heartbeat_every_s,

@@ -1,7 +1,9 @@
 """`desk train`, `evaluate`, `promote`, `versions`: learning from a terminal, with or without a running desk."""
 
+import json
+import shutil
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -23,11 +25,13 @@ from desk.cli.evidence import evidence_tables
 from desk.cli.output import Json, console, moment, show
 from desk.cli.progress import bars
 from desk.engines.private_ray import private_ray
-from desk.errors import BadInput
+from desk.errors import BadInput, DeskError
 from desk.evaluation.overfitting import Trials
 from desk.evaluation.walk_forward import DEFAULT_FOLDS, FoldPlan
 from desk.ids import parse_pair, trace_id
 from desk.learning.episode import EpisodeSpec
+from desk.learning.training_spec import training_spec
+from desk.learning.training_window import MOST_MISSING_FRACTION
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
@@ -122,7 +126,9 @@ def train(
     interval: Annotated[str, typer.Option()] = "1m",
     start: Start = None,
     end: End = None,
-    steps: Annotated[int, typer.Option(min=1_000, help="Environment steps.")] = 1_000_000,
+    steps: Annotated[
+        int | None, typer.Option(min=1_000, help="Environment steps; default: by algorithm.")
+    ] = None,
     seed_number: Annotated[int, typer.Option("--seed", min=0)] = 7,
     name: Annotated[str, typer.Option(help="Name of the new version.")] = "",
     features: Annotated[str, typer.Option(help="Feature set.")] = FEATURES_V1.feature_set_id,
@@ -134,14 +140,29 @@ def train(
     leverage: Leverage = None,
     turnover_coefficient: Coefficient = 0.0,
     drawdown_coefficient: Coefficient = 0.0,
+    algorithm: Annotated[str, typer.Option(help="ppo, dqn, or bc: clone the trend rule.")] = "ppo",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of the algorithm, for example clip=0.1; may be repeated."),
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option(help="Stored dataset that the period's candles must still be.")
+    ] = "",
+    missing: Annotated[
+        float, typer.Option(min=0, max=1, help="Most of the period's candles that may be missing.")
+    ] = MOST_MISSING_FRACTION,
     tape: Tape = None,
     tick: Tick = None,
     lot: Lot = "0.0001",
     quote_volume: QuoteVolume = False,
     as_json: Json = False,
 ) -> None:
-    """Train a policy with RLlib's PPO and register it as a draft version; Ctrl-C cancels."""
+    """Train a policy with RLlib and register it as a draft version; Ctrl-C cancels.
+
+    A training that was killed goes on from its last checkpoint when the same command is given again.
+    """
     pair, interval = parse_pair(pair), parse_interval(interval)
+    spec = training_spec(algorithm, given_parameters(parameter), steps=steps, seed=seed_number)
     with opened_store() as (settings, store):
         study = gather(settings, store, pair, interval, tape, tick, lot, quote_volume=quote_volume)
         start_ms, end_ms = bounds(study.candles, interval, start, end, share=TRAINED_SHARE)
@@ -163,36 +184,53 @@ def train(
                 now_ms=clock_of(store).now_ms(),
             )
         # Seconds to import RLlib and to start Ray: only for input that was found good.
-        from actors.training import TrainAsk, describe, train_version  # noqa: PLC0415
-        from desk.engines.rllib import TrainingProgress, TrainingSpec  # noqa: PLC0415
+        from actors.training import TrainAsk, describe, job_folder, train_version  # noqa: PLC0415
+        from actors.training_work import terminal_work  # noqa: PLC0415
+        from desk.engines.training_progress import TrainingProgress  # noqa: PLC0415
 
         ask = TrainAsk(
             period=period,
             name=name,
-            training=TrainingSpec(steps=steps, seed=seed_number),
+            training=spec,
             feature_set_id=shown.feature_set_id,
             levels=_levels(levels),
             protection=_protection(stop_loss, take_profit),
             leverage=leverage,
             turnover_coefficient=turnover_coefficient,
             drawdown_coefficient=drawdown_coefficient,
+            dataset_id=dataset,
+            most_missing_fraction=missing,
         )
-        with private_ray(), cancelled_by_ctrl_c() as cancelled, bars(console) as progress:
-            task = progress.add_task("training", total=steps, detail="")
+        work = terminal_work(settings.home, ask, now_ms=clock_of(store).now_ms())
+        processors = 1 + spec.runners + spec.learners
+        with (
+            private_ray(processors),
+            cancelled_by_ctrl_c() as cancelled,
+            bars(console) as progress,
+        ):
+            task = progress.add_task("training", total=spec.steps, detail="")
 
             def tell(now: TrainingProgress) -> bool:
-                progress.update(task, completed=now.steps, detail=describe(now))
+                progress.update(
+                    task, completed=now.steps, total=now.total_steps, detail=describe(now)
+                )
                 return cancelled()
 
-            version = train_version(
-                settings.home,
-                store,
-                study.candles,
-                ask,
-                clock=clock_of(store),
-                progress=tell,
-                rates=study.rates,
-            )
+            try:
+                version = train_version(
+                    settings.home,
+                    store,
+                    study.candles,
+                    ask,
+                    clock=clock_of(store),
+                    progress=tell,
+                    rates=study.rates,
+                    work=work,
+                )
+            except DeskError:  # refused: whoever mends it begins anew
+                shutil.rmtree(job_folder(settings.home, work.work_id), ignore_errors=True)
+                raise
+        shutil.rmtree(job_folder(settings.home, work.work_id), ignore_errors=True)
     if version is None:
         console.print("cancelled: nothing was registered")
         raise typer.Exit(1)
@@ -448,6 +486,20 @@ def _protection(stop_loss: str | None, take_profit: str | None) -> Protection:
         stop_loss_fraction=None if stop_loss is None else decimal("--stop-loss", stop_loss),
         take_profit_fraction=None if take_profit is None else decimal("--take-profit", take_profit),
     )
+
+
+def given_parameters(texts: Sequence[str] | None) -> dict[str, Any]:
+    """`NAME=VALUE` texts as a mapping; a value is JSON, or plain text. Raises `BadInput`."""
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise BadInput("--parameter", f"was {text!r}, expected NAME=VALUE such as clip=0.1")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
 
 
 def _levels(text: str) -> tuple[float, ...]:

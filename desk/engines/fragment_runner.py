@@ -66,6 +66,8 @@ MODULE_TO_ENV = (
 """The default ones behind it: with discrete actions they sample, and make arrays of tensors."""
 REWARD_SPACE = Box(float("-inf"), float("inf"), (), np.float32)
 """RLlib's own, whatever the type of the rewards."""
+REWARD_TERMS = "reward_terms"
+"""Mean per step of the last fragment, by the names of the environment's `reward_terms`, in its unit."""
 EPISODE_CALLBACKS = (
     "on_episode_created",
     "on_episode_start",
@@ -152,6 +154,8 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         """Each with the structure that RLlib makes of it."""
         self._last_means: tuple[float, float] | None = None
         """Mean length and return of the episodes that ended last."""
+        self._terms: dict[str, float] = {}
+        """What the fragment's rewards are made of, summed over its steps."""
 
     @override
     def _sample(
@@ -195,6 +199,34 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         self._ongoing_lanes = [_Ongoing(self._new_name(), now_s) for _ in range(self.num_envs)]
         return Fragment(observations.copy(), np.zeros(self.num_envs, dtype=np.bool_))
 
+    def sampling_state(self) -> dict[str, Any]:
+        """Where sampling stands, for `restore_sampling` of a runner with as many lanes."""
+        fragment = self._fragment
+        if fragment is None:
+            raise RuntimeError("nothing was sampled yet: there is no state to keep")
+        return {
+            "last": fragment.last.copy(),
+            "was_done": fragment.was_done.copy(),
+            "steps": np.array([one.steps for one in self._ongoing_lanes], dtype=np.int64),
+            "reward": np.array([one.reward for one in self._ongoing_lanes], dtype=np.float64),
+            "means": None if self._last_means is None else list(self._last_means),
+        }
+
+    def restore_sampling(self, state: dict[str, Any]) -> None:
+        """Go on after the steps that another runner took; episodes go on under new names."""
+        self._seen_space, self._action_space = (
+            (space, get_base_struct_from_space(space))
+            for space in (self.env.single_observation_space, self.env.single_action_space)
+        )
+        self._fragment = Fragment(state["last"], state["was_done"])
+        now_s, sums = time.perf_counter(), (state["steps"].tolist(), state["reward"].tolist())
+        self._ongoing_lanes = [
+            _Ongoing(self._new_name(), now_s, steps, reward)
+            for steps, reward in zip(*sums, strict=True)
+        ]
+        self._last_means = None if state["means"] is None else tuple(state["means"])
+        self._needs_initial_reset = False
+
     def _new_name(self) -> str:
         return f"{self._prefix}-{next(self._names)}"
 
@@ -212,6 +244,7 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         if infos:
             problem = f"had {sorted(infos)}, expected none: episodes do not keep them"
             raise BadInput("infos", problem)
+        self._add_terms()
         fragment.add(
             actions=actions,
             outputs=outputs,
@@ -221,6 +254,13 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
             truncated=truncated,
             at_s=time.perf_counter(),
         )
+
+    def _add_terms(self) -> None:
+        """An environment that says what its rewards are made of is asked after every step."""
+        terms = getattr(self.env.env, "reward_terms", None)
+        if terms is not None:
+            for name, values in terms().items():
+                self._terms[name] = self._terms.get(name, 0.0) + float(values.sum())
 
     def _forward(self, fragment: Fragment, *, explore: bool) -> dict[str, Any]:
         seen = {Columns.OBS: torch.from_numpy(fragment.last)}
@@ -289,6 +329,9 @@ class FragmentEnvRunner(SingleAgentEnvRunner):
         self._log_env_steps(metric=self._metrics_num_try_env_step, num_steps=fragment.length)
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=fragment.steps)
         self._increase_sampled_metrics(fragment.steps, len(finished))
+        for name, total in self._terms.items():
+            self.metrics.log_value((REWARD_TERMS, name), total / max(fragment.steps, 1), window=1)
+        self._terms = {}
         # Windows forget what is older; logging costs more than an episode's steps.
         window = int(self.config.metrics_num_episodes_for_smoothing)
         for one in finished[-window:]:

@@ -1,109 +1,165 @@
-"""RLlib's PPO behind one function: an environment in, plain tensors out.
+"""RLlib behind one function: an environment and a spec in, plain tensors out.
 
 Ray RLlib and torch are imported inside, so that naming the types costs nothing.
 """
 
-import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
+import structlog
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from desk.engines.training_progress import Tell, TrainingProgress
 from desk.errors import BadInput
+from desk.learning.training_spec import BC, DQN, RULE, TrainingSpec
 from desk.wallclock import monotonic_s
+
+__all__ = ["RLLIB_ENV", "TrainedPolicy", "TrainingProgress", "TrainingSpec", "train"]
+
+log = structlog.stdlib.get_logger()
 
 type Tensors = dict[str, NDArray[np.float32]]
 type MakeEnv = Callable[[int], VectorEnv[Any, Any, Any]]
 """Returns an environment of as many lanes as asked for, `NEXT_STEP` autoreset, discrete actions."""
+type Rule = Callable[[NDArray[np.float32]], NDArray[np.int64]]
+"""From observations float32[N, F + 1] to the index of each one's action, int64[N]."""
 
 RLLIB_ENV = "rllib-single-agent-env-v0"
 """Under this name RLlib registers every training's environment with gymnasium, which warns of a second."""
+TRIES = 3
+"""Times in a row that a training is taken up again where a runner's or learner's process died."""
+GAP_ROWS = 10_000
+"""Newest observations that tell how far apart DQN's values typically are."""
+LEAST_GAP = 1e-6
 
 _environments: dict[str, MakeEnv] = {}
 _numbers = count(1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSpec:
-    """How PPO trains. `steps` are environment steps over all lanes."""
+class StoodStill(RuntimeError):
+    """RLlib reported success for an iteration that sampled nothing."""
 
-    steps: int = 1_000_000
-    seed: int = 7
-    hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 3e-4
-    gamma: float = 0.99
-    """Discount per candle."""
-    gae_lambda: float = 0.95
-    clip: float = 0.2
-    entropy_coefficient: float = 0.01
-    epochs: int = 4
-    lanes: int = 256
-    steps_per_lane: int = 64
-    """Between two updates."""
-    minibatch: int = 4096
 
-    def __post_init__(self) -> None:
-        if self.minibatch > self.batch:
-            raise BadInput("minibatch", f"was {self.minibatch}, expected at most {self.batch}")
+class Checkpoints(Protocol):
+    """Where a training leaves its state; `desk.store.checkpoints.CheckpointFolder` is one."""
 
     @property
-    def batch(self) -> int:
-        """Steps per update."""
-        return self.lanes * self.steps_per_lane
+    def every_updates(self) -> int: ...
 
-    def as_hyperparameters(self) -> dict[str, Any]:
-        """The numbers as they go on the artifact's card."""
-        return asdict(self) | {"hidden": list(self.hidden), "engine": f"rllib {version('ray')}"}
+    def save(self, update: int, state: Mapping[str, Any]) -> object: ...
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingProgress:
-    """Where a training stands. None: no figure yet."""
-
-    steps: int
-    total_steps: int
-    episodes: int
-    """Finished so far."""
-    reward_mean: float | None
-    """Mean return of recently finished episodes, in the environment's unit."""
-    entropy: float | None
-    kl: float | None
-    """Between the policies before and after the last update."""
-    steps_per_s: float
-    eta_s: float
-    """Wall seconds left at this speed."""
+    def load(self) -> dict[str, Any] | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedPolicy:
-    """The actor network as `layers.N.weight` float32[out, in] and `layers.N.bias`."""
+    """The policy's network as `layers.N.weight` float32[out, in] and `layers.N.bias`.
+
+    The largest output is the action. What softmax makes of the outputs, a decision's confidence, is
+    for PPO the probability with which the policy would have chosen the action in training; for a clone
+    the probability that the rule chooses it; for DQN see `value_tensors`.
+    """
 
     tensors: Tensors
     progress: TrainingProgress
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What else came out: `clone_agreement`, `value_gap`."""
 
 
 def train(
-    make_env: MakeEnv, spec: TrainingSpec, progress: Callable[[TrainingProgress], bool]
+    make_env: MakeEnv,
+    spec: TrainingSpec,
+    progress: Tell,
+    *,
+    checkpoints: Checkpoints | None = None,
+    rule: Rule | None = None,
 ) -> TrainedPolicy | None:
     """Train until `spec.steps` were sampled; None when `progress` returned True to cancel.
 
     `progress` is called after every update, about every `spec.batch` steps. The same seed and
-    environment give the same tensors on one kind of processor. Ray is started if it is not running.
+    environment give the same tensors on one kind of processor, however often the training was taken
+    up from `checkpoints` in between: those are read first, and written every so many updates. Then the
+    environment must have `get_state` and `set_state`. `rule` is what `bc` and a warm start clone. With
+    runners or learners of their own, `make_env` goes through the object store once. Ray is started if
+    it is not running. Raises `BadInput` for what does not fit together.
     """
-    # Ray's registry would pickle the environment's arrays; its only user is this very process.
+    if rule is None and (spec.algorithm == BC or spec.warm_start == RULE):
+        raise BadInput("warm_start", "was asked for without a rule to clone: give one")
+    if spec.algorithm == BC:
+        from desk.engines.cloning import clone  # noqa: PLC0415 - torch takes seconds
+
+        cloned = clone(make_env, rule, spec, progress)  # pyright: ignore[reportArgumentType]
+        if cloned is None:
+            return None
+        figures = {"clone_agreement": cloned.agreement}
+        return TrainedPolicy(tensors=cloned.tensors, progress=cloned.progress, figures=figures)
+    tries = TRIES
+    while True:
+        stand = _Stand(checkpoints, progress)
+        try:
+            return _attempt(make_env, spec, stand, rule)
+        except Exception as broken:
+            tries = TRIES if stand.has_saved else tries - 1
+            if not (_is_lost_process(broken) and checkpoints is not None and tries):
+                raise
+            log.warning("training_taken_up_again", error=repr(broken), tries_left=tries)
+
+
+class _Stand:
+    """What one attempt at a training begins with, tells and leaves behind."""
+
+    def __init__(self, checkpoints: Checkpoints | None, progress: Tell) -> None:
+        self._checkpoints, self.progress = checkpoints, progress
+        self.state = checkpoints.load() if checkpoints else None
+        self.has_saved = False
+        before = self.state or {}
+        self.updates: int = before.get("update", 0)
+        self.steps: int = before.get("sampled", 0)
+        self.episodes: int = before.get("episodes", 0)
+        self.reward_mean: float | None = before.get("reward_mean")
+        self.figures: dict[str, float] = before.get("figures", {})
+        self.began_at = self.steps
+
+    def save_if_due(self, algorithm: Any) -> None:
+        from desk.engines.training_state import training_state  # noqa: PLC0415
+
+        if self._checkpoints is None or self.updates % self._checkpoints.every_updates:
+            return
+        own = {
+            "update": self.updates,
+            "sampled": self.steps,
+            "episodes": self.episodes,
+            "reward_mean": self.reward_mean,
+            "figures": self.figures,
+        }
+        self._checkpoints.save(self.updates, {**training_state(algorithm), **own})
+        self.has_saved = True
+
+
+def _attempt(
+    make_env: MakeEnv, spec: TrainingSpec, stand: _Stand, rule: Rule | None
+) -> TrainedPolicy | None:
+    """Train from the beginning or the checkpoint to the end, in processes that live that long."""
+    warm: Tensors | None = None
+    if spec.warm_start == RULE and stand.state is None:
+        from desk.engines.cloning import clone  # noqa: PLC0415
+
+        cloned = clone(make_env, rule, spec, stand.progress)  # pyright: ignore[reportArgumentType]
+        if cloned is None:
+            return None
+        warm, stand.figures["clone_agreement"] = cloned.tensors, cloned.agreement
     name = f"raydesk-lanes-{next(_numbers)}"
     _environments[name] = make_env
     try:
         algorithm = _build(name, make_env(1), spec)
         try:
-            return _run(algorithm, spec, progress)
+            return _run(algorithm, spec, stand, warm)
         finally:
             algorithm.stop()
     finally:
@@ -112,118 +168,179 @@ def train(
 
 def software_versions() -> dict[str, str]:
     """Releases that a training depends on."""
-    return {name: version(name) for name in ("ray", "torch", "gymnasium", "numpy", "numba")}
+    names = ("ray", "torch", "gymnasium", "numpy", "numba", "raydesk")
+    return {name: version(name) for name in names}
+
+
+def check_processors(spec: TrainingSpec) -> None:
+    """Raise `BadInput` for more actors than the cluster has processors; Ray must be initialised.
+
+    RLlib would wait for them for ever.
+    """
+    import ray  # noqa: PLC0415
+
+    untyped: Any = ray
+    wanted = spec.runners + spec.learners
+    there = int(untyped.cluster_resources().get("CPU", 0)) - 1
+    if wanted > there:
+        raise BadInput(
+            "runners",
+            f"and learners were {wanted} actors, but beside the trainer the cluster has"
+            f" {max(there, 0)} processors: ask for fewer, or 0 to train in one process",
+        )
 
 
 def _build(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> Any:
-    config = _configured(name, single, spec)
+    from desk.engines.rllib_config import built, configured  # noqa: PLC0415
+
+    make_env, shared = _environments[name], None
+    if spec.runners or spec.learners:
+        import ray  # noqa: PLC0415
+
+        untyped: Any = ray
+        if not untyped.is_initialized():
+            untyped.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        check_processors(spec)
+        shared = untyped.put(make_env) if spec.runners else None
+    config = configured(name, single, spec, make_env, shared)
     single.close()
-    return config.build_algo()
-
-
-def _configured(name: str, single: VectorEnv[Any, Any, Any], spec: TrainingSpec) -> Any:
-    import torch  # noqa: PLC0415 - torch and RLlib take seconds and memory that only training needs
-    from ray.rllib.algorithms.ppo import PPOConfig  # noqa: PLC0415
-    from ray.rllib.core.rl_module.default_model_config import (  # noqa: PLC0415
-        DefaultModelConfig,
-    )
-    from ray.tune import registry  # noqa: PLC0415
-
-    from desk.engines.fragment_learner import FragmentPPOLearner  # noqa: PLC0415
-    from desk.engines.fragment_runner import FragmentEnvRunner  # noqa: PLC0415
-
-    for noisy in ("ray.rllib", "ray.tune"):  # warnings about RLlib's own deprecated parts
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    torch.set_num_threads(1)  # a second thread on a busy core made training 15 times slower
-    untyped: Any = registry
-
-    def make_lanes(context: Mapping[str, int]) -> VectorEnv[Any, Any, Any]:
-        return _environments[name](context["num_envs"])
-
-    untyped.register_env(name, make_lanes)
-    gym.registry.pop(RLLIB_ENV, None)
-    config: Any = PPOConfig()  # RLlib's own types are incomplete
-    config.environment(
-        name,
-        observation_space=single.single_observation_space,  # pyright: ignore[reportUnknownMemberType]
-        action_space=single.single_action_space,  # pyright: ignore[reportUnknownMemberType]
-    )
-    config.env_runners(
-        env_runner_cls=FragmentEnvRunner,
-        num_env_runners=0,
-        num_envs_per_env_runner=spec.lanes,
-        rollout_fragment_length=spec.steps_per_lane,
-        gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
-    )
-    config.learners(learner_class=FragmentPPOLearner, num_learners=0, num_gpus_per_learner=0)
-    config.training(
-        train_batch_size_per_learner=spec.batch,
-        minibatch_size=spec.minibatch,
-        num_epochs=spec.epochs,
-        lr=spec.learning_rate,
-        gamma=spec.gamma,
-        lambda_=spec.gae_lambda,
-        clip_param=spec.clip,
-        entropy_coeff=spec.entropy_coefficient,
-        grad_clip=0.5,
-        vf_clip_param=float(
-            "inf"
-        ),  # the default flattens errors beyond 10 and with them the critic
-    )
-    config.rl_module(
-        model_config=DefaultModelConfig(
-            fcnet_hiddens=list(spec.hidden), fcnet_activation="tanh", vf_share_layers=False
-        )
-    )
-    config.debugging(seed=spec.seed, log_level="ERROR")
-    return config
+    return built(config, spec)
 
 
 def _run(
-    algorithm: Any, spec: TrainingSpec, progress: Callable[[TrainingProgress], bool]
+    algorithm: Any, spec: TrainingSpec, stand: _Stand, warm: Tensors | None
 ) -> TrainedPolicy | None:
+    from desk.engines.training_state import restore_training  # noqa: PLC0415
+
+    if stand.state is not None:
+        restore_training(algorithm, stand.state)
+    elif warm is not None:
+        _begin_with(algorithm, warm)
     began_s = monotonic_s()
-    episodes, reward_mean, steps = 0, None, 0
-    while True:
+    while stand.steps < spec.steps or not stand.updates:
         result: dict[str, Any] = algorithm.train()
-        runners: dict[str, Any] = result["env_runners"]
-        before = steps
-        steps = int(runners["num_env_steps_sampled_lifetime"])
-        if steps <= before:  # RLlib reports success for an iteration that sampled nothing
-            raise RuntimeError(f"training stood still at {steps} steps: read Ray's logs")
-        episodes += int(runners.get("num_episodes", 0))
-        reward_mean = _finite(runners.get("episode_return_mean"), reward_mean)
-        learner: Mapping[str, Any] = result["learners"].get("default_policy", {})
-        speed = steps / (monotonic_s() - began_s)
-        now = TrainingProgress(
-            steps=steps,
-            total_steps=spec.steps,
-            episodes=episodes,
-            reward_mean=reward_mean,
-            entropy=_finite(learner.get("entropy"), None),
-            kl=_finite(learner.get("mean_kl_loss"), None),
-            steps_per_s=speed,
-            eta_s=max(spec.steps - steps, 0) / speed,
-        )
-        if progress(now):
+        now = _noted(result, spec, stand, monotonic_s() - began_s)
+        if stand.steps < spec.steps:
+            stand.save_if_due(algorithm)
+        if stand.progress(now):
             return None
-        if steps >= spec.steps:
-            return TrainedPolicy(tensors=actor_tensors(algorithm), progress=now)
+        if stand.steps >= spec.steps:
+            break
+    else:  # the checkpoint was the last one
+        now = _progress({}, {}, spec, stand, 0.0)
+    if spec.algorithm == DQN:
+        observations = algorithm.local_replay_buffer.newest_observations(GAP_ROWS)
+        tensors, gap = value_tensors(algorithm, observations)
+        return TrainedPolicy(
+            tensors=tensors, progress=now, figures={**stand.figures, "value_gap": gap}
+        )
+    return TrainedPolicy(tensors=actor_tensors(algorithm), progress=now, figures=stand.figures)
+
+
+def _noted(
+    result: dict[str, Any], spec: TrainingSpec, stand: _Stand, seconds: float
+) -> TrainingProgress:
+    runners: dict[str, Any] = result["env_runners"]
+    before = stand.steps
+    stand.steps = int(runners.get("num_env_steps_sampled_lifetime", 0))
+    if stand.steps <= before:
+        raise StoodStill(f"training stood still at {stand.steps} steps: read Ray's logs")
+    stand.updates += 1
+    stand.episodes += int(runners.get("num_episodes", 0))
+    stand.reward_mean = _finite(runners.get("episode_return_mean"), stand.reward_mean)
+    learner: Mapping[str, Any] = result.get("learners", {}).get("default_policy", {})
+    return _progress(runners, learner, spec, stand, seconds)
+
+
+def _progress(
+    runners: Mapping[str, Any],
+    learner: Mapping[str, Any],
+    spec: TrainingSpec,
+    stand: _Stand,
+    seconds: float,
+) -> TrainingProgress:
+    speed = (stand.steps - stand.began_at) / seconds if seconds else 0.0
+    terms: Mapping[str, Any] = runners.get("reward_terms", {})
+    return TrainingProgress(
+        steps=stand.steps,
+        total_steps=spec.steps,
+        episodes=stand.episodes,
+        reward_mean=stand.reward_mean,
+        entropy=_finite(learner.get("entropy"), None),
+        kl=_finite(learner.get("mean_kl_loss"), None),
+        steps_per_s=speed,
+        eta_s=max(spec.steps - stand.steps, 0) / speed if speed else 0.0,
+        updates=stand.updates,
+        value_loss=_finite(learner.get("vf_loss", learner.get("qf_loss")), None),
+        reward_terms={name: _finite(value, None) or 0.0 for name, value in terms.items()},
+        agreement=stand.figures.get("clone_agreement"),
+        resumed_from_steps=stand.began_at,
+    )
 
 
 def actor_tensors(algorithm: Any) -> Tensors:
     """The actor's dense layers of RLlib's default module, renamed to `layers.N.*`."""
-    state: dict[str, Any] = algorithm.get_module().state_dict()
-    found = [
-        re.fullmatch(r"encoder\.actor_encoder\.net\.mlp\.(\d+)\.weight", name) for name in state
-    ]
+    return _renamed(algorithm, "encoder.actor_encoder.net.mlp", "pi.net.mlp.0")
+
+
+def value_tensors(algorithm: Any, observations: NDArray[np.float32]) -> tuple[Tensors, float]:
+    """DQN's network as a policy's: its largest output is the greedy action, and the median gap.
+
+    The outputs are each action's value less the mean of all, in units of the median gap between the
+    best and the second best over `observations`. So a confidence says how clear a decision is beside
+    a typical one of the training: where the values are a typical gap apart, the best action's odds
+    against the second are e to 1, at twice the gap e² to 1. It is no probability of being right.
+    """
+    tensors = _renamed(algorithm, "encoder.net.mlp", "af.net.mlp.0")
+    depth = len(tensors) // 2
+    values = observations.astype(np.float64)
+    for layer in range(depth):
+        values = values @ tensors[f"layers.{layer}.weight"].T + tensors[f"layers.{layer}.bias"]
+        values = np.tanh(values) if layer < depth - 1 else values
+    ordered = np.sort(values, axis=1)
+    gap = max(float(np.median(ordered[:, -1] - ordered[:, -2])), LEAST_GAP)
+    for part in ("weight", "bias"):
+        name = f"layers.{depth - 1}.{part}"
+        last = tensors[name].astype(np.float64)
+        tensors[name] = ((last - last.mean(axis=0)) / gap).astype(np.float32)
+    return tensors, gap
+
+
+def _renamed(algorithm: Any, encoder: str, head: str) -> Tensors:
+    state: dict[str, Any] = algorithm.learner_group.get_weights()["default_policy"]
+    found = [re.fullmatch(rf"{re.escape(encoder)}\.(\d+)\.weight", name) for name in state]
     numbers = sorted(int(match[1]) for match in found if match)
-    stems = [f"encoder.actor_encoder.net.mlp.{number}" for number in numbers] + ["pi.net.mlp.0"]
+    stems = [f"{encoder}.{number}" for number in numbers] + [head]
     return {
-        f"layers.{layer}.{part}": state[f"{stem}.{part}"].detach().numpy().astype(np.float32)
+        f"layers.{layer}.{part}": np.array(state[f"{stem}.{part}"], dtype=np.float32)
         for layer, stem in enumerate(stems)
         for part in ("weight", "bias")
     }
+
+
+def _begin_with(algorithm: Any, tensors: Tensors) -> None:
+    """Put a policy into PPO's actor, in the learners and in the runners."""
+    depth = len(tensors) // 2
+    stems = [f"encoder.actor_encoder.net.mlp.{2 * layer}" for layer in range(depth - 1)]
+    state = {
+        f"{stem}.{part}": tensors[f"layers.{layer}.{part}"]
+        for layer, stem in enumerate([*stems, "pi.net.mlp.0"])
+        for part in ("weight", "bias")
+    }
+    from desk.engines.training_state import load_weights  # noqa: PLC0415
+
+    for result in algorithm.learner_group.foreach_learner(load_weights, weights=state):
+        result.get()
+    algorithm.env_runner_group.sync_weights(
+        from_worker_or_learner_group=algorithm.learner_group, inference_only=True
+    )
+
+
+def _is_lost_process(broken: BaseException) -> bool:
+    """Whether an error means that a process of the training is gone."""
+    from ray.exceptions import RayActorError, WorkerCrashedError  # noqa: PLC0415
+
+    return isinstance(broken, RayActorError | WorkerCrashedError | StoodStill)
 
 
 def _finite(value: Any, otherwise: float | None) -> float | None:

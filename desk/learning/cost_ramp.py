@@ -52,6 +52,14 @@ class CostRampEnv(TradingVectorEnv):
         self._climb()
         return answer
 
+    def get_state(self) -> dict[str, Any]:
+        return super().get_state() | {"taken": self._taken}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._taken = int(state["taken"])
+        self._climb()
+
     def _climb(self) -> None:
         done = self._taken >= self._ramp_steps
         stair = STAIRS if done else self._taken * STAIRS // self._ramp_steps

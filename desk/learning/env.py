@@ -133,6 +133,30 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         lanes = self.lanes
         return lanes.cash + lanes.held_lots * lanes.close * self.arrays.rules.quote_per_tick_lot
 
+    def get_state(self) -> dict[str, Any]:
+        """All that the next steps depend on beside the market and the spec: arrays, numbers and texts."""
+        lanes = self.lanes._asdict()
+        desk = lanes.pop("desk")._asdict()
+        return {
+            "lanes": {name: values.copy() for name, values in lanes.items()},
+            "desk": {name: values.copy() for name, values in desk.items()},
+            "drawdown": self._drawdown.get_state(),
+            "generator": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from where `get_state` was called, on the same market and spec; the bytes of what
+        follows are the same. Raises `BadInput` for a state of other lanes."""
+        lanes: dict[str, NDArray[Any]] = state["lanes"]
+        if lanes["row"].shape != (self.num_envs,):
+            found = len(lanes["row"])
+            raise BadInput("state", f"was of {found} lanes, expected {self.num_envs}")
+        desk = self.lanes.desk._replace(**state["desk"])
+        self.lanes = self.lanes._replace(**lanes, desk=desk)
+        self._drawdown.set_state(state["drawdown"])
+        self.np_random = np.random.default_rng()
+        self.np_random.bit_generator.state = state["generator"]
+
     def __getstate__(self) -> dict[str, Any]:
         """Compiled code stays in its process."""
         return self.__dict__ | {"_step": None}

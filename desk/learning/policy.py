@@ -153,8 +153,14 @@ def policy_card(
     software: Mapping[str, str],
     features: FeatureSet = FEATURES_V1,
     levels: Sequence[float] = LEVELS,
+    dataset_id: str = "",
+    dataset_sha256: str = "",
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the card of a policy over some features and levels; the store adds the file's sha256."""
+    """Return the card of a policy over some features and levels; the store adds the file's sha256.
+
+    The dataset is what it was trained on; empty for a rule that was not.
+    """
     return {
         "version_id": version_id,
         "algorithm": algorithm,
@@ -165,6 +171,9 @@ def policy_card(
         "activation": "tanh",
         "hyperparameters": dict(hyperparameters),
         "software": dict(software),
+        "dataset_id": dataset_id,
+        "dataset_sha256": dataset_sha256,
+        "seed": seed,
     }
 
 

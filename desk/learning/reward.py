@@ -75,3 +75,11 @@ class Drawdown:
         added = deepest - self._deepest
         self._deepest = deepest
         return added
+
+    def get_state(self) -> dict[str, Floats]:
+        """Peaks and deepest falls, float64[N] each."""
+        return {"peak": self._peak.copy(), "deepest": self._deepest.copy()}
+
+    def set_state(self, state: dict[str, Floats]) -> None:
+        """Go on from `get_state`."""
+        self._peak, self._deepest = state["peak"].copy(), state["deepest"].copy()

@@ -21,7 +21,7 @@ class AgentVersion:
     agent_id: str
     name: str
     algorithm: str
-    """`baseline_trend_rule` for the shipped rule, `ppo` for a trained one."""
+    """`baseline_trend_rule` for the shipped rule; `ppo`, `dqn` or `bc` for a trained one."""
     is_baseline: bool
     status: VersionStatus
     artifact_uri: str

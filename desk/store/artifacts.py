@@ -45,6 +45,10 @@ class ArtifactCard:
     sha256: str = ""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     software: Mapping[str, str] = field(default_factory=dict[str, str])
+    dataset_id: str = ""
+    """What it was trained on; empty for a stated rule."""
+    dataset_sha256: str = ""
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

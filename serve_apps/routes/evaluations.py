@@ -9,6 +9,10 @@ from desk.errors import BadInput, NotFound
 from desk.evaluation.report import EvaluationReport
 from desk.evaluation.walk_forward import FoldPlan, Rows, cut_folds
 from desk.ids import parse_pair
+from desk.learning.baseline import check_rule
+from desk.learning.study import Dataset
+from desk.learning.training_spec import BC, RULE, training_spec
+from desk.learning.training_window import EPISODE_CANDLES, check_is_dataset, check_length
 from desk.market.features import FEATURES_V1
 from desk.market.interval import interval_ms, parse_interval
 from desk.store import kinds
@@ -76,16 +80,36 @@ async def evaluate(ctx: Ctx, by: By, agent_id: str, body: EvaluationBody) -> Job
 
 def _training(ctx: Context, agent_id: str, body: TrainingBody) -> TrainingAsk:
     lookups.agent(ctx.store, agent_id)
+    spec = training_spec(body.algorithm, body.parameters, steps=body.timesteps, seed=body.seed)
     pair, interval = parse_pair(body.pair), parse_interval(body.interval)
     bounds = ctx.candles.bounds(pair, interval)
     if bounds is None:
         raise BadInput("pair", f"{pair} has no stored {interval} candles: backfill it first")
-    wanted = body.feature_set_id or FEATURES_V1.feature_set_id
-    if find_feature_set(ctx.store, wanted) is None:
+    dataset = _dataset(ctx, body)
+    wanted = body.feature_set_id or (
+        dataset.feature_set_id if dataset else FEATURES_V1.feature_set_id
+    )
+    features = find_feature_set(ctx.store, wanted)
+    if features is None:
         raise BadInput("feature_set_id", f"was {wanted}, expected one of GET /feature-sets")
-    start_ms = body.start_ms if body.start_ms is not None else bounds[0]
-    end_ms = body.end_ms if body.end_ms is not None else bounds[1] + interval_ms(interval)
+    if spec.algorithm == BC or spec.warm_start == RULE:
+        check_rule(features)
+    given = (dataset.start_ms, dataset.end_ms) if dataset else (bounds[0], None)
+    start_ms = body.start_ms if body.start_ms is not None else given[0]
+    end_ms = body.end_ms if body.end_ms is not None else given[1]
+    if end_ms is None:
+        end_ms = bounds[1] + interval_ms(interval)
     _in_order("start_ms", start_ms, end_ms)
+    if dataset is not None:
+        check_is_dataset(
+            dataset,
+            pair=pair,
+            interval=interval,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            feature_set_id=wanted,
+        )
+    check_length((end_ms - start_ms) // interval_ms(interval), features.lookback, EPISODE_CANDLES)
     return TrainingAsk(
         agent_id=agent_id,
         pair=pair,
@@ -101,7 +125,16 @@ def _training(ctx: Context, agent_id: str, body: TrainingBody) -> TrainingAsk:
         leverage=body.leverage,
         turnover_coefficient=body.turnover_coefficient,
         drawdown_coefficient=body.drawdown_coefficient,
+        training=spec,
+        dataset_id=body.dataset_id or "",
+        most_missing_fraction=body.most_missing_fraction,
     )
+
+
+def _dataset(ctx: Context, body: TrainingBody) -> Dataset | None:
+    if body.dataset_id is None:
+        return None
+    return lookups.need(ctx.store, kinds.DATASETS, body.dataset_id, "dataset").value
 
 
 def _evaluation(ctx: Context, agent_id: str, body: EvaluationBody) -> EvaluationAsk:

@@ -254,6 +254,7 @@ def job_view(job: Job) -> JobView:
         ),
         detail=job.detail,
         error=job.error,
+        figures=dict(job.figures),
         arguments=json_object(job.arguments),
         result=json_object(job.result),
     )

@@ -1,4 +1,4 @@
-"""What is no longer restarted: an actor in a crash loop, a training whose process is gone."""
+"""What is no longer restarted: an actor in a crash loop, and a training that is taken up again."""
 
 import asyncio
 import os
@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from actors.learning_jobs import period_of, start_training
+from actors.job_book import JobBook
+from actors.learning_jobs import cancel_job, period_of, start_training
 from actors.names import RECONCILER, SUPERVISOR, Door
 from actors.seed import AGENT_ID
 from actors.supervisor import Release
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 @pytest.mark.catalogue("I07")
-def test_I07_a_killed_training_fails_plainly_and_trading_goes_on(desk: RunningDesk) -> None:
+def test_I07_a_killed_training_is_taken_up_again_and_trading_goes_on(desk: RunningDesk) -> None:
     clock = desk.store.get(kinds.STATE, "clock")
     assert clock is not None
     end_ms = int(clock.value["market_ms"]) // HOUR_MS * HOUR_MS
@@ -32,21 +33,25 @@ def test_I07_a_killed_training_fails_plainly_and_trading_goes_on(desk: RunningDe
         period=period,
         training=TrainingSpec(steps=100_000_000, lanes=64, minibatch=1024, hidden=(16,)),
         episode_candles=200,
+        checkpoint_every_updates=1,
     )
     decided = len(desk.decisions())
-    job = start_training(desk.wiring, desk.store, ask, clock=ManualClock(end_ms))
+    market = ManualClock(end_ms)
+    job = start_training(desk.wiring, desk.store, ask, clock=market)
+    book = JobBook(desk.store, job.job_id, market)
     (pid,) = eventually(lambda: processes_named("ray::Trainer"), what="a trainer's process")
+    eventually(lambda: book.job.figures.get("updates", 0) >= 2, within_s=120, what="two updates")
 
     os.kill(pid, signal.SIGKILL)
 
-    def ended() -> bool:
-        row = desk.store.get(kinds.JOBS, job.job_id)
-        return row is not None and row.value.status is JobStatus.FAILED
+    def goes_on() -> bool:
+        return book.job.figures.get("resumed_from_steps", 0) > 0
 
-    eventually(ended, within_s=30, what="a job that failed")
-    row = desk.store.get(kinds.JOBS, job.job_id)
-    assert row is not None
-    assert "start it again" in row.value.error
+    eventually(goes_on, within_s=120, what="a training that goes on from its checkpoint")
+    assert [other for other in processes_named("ray::Trainer") if other != pid]
+    cancel_job(desk.store, job.job_id, clock=market)
+    eventually(lambda: not processes_named("ray::Trainer"), within_s=60, what="an end of the work")
+    assert book.job.status is JobStatus.CANCELLED
     eventually(lambda: len(desk.decisions()) > decided + 2, what="new decisions")
 
 

@@ -159,7 +159,7 @@ def test_a_record_whose_definition_says_another_id_is_not_computed(
 def test_a_training_takes_a_set_that_was_made_and_refuses_another(
     scene: Scene, asking: TestClient
 ) -> None:
-    scene.candles(300)
+    scene.candles(400)
     key = post(asking, BODY).json()["feature_set_id"]
 
     def train(feature_set_id: str) -> Any:

@@ -11,6 +11,7 @@ from desk.clock import MINUTE_MS
 from desk.evaluation.metrics import ClosedTrade
 from desk.evaluation.report import EvaluationReport
 from desk.learning.study import Dataset
+from desk.market.features import FEATURES_V1
 from desk.store import kinds
 from desk.store.evaluation_files import tables_of
 from desk.trading.fills import FillCause
@@ -164,13 +165,13 @@ def test_a_named_dataset_must_be_the_one_of_the_period(scene: Scene, client: Tes
 def test_a_training_takes_all_stored_candles_unless_bounds_are_given(
     scene: Scene, client: TestClient
 ) -> None:
-    scene.candles(10)
+    scene.candles(400)
 
     answer = client.post("/agents/desk/training", json={"pair": PAIR, "timesteps": 1000})
 
     assert answer.status_code == 202
     ask = scene.desk.heard[0][1]["ask"]
-    assert (ask.start_ms, ask.end_ms) == (OPEN_MS - 9 * MINUTE_MS, OPEN_MS + MINUTE_MS)
+    assert (ask.start_ms, ask.end_ms) == (OPEN_MS - 399 * MINUTE_MS, OPEN_MS + MINUTE_MS)
     assert ask.timesteps == 1000
 
 
@@ -188,7 +189,7 @@ EXITS = {"stop_loss_fraction": "0.01", "take_profit_fraction": "0.025", "leverag
 def test_a_training_and_an_evaluation_take_the_exits_of_a_run(
     scene: Scene, client: TestClient
 ) -> None:
-    scene.candles(10)
+    scene.candles(400)
     shaped = {"levels": [-1, -0.5, 0, 1], "turnover_coefficient": 0.001}
 
     trained = client.post("/agents/desk/training", json={"pair": PAIR} | EXITS | shaped)
@@ -220,7 +221,7 @@ def test_a_training_and_an_evaluation_take_the_exits_of_a_run(
 def test_exits_and_levels_out_of_range_are_refused_before_a_job_begins(
     scene: Scene, client: TestClient, wrong: dict[str, object]
 ) -> None:
-    scene.candles(10)
+    scene.candles(400)
 
     answer = client.post("/agents/desk/training", json={"pair": PAIR} | wrong)
 
@@ -371,3 +372,90 @@ def test_what_cannot_be_compared_is_refused(
     keep(scene, report("e1", 1), replace(report("theirs", 2), agent_id="other"))
 
     assert client.get(f"{EVALUATIONS}/compare", params={"ids": ids}).status_code == status
+
+
+def test_a_training_takes_an_algorithm_with_its_own_parameters(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.candles(400)
+    words = {"algorithm": "dqn", "parameters": {"lanes": 64, "hidden": [32, 32], "gamma": 0.9}}
+
+    answer = client.post("/agents/desk/training", json={"pair": PAIR, "seed": 3} | words)
+
+    assert answer.status_code == 202
+    spec = scene.desk.heard[0][1]["ask"].training
+    assert (spec.algorithm, spec.lanes, spec.hidden) == ("dqn", 64, (32, 32))
+    assert (spec.gamma, spec.seed, spec.minibatch) == (0.9, 3, 512)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "says"),
+    [
+        ({"algorithm": "sac"}, "algorithm", "expected one of ppo, dqn, bc"),
+        ({"parameters": {"clipp": 0.1}}, "clipp", "expected a parameter of ppo: clip, "),
+        ({"algorithm": "dqn", "parameters": {"clip": 0.1}}, "clip", "it is one of ppo"),
+        ({"parameters": {"lanes": 0}}, "lanes", "expected 1 to 65536"),
+        ({"parameters": {"lanes": 64, "steps_per_lane": 8}}, "minibatch", "at most 512"),
+        ({"start_ms": OPEN_MS - 100 * MINUTE_MS}, "period", "choose a longer period"),
+    ],
+)
+def test_what_no_training_can_be_made_of_is_refused_at_the_request(
+    scene: Scene, client: TestClient, wrong: dict[str, object], field: str, says: str
+) -> None:
+    scene.candles(400)
+
+    answer = client.post("/agents/desk/training", json={"pair": PAIR} | wrong)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert says in answer.json()["detail"]
+    assert scene.desk.heard == []
+
+
+def test_a_rule_is_not_cloned_over_features_that_lack_its_trend(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.candles(400)
+    made = client.post(
+        "/feature-sets",
+        json={"name": "bare", "features": [{"name": "day_sine", "rule": "day_sine"}]},
+    )
+    assert made.status_code in {200, 201}, made.text
+    body = {"pair": PAIR, "feature_set_id": made.json()["feature_set_id"]}
+
+    for words in ({"algorithm": "bc"}, {"parameters": {"warm_start": "rule"}}):
+        answer = client.post("/agents/desk/training", json=body | words)
+        assert (answer.status_code, answer.json()["field"]) == (422, "feature_set_id")
+        assert "trend_60_240" in answer.json()["detail"]
+    assert scene.desk.heard == []
+
+
+def test_a_training_on_a_dataset_takes_its_period_and_no_other(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.candles(800)
+    start_ms = OPEN_MS - 500 * MINUTE_MS
+    dataset = Dataset(
+        dataset_id="ds-1",
+        pair=PAIR,
+        interval="1m",
+        start_ms=start_ms,
+        end_ms=OPEN_MS,
+        sha256="a" * 64,
+        rows=500,
+        missing=0,
+        feature_set_id=FEATURES_V1.feature_set_id,
+        lookback=FEATURES_V1.lookback,
+    )
+    scene.store.put(kinds.DATASETS, "ds-1", dataset, at_ms=1)
+    body = {"pair": PAIR, "dataset_id": "ds-1"}
+
+    fitting = client.post("/agents/desk/training", json=body)
+    other = client.post("/agents/desk/training", json=body | {"end_ms": OPEN_MS - MINUTE_MS})
+    unknown = client.post("/agents/desk/training", json=body | {"dataset_id": "ds-9"})
+
+    assert fitting.status_code == 202, fitting.text
+    ask = scene.desk.heard[0][1]["ask"]
+    assert (ask.start_ms, ask.end_ms, ask.dataset_id) == (start_ms, OPEN_MS, "ds-1")
+    assert (other.status_code, other.json()["field"]) == (422, "dataset_id")
+    assert unknown.status_code == 404
+    assert len(scene.desk.heard) == 1
