@@ -13,6 +13,7 @@ from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import artifacts_of, keep_dataset, register
 from desk.clock import Clock, to_iso
 from desk.engines.rllib import (
+    Tensors,
     TrainingProgress,
     TrainingSpec,
     software_versions,
@@ -130,11 +131,32 @@ def train_version(
     trained = train(make_env, ask.training, progress)
     if trained is None:
         return None
-    now_ms = clock.now_ms()
-    dataset = keep_dataset(store, chosen.dataset, now_ms)
+    return keep_trained(
+        home,
+        store,
+        ask,
+        chosen.dataset,
+        features=features,
+        tensors=trained.tensors,
+        now_ms=clock.now_ms(),
+    )
+
+
+def keep_trained(
+    home: Path,
+    store: DocStore,
+    ask: TrainAsk,
+    trained_on: Dataset,
+    *,
+    features: FeatureSet,
+    tensors: Tensors,
+    now_ms: int,
+) -> AgentVersion:
+    """Register what came out of a training as a draft. Idempotent for the same ask and `now_ms`."""
+    dataset = keep_dataset(store, trained_on, now_ms)
     version = _version(ask, dataset, now_ms)
     card = _card(version, features, ask.levels)
-    return register(store, artifacts_of(home), version, card, trained.tensors)
+    return register(store, artifacts_of(home), version, card, tensors)
 
 
 def describe(progress: TrainingProgress) -> str:

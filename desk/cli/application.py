@@ -14,6 +14,7 @@ from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
 from desk.cli.parity import parity
 from desk.cli.progress import follow_job
+from desk.cli.tune import tune
 from desk.cli.welcome import first_steps
 from desk.errors import (
     ArtifactRefused,
@@ -202,6 +203,7 @@ app.command()(learning.evaluate)
 app.command()(learning.promote)
 app.command()(learning.versions)
 app.command()(parity)
+app.command()(tune)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(signals.app, name="signals")
 app.add_typer(source.app, name="source")

@@ -14,8 +14,8 @@ START_TRIES = 4
 
 
 @contextmanager
-def private_ray() -> Generator[None]:
-    """Run the block with a private one-CPU Ray; a Ray that is already connected is used instead.
+def private_ray(cpus: int = 1, object_store_bytes: int = 100 * 2**20) -> Generator[None]:
+    """Run the block with a private Ray of so many CPUs; a Ray that is already connected is used instead.
 
     Its files live in a temporary folder, its ports ask for a random token, both end with the block.
     """
@@ -37,7 +37,7 @@ def private_ray() -> Generator[None]:
     ours = not untyped.is_initialized()
     try:
         if ours:
-            _start(untyped, folder)
+            _start(untyped, folder, cpus, object_store_bytes)
         yield
     finally:
         if ours:
@@ -45,15 +45,15 @@ def private_ray() -> Generator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(ray: Any, folder: Path) -> None:
+def _start(ray: Any, folder: Path, cpus: int, object_store_bytes: int) -> None:
     for left in range(START_TRIES - 1, -1, -1):
         try:
             ray.init(
                 address="local",
-                num_cpus=1,
+                num_cpus=cpus,
                 include_dashboard=False,
                 _temp_dir=str(folder),
-                object_store_memory=100 * 2**20,
+                object_store_memory=object_store_bytes,
                 log_to_driver=False,
                 logging_level="ERROR",
             )
