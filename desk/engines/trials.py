@@ -4,14 +4,15 @@ Importing this module brings numba; RLlib and torch come with the first stretch 
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from desk.engines.rllib import MakeEnv, TrainingSpec
+from desk.engines.stretches import Stretch as TrainedTo
 from desk.engines.stretches import train_stretch
 from desk.errors import BadInput
 from desk.evaluation.forward_folds import (
@@ -54,6 +55,20 @@ FIRST_COST_FRACTION, RAMP_FRACTION = 0.1, 0.6
 """Defaults, those of `desk train`."""
 
 
+class Train(Protocol):
+    """How a policy is brought from a checkpoint to a step; `train_stretch` does it by RLlib."""
+
+    def __call__(
+        self,
+        make_env: Callable[[int], MakeEnv],
+        spec: TrainingSpec,
+        *,
+        until_steps: int,
+        before: Path | None,
+        after: Path,
+    ) -> TrainedTo: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrialTask:
     """What all trials of a sweep have in common; it travels to their processes once."""
@@ -70,6 +85,7 @@ class TrialTask:
     checkpoint_every_steps: int
     metric: str
     account: Account
+    train: Train = train_stretch
 
     @property
     def policies(self) -> list[tuple[int, int]]:
@@ -222,7 +238,7 @@ class Trial:
             self._configuration, steps=task.total_steps, seed=task.seeds[seed_number]
         )
         (folder / name).mkdir()
-        trained = train_stretch(
+        trained = task.train(
             lambda steps: self._environment(stretch.train, spec, steps),
             spec,
             until_steps=until,

@@ -48,6 +48,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # files of every trial that nobody reads
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it must end with the journal kept
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes whatever `verbose` says
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 

@@ -248,7 +248,7 @@ def _read[T](kind: type[T], path: Path) -> T | None:
         return None
     except ValueError as wrong:
         raise ArtifactRefused(
-            f"{path} cannot be read ({wrong}): move it away to begin that part anew"
+            f"{path} is damaged: move it away, with its folder, to begin that part anew"
         ) from wrong
 
 
