@@ -206,5 +206,6 @@ def _begun(
 
 
 def _result(task_key: str, done: EvaluatedTask) -> TaskResult:
-    figures = {name: value for name, value in asdict(done).items() if name != "reasons"}
+    own = {"reasons", "pid", "resident_bytes"}
+    figures = {name: value for name, value in asdict(done).items() if name not in own}
     return TaskResult(task_key=task_key, **figures)

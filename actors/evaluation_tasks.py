@@ -1,6 +1,7 @@
 """Evaluating a version in any process: a call that opens what it needs and leaves a report in the store."""
 
 import gc
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,10 @@ class EvaluatedTask:
     max_drawdown: float
     net_pnl_after_fees: str
     parity_max_abs_diff: str
+    pid: int
+    """Of the process that evaluated."""
+    resident_bytes: int
+    """Its memory afterwards."""
 
 
 def evaluate_task(task: EvaluationTask) -> EvaluatedTask:
@@ -73,16 +78,15 @@ def evaluate_task(task: EvaluationTask) -> EvaluatedTask:
         max_drawdown=report.max_drawdown,
         net_pnl_after_fees=report.net_pnl_after_fees,
         parity_max_abs_diff=report.parity_max_abs_diff,
+        pid=os.getpid(),
+        resident_bytes=resident_bytes(),
     )
 
 
-def load_engines() -> None:
-    """Import what an evaluation needs, which takes a process seconds."""
-    from desk.engines import nautilus  # noqa: PLC0415
-    from desk.evaluation import fast  # noqa: PLC0415
-    from desk.learning import policy_lanes  # noqa: PLC0415
-
-    del nautilus, fast, policy_lanes
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @cache

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-BENCHES = ("store", "candles", "features", "env", "rl", "evaluation")
+BENCHES = ("store", "candles", "features", "env", "rl", "evaluation", "evaluation_tasks")
 RESULTS = Path(__file__).parent / "results"
 
 

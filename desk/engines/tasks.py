@@ -26,22 +26,18 @@ def run_tasks[Item, Result](
     concurrent: int,
     told: Callable[[int, Result | Failed], None],
     should_stop: Callable[[], bool] = lambda: False,
-    warm_up: Callable[[], None] | None = None,
 ) -> bool:
     """Call a function on every item, `concurrent` at a time, one CPU each; False where it was stopped.
 
     `told` hears of each item by its number, in the order in which they end; an error of one does not
     keep the others from going on. Calls under way are ended when `should_stop` says so. The function
-    must bear being repeated. `warm_up` runs in the processes before anything is counted.
+    must bear being repeated.
     """
     import ray  # noqa: PLC0415 - Ray reads its settings when it is imported
 
     untyped: Any = ray
     remote: Any = untyped.remote(num_cpus=1, max_retries=RETRIES)(function)
     waiting, running = deque(enumerate(items)), dict[Any, int]()
-    if warm_up is not None:
-        warm: Any = untyped.remote(num_cpus=1)(warm_up)
-        untyped.get([warm.remote() for _ in range(concurrent)])
     while waiting or running:
         if should_stop():
             for reference in running:

@@ -12,7 +12,6 @@ A point is journaled after its checkpoint is whole on disk, so what a record nam
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -22,8 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
@@ -40,6 +37,7 @@ from desk.learning.sweep_results import (
 )
 from desk.store.codec import from_json, to_json
 from desk.store.durable import publish, sync_folder
+from desk.store.sweep_tables import leaderboard_parquet, results_parquet
 
 RECORD = "record.json"
 LEADERBOARD = "leaderboard.parquet"
@@ -109,12 +107,12 @@ class SweepJournal:
         self, record: SweepRecord, rows: Sequence[LeaderboardRow], tried: Sequence[TriedPolicy]
     ) -> SweepRecord:
         """Write the leaderboard as Parquet, and its hash on the record."""
-        content = _table_bytes(_leaderboard_table(record, rows, tried))
+        content = leaderboard_parquet(record, rows, tried)
         return self._keep_parquet(record, content)
 
     def keep_results(self, record: SweepRecord) -> SweepRecord:
         """The same for a sweep of evaluations."""
-        return self._keep_parquet(record, _table_bytes(_results_table(record.results)))
+        return self._keep_parquet(record, results_parquet(record))
 
     def _keep_parquet(self, record: SweepRecord, content: bytes) -> SweepRecord:
         publish(self.folder(record.sweep_id) / LEADERBOARD, content)
@@ -269,92 +267,3 @@ def _force_to_disk(folder: Path) -> None:
         finally:
             os.close(descriptor)
     sync_folder(folder)
-
-
-def _leaderboard_table(
-    record: SweepRecord, rows: Sequence[LeaderboardRow], tried: Sequence[TriedPolicy]
-) -> pa.Table:
-    blocks = {(one.trial_key, one.seed): one for one in tried}
-    lines = [
-        {
-            "sweep_id": record.sweep_id,
-            "rank": row.rank,
-            "trial": row.number,
-            "trial_key": row.trial_key,
-            "status": row.status.value,
-            "steps": row.steps,
-            "metric": record.metric,
-            "score": row.score,
-            "fold_scores": [list(scores) for scores in row.fold_scores],
-            "sharpe": list(row.sharpe),
-            "candle_sharpe": [
-                one.candle_sharpe for key, one in blocks.items() if key[0] == row.trial_key
-            ],
-            "block_returns": [
-                list(one.block_returns) for key, one in blocks.items() if key[0] == row.trial_key
-            ],
-            "parameters": json.dumps(dict(row.point), sort_keys=True, default=list),
-            "version_id": row.version_id,
-        }
-        for row in rows
-    ]
-    numbers = pa.list_(pa.float64())
-    schema = pa.schema(
-        {
-            "sweep_id": pa.string(),
-            "rank": pa.int64(),
-            "trial": pa.int64(),
-            "trial_key": pa.string(),
-            "status": pa.string(),
-            "steps": pa.int64(),
-            "metric": pa.string(),
-            "score": pa.float64(),
-            "fold_scores": pa.list_(numbers),
-            "sharpe": numbers,
-            "candle_sharpe": numbers,
-            "block_returns": pa.list_(numbers),
-            "parameters": pa.string(),
-            "version_id": pa.string(),
-        },
-        metadata=_origin(record),
-    )
-    return pa.Table.from_pylist(lines, schema=schema)
-
-
-def _results_table(results: Sequence[TaskResult]) -> pa.Table:
-    schema = pa.schema(
-        {
-            "task_key": pa.string(),
-            "version_id": pa.string(),
-            "decision_threshold": pa.float64(),
-            "start_ms": pa.int64(),
-            "end_ms": pa.int64(),
-            "evaluation_id": pa.string(),
-            "verdict": pa.string(),
-            "trade_count": pa.int64(),
-            "sharpe": pa.float64(),
-            "max_drawdown": pa.float64(),
-            "net_pnl_after_fees": pa.string(),
-            "parity_max_abs_diff": pa.string(),
-        }
-    )
-    lines = [{name: getattr(one, name) for name in schema.names} for one in results]
-    return pa.Table.from_pylist(lines, schema=schema)
-
-
-def _origin(record: SweepRecord) -> dict[str, str]:
-    """What the rows rest on, in the file itself."""
-    return {
-        "sweep_id": record.sweep_id,
-        "spec_sha256": record.spec_sha256,
-        "dataset_id": record.dataset_id,
-        "data_sha256": record.data_sha256,
-        "code_sha256": record.code_sha256,
-        "feature_set_id": record.feature_set_id,
-    }
-
-
-def _table_bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
