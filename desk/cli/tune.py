@@ -23,7 +23,8 @@ from desk.cli.progress import bars
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput
 from desk.learning.sweep_file import parse_sweep, schema_text
-from desk.learning.sweeps import TrainingSweep
+from desk.learning.sweep_results import SweepRecord, leaderboard
+from desk.learning.sweeps import EvaluationSweep, TrainingSweep
 from desk.settings import Settings
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
@@ -67,23 +68,25 @@ def tune(
             if isinstance(sweep, TrainingSweep)
             else sweep.concurrent_tasks
         )
-        with _display() as tell:
+        with _display(is_shown=not as_json) as tell:
+            from actors.sweep_job import SweepJob  # noqa: PLC0415 - as the sweep itself
+
+            clock = clock_of(store)
+            job = SweepJob(store, clock, name, tell, cancelled)
             asked: dict[str, Any] = {
                 "file": name,
                 "is_resumed": resume,
                 "start_ray": lambda: sweep_ray(settings, concurrent),
-                "clock": clock_of(store),
-                "tell": tell,
-                "cancelled": cancelled,
+                "clock": clock,
+                "tell": job.tell,
+                "cancelled": job.cancelled,
             }
-            if isinstance(sweep, TrainingSweep):
-                from actors.sweeping import run_training_sweep  # noqa: PLC0415
-
-                record = run_training_sweep(place, sweep, **asked)
-            else:
-                from actors.evaluation_sweep import run_evaluation_sweep  # noqa: PLC0415
-
-                record = run_evaluation_sweep(place, sweep, **asked)
+            try:
+                record = _run(place, sweep, asked)
+            except Exception as broken:
+                job.fail(str(broken))
+                raise
+            job.end(record)
         journal = SweepJournal(settings.home)
     answer = answer_of(journal, record.sweep_id)
     show(answer, sweep_tables(answer), as_json=as_json)
@@ -91,10 +94,18 @@ def tune(
         raise typer.Exit(1)
 
 
+def _run(place: Any, sweep: TrainingSweep | EvaluationSweep, asked: dict[str, Any]) -> SweepRecord:
+    if isinstance(sweep, TrainingSweep):
+        from actors.sweeping import run_training_sweep  # noqa: PLC0415 - numba takes seconds
+
+        return run_training_sweep(place, sweep, **asked)
+    from actors.evaluation_sweep import run_evaluation_sweep  # noqa: PLC0415
+
+    return run_evaluation_sweep(place, sweep, **asked)
+
+
 def answer_of(journal: SweepJournal, sweep_id: str) -> dict[str, Any]:
     """A sweep with its leaderboard, as `--json` prints it."""
-    from desk.learning.sweep_results import leaderboard  # noqa: PLC0415
-
     record = journal.sweep_of(sweep_id)
     versions = {one.trial_key: one.version_id for one in record.finalists}
     rows = leaderboard(record.trials, journal.trials(record), mode=record.mode, versions=versions)
@@ -178,8 +189,11 @@ def _text(file: Path) -> str:
 
 
 @contextmanager
-def _display() -> Generator[Any]:
-    """A bar with the time left, and under it the trials as they stand; on a terminal only."""
+def _display(*, is_shown: bool) -> Generator[Any]:
+    """A bar with the time left, and under it the trials as they stand; nothing beside JSON."""
+    if not is_shown:
+        yield lambda view: None  # pyright: ignore[reportUnknownLambdaType]
+        return
     progress: Progress = bars(console)
     task = progress.add_task("sweep", total=None, detail="")
     with Live(progress, console=console, refresh_per_second=4, transient=True) as live:

@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -119,7 +120,10 @@ def run_trials(
         ),
     )
     try:
-        tuner.fit()
+        with warnings.catch_warnings():
+            # Processes are not used again on purpose: each ends with its trial's memory.
+            warnings.filterwarnings("ignore", message="Consider boosting PBT")
+            tuner.fit()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -65,7 +65,7 @@ def candles(walk: Callable[..., Candles]) -> Candles:
 
 
 def sweep_of(**changes: Any) -> TrainingSweep:
-    text = yaml.safe_dump(small(fixed={}, **changes))
+    text = yaml.safe_dump({**small(**changes), "fixed": {}})
     found = parse_sweep(text, "my.yaml", algorithms=("ppo",))
     assert isinstance(found, TrainingSweep)
     return found
