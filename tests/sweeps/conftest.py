@@ -22,8 +22,6 @@ class Furnished:
 
 
 @pytest.fixture
-def furnished(
-    store: ValkeyStore, walk: Callable[..., Candles], tmp_path: Path
-) -> Furnished:
+def furnished(store: ValkeyStore, walk: Callable[..., Candles], tmp_path: Path) -> Furnished:
     dataset = furnish(tmp_path, store, walk(2_000, seed=5))
     return Furnished(place=place_of(tmp_path, store), dataset=dataset)
