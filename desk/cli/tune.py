@@ -33,8 +33,6 @@ from desk.store.sweeps import SweepJournal
 from desk.store.valkey import ValkeyStore
 
 PROBE_S = 2.0
-OBJECT_STORE_BYTES = 512 * 2**20
-"""Of a private Ray: all rows of a sweep's dataset lie there once, for every trial."""
 SHOWN_TRIALS = 12
 
 
@@ -132,7 +130,8 @@ def sweep_ray(settings: Settings, cpus: int) -> Generator[None]:
     """The Ray of the running desk, or a private one with a CPU for each trial at a time."""
     running = RunFile.read(settings.home)
     if running is None or not _answers(running.ray_address):
-        with private_ray(max(1, min(cpus, os.cpu_count() or 1)), OBJECT_STORE_BYTES):
+        # With more than one, the object store is large enough for a dataset's rows.
+        with private_ray(max(2, min(cpus, os.cpu_count() or 1))):
             yield
         return
     for key, value in ray_environment(settings.home, Path("/tmp")).items():

@@ -13,9 +13,17 @@ START_TRIES = 4
 """On a busy machine Ray gives up waiting for its own agent after 15 s, in about one start of four."""
 
 
+OBJECT_STORE_BYTES = 100 * 2**20
+SHARED_STORE_BYTES = 512 * 2**20
+"""Where runners of their own look at the environment's arrays: a year of 1m candles with 30 features is
+about 150 MB, and each batch of steps comes on top. Memory is taken as it is used."""
+
+
 @contextmanager
-def private_ray(cpus: int = 1, object_store_bytes: int = 100 * 2**20) -> Generator[None]:
-    """Run the block with a private Ray of so many CPUs; a Ray that is already connected is used instead.
+def private_ray(processors: int = 1) -> Generator[None]:
+    """Run the block with a private Ray; a Ray that is already connected is used instead.
+
+    `processors` says how many actors it may run at a time, the caller's own process counted.
 
     Its files live in a temporary folder, its ports ask for a random token, both end with the block.
     """
@@ -37,7 +45,7 @@ def private_ray(cpus: int = 1, object_store_bytes: int = 100 * 2**20) -> Generat
     ours = not untyped.is_initialized()
     try:
         if ours:
-            _start(untyped, folder, cpus, object_store_bytes)
+            _start(untyped, folder, processors)
         yield
     finally:
         if ours:
@@ -45,15 +53,15 @@ def private_ray(cpus: int = 1, object_store_bytes: int = 100 * 2**20) -> Generat
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(ray: Any, folder: Path, cpus: int, object_store_bytes: int) -> None:
+def _start(ray: Any, folder: Path, processors: int) -> None:
     for left in range(START_TRIES - 1, -1, -1):
         try:
             ray.init(
                 address="local",
-                num_cpus=cpus,
+                num_cpus=processors,
                 include_dashboard=False,
                 _temp_dir=str(folder),
-                object_store_memory=object_store_bytes,
+                object_store_memory=SHARED_STORE_BYTES if processors > 1 else OBJECT_STORE_BYTES,
                 log_to_driver=False,
                 logging_level="ERROR",
             )
