@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version as release
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import artifacts_of, keep_dataset, register
 from desk.clock import Clock, to_iso
-from desk.engines.rllib import TrainedPolicy, software_versions, train
+from desk.engines.rllib import Tensors, software_versions, train
 from desk.engines.training_progress import Tell
 from desk.engines.training_progress import described as describe
 from desk.errors import BadInput, NotFound
@@ -188,12 +189,38 @@ def train_version(
     if trained is None:
         return None
     now_ms = clock.now_ms()
-    dataset = keep_dataset(store, chosen.dataset, now_ms)
-    made_ms = now_ms if work is None else work.began_ms
-    identity = f"{'' if work is None else work.work_id}|{made_ms}"
-    version = _version(ask, dataset, trained, identity, made_ms)
+    return keep_trained(
+        home,
+        store,
+        ask,
+        chosen.dataset,
+        features=features,
+        tensors=trained.tensors,
+        figures=trained.figures,
+        made_ms=now_ms if work is None else work.began_ms,
+        now_ms=now_ms,
+        work_id="" if work is None else work.work_id,
+    )
+
+
+def keep_trained(
+    home: Path,
+    store: DocStore,
+    ask: TrainAsk,
+    trained_on: Dataset,
+    *,
+    features: FeatureSet,
+    tensors: Tensors,
+    figures: Mapping[str, float] = MappingProxyType({}),
+    made_ms: int,
+    now_ms: int,
+    work_id: str = "",
+) -> AgentVersion:
+    """Register what came out of a training as a draft. Idempotent for the same ask, work and times."""
+    dataset = keep_dataset(store, trained_on, now_ms)
+    version = _version(ask, dataset, figures, f"{work_id}|{made_ms}", made_ms)
     card = _card(version, features, ask.levels)
-    return register(store, artifacts_of(home), version, card, trained.tensors)
+    return register(store, artifacts_of(home), version, card, tensors)
 
 
 def _window(
@@ -232,11 +259,11 @@ def _checkpoints(home: Path, work: Work, ask: TrainAsk, dataset: Dataset) -> Che
 
 
 def _version(
-    ask: TrainAsk, dataset: Dataset, trained: TrainedPolicy, identity: str, made_ms: int
+    ask: TrainAsk, dataset: Dataset, figures: Mapping[str, float], identity: str, made_ms: int
 ) -> AgentVersion:
     """`identity` tells trainings apart that are alike in everything."""
     period, algorithm = ask.period, ask.training.algorithm
-    hyperparameters: Mapping[str, Any] = {**ask.hyperparameters, **trained.figures}
+    hyperparameters: Mapping[str, Any] = {**ask.hyperparameters, **figures}
     text = f"{dataset.dataset_id}|{sorted(hyperparameters.items())}|{identity}"
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     default_name = (

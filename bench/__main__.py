@@ -15,7 +15,10 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-BENCHES = ("store", "candles", "window", "features", "env", "rl", "evaluation", "policy")
+BENCHES = (
+    *("store", "candles", "window", "features", "env", "rl"),
+    *("evaluation", "evaluation_tasks", "policy"),
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -24,6 +24,7 @@ from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
 from desk.cli.parity import parity
 from desk.cli.progress import follow_job
+from desk.cli.tune import tune
 from desk.cli.welcome import first_steps
 from desk.errors import (
     ArtifactRefused,
@@ -214,6 +215,7 @@ app.command()(learning.versions)
 app.command()(parity)
 app.command()(provenance.replay)
 app.command()(provenance.explain)
+app.command()(tune)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(signals.app, name="signals")
 app.add_typer(source.app, name="source")

@@ -7,6 +7,8 @@ from rich.table import Table
 
 from desk.clock import to_iso
 
+_SHOWN_FOLDS = 8
+
 type Row = dict[str, Any]
 
 
@@ -286,6 +288,73 @@ def checked(rows: Sequence[Row]) -> Table:
             row["dataset_id"], f"{row['rows']:,}", row["source"], row["problem"] or "as recorded"
         )
     return table
+
+
+def sweep_trials(rows: Sequence[Row], metric: str, sweep_id: str) -> Table:
+    """Trials of a sweep, best first."""
+    varied = sorted({name for row in rows for name in row["point"]})
+    table = _table(
+        sweep_id, ">rank", ">trial", "status", ">steps", f">{metric}", ">by fold", *varied, "draft"
+    )
+    for row in rows:
+        folds = [score for scores in row["fold_scores"] for score in scores]
+        table.add_row(
+            str(row["rank"]),
+            str(row["number"]),
+            row["status"],
+            f"{row['steps']:,}",
+            "none" if row["score"] is None else f"{row['score']:.4f}",
+            " ".join(f"{score:.3f}" for score in folds[:_SHOWN_FOLDS]),
+            *(_short(row["point"].get(name)) for name in varied),
+            row["version_id"],
+        )
+    return table
+
+
+def sweep_finalists(answer: Row) -> Table:
+    """The best trials as NautilusTrader saw them."""
+    table = _table(
+        "confirmed in Nautilus",
+        *("draft", ">seed", ">sharpe", ">net PnL", ">parity difference", "verdict", "reasons"),
+    )
+    for row in answer["finalists"]:
+        table.add_row(
+            row["version_id"],
+            str(row["seed"]),
+            f"{row['sharpe']:.2f}",
+            _money(row["net_pnl_after_fees"]),
+            row["parity_max_abs_diff"],
+            row["verdict"],
+            " ".join(row["reasons"]),
+        )
+    return table
+
+
+def sweep_results(answer: Row) -> Table:
+    """Evaluations of a sweep: a row for each version, threshold and period."""
+    table = _table(
+        answer["sweep_id"],
+        *("version", ">threshold", "from", "to", ">trades", ">sharpe", ">net PnL"),
+        *(">drawdown", ">parity difference", "verdict"),
+    )
+    for row in answer["results"]:
+        table.add_row(
+            row["version_id"],
+            f"{row['decision_threshold']:g}",
+            _time(row["start_ms"]),
+            _time(row["end_ms"]),
+            f"{row['trade_count']:,}",
+            f"{row['sharpe']:.2f}",
+            _money(row["net_pnl_after_fees"]),
+            f"{row['max_drawdown']:.2%}",
+            row["parity_max_abs_diff"],
+            row["verdict"],
+        )
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -5,7 +5,7 @@ Ray RLlib and torch are imported inside, so that naming the types costs nothing.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import count
 from typing import Any, Protocol
@@ -111,26 +111,67 @@ def train(
             log.warning("training_taken_up_again", error=repr(broken), tries_left=tries)
 
 
+def train_on(
+    make_env: MakeEnv,
+    spec: TrainingSpec,
+    *,
+    state: Mapping[str, Any] | None,
+    until_steps: int,
+    rule: Rule | None = None,
+) -> tuple[TrainedPolicy, dict[str, Any]]:
+    """Train from a state (None: from the beginning) until so many steps were sampled in all.
+
+    Returns the policy and the state there: dicts, lists, numbers, texts and arrays. Several of these
+    end as one `train` of all the steps does. Numbers of `spec` that differ from those the state was
+    reached with hold from here on; lanes and layers may not differ. A clone is made anew.
+    """
+    if spec.algorithm == BC:
+        cloned = train(make_env, replace(spec, steps=until_steps), lambda now: False, rule=rule)
+        assert cloned is not None  # nobody cancelled
+        return cloned, {"sampled": until_steps}
+    stand = _Stand(None, lambda now: False, state, until_steps=until_steps)
+    trained = _attempt(make_env, spec, stand, rule)
+    assert trained is not None
+    return trained, stand.last
+
+
 class _Stand:
     """What one attempt at a training begins with, tells and leaves behind."""
 
-    def __init__(self, checkpoints: Checkpoints | None, progress: Tell) -> None:
-        self._checkpoints, self.progress = checkpoints, progress
-        self.state = checkpoints.load() if checkpoints else None
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        progress: Tell,
+        state: Mapping[str, Any] | None = None,
+        *,
+        until_steps: int | None = None,
+    ) -> None:
+        self._checkpoints, self.progress, self.until_steps = checkpoints, progress, until_steps
+        self.state = checkpoints.load() if checkpoints else state
+        self.last: dict[str, Any] = {}
+        """The state at `until_steps`."""
         self.has_saved = False
         before = self.state or {}
         self.updates: int = before.get("update", 0)
         self.steps: int = before.get("sampled", 0)
         self.episodes: int = before.get("episodes", 0)
         self.reward_mean: float | None = before.get("reward_mean")
-        self.figures: dict[str, float] = before.get("figures", {})
+        self.figures: dict[str, float] = dict(before.get("figures", {}))
         self.began_at = self.steps
 
     def save_if_due(self, algorithm: Any) -> None:
-        from desk.engines.training_state import training_state  # noqa: PLC0415
-
         if self._checkpoints is None or self.updates % self._checkpoints.every_updates:
             return
+        self._checkpoints.save(self.updates, self._state_of(algorithm))
+        self.has_saved = True
+
+    def end(self, algorithm: Any) -> None:
+        if self.until_steps is not None:
+            self.last = self._state_of(algorithm)
+
+    def _state_of(self, algorithm: Any) -> dict[str, Any]:
+        from desk.engines.training_state import training_state  # noqa: PLC0415
+
         own = {
             "update": self.updates,
             "sampled": self.steps,
@@ -138,8 +179,7 @@ class _Stand:
             "reward_mean": self.reward_mean,
             "figures": self.figures,
         }
-        self._checkpoints.save(self.updates, {**training_state(algorithm), **own})
-        self.has_saved = True
+        return {**training_state(algorithm), **own}
 
 
 def _attempt(
@@ -213,21 +253,22 @@ def _run(
     from desk.engines.training_state import restore_training  # noqa: PLC0415
 
     if stand.state is not None:
-        restore_training(algorithm, stand.state)
+        restore_training(algorithm, dict(stand.state))
     elif warm is not None:
         _begin_with(algorithm, warm)
-    began_s = monotonic_s()
-    while stand.steps < spec.steps or not stand.updates:
+    began_s, until_steps = monotonic_s(), stand.until_steps or spec.steps
+    while stand.steps < until_steps or not stand.updates:
         result: dict[str, Any] = algorithm.train()
         now = _noted(result, spec, stand, monotonic_s() - began_s)
-        if stand.steps < spec.steps:
+        if stand.steps < until_steps:
             stand.save_if_due(algorithm)
         if stand.progress(now):
             return None
-        if stand.steps >= spec.steps:
+        if stand.steps >= until_steps:
             break
     else:  # the checkpoint was the last one
         now = _progress({}, {}, spec, stand, 0.0)
+    stand.end(algorithm)
     if spec.algorithm == DQN:
         observations = algorithm.local_replay_buffer.newest_observations(GAP_ROWS)
         tensors, gap = value_tensors(algorithm, observations)

@@ -153,6 +153,7 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
             raise BadInput("state", f"was of {found} lanes, expected {self.num_envs}")
         desk = self.lanes.desk._replace(**state["desk"])
         self.lanes = self.lanes._replace(**lanes, desk=desk)
+        self._kept.clear()  # they go on from other lanes
         self._drawdown.set_state(state["drawdown"])
         self.np_random = np.random.default_rng()
         self.np_random.bit_generator.state = state["generator"]

@@ -14,7 +14,8 @@ import ray
 import torch
 
 from desk.engines.rllib import TrainedPolicy, TrainingProgress, train
-from desk.errors import BadInput
+from desk.engines.stretches import train_stretch
+from desk.errors import ArtifactRefused, BadInput
 from desk.learning.arrays import MarketArrays
 from desk.learning.baseline import trend_rule
 from desk.learning.cost_ramp import CostRampEnv
@@ -116,6 +117,36 @@ def test_interrupted_twice_it_ends_with_the_same_bytes(
     assert second[0].steps == first[every].steps  # lost: what came after the last checkpoint
     assert third[-1].steps >= spec.steps
     assert len(list(tmp_path.iterdir())) <= 2
+
+
+@pytest.mark.parametrize("spec", [WARM, DQN], ids=["ppo", "dqn"])
+def test_trained_in_stretches_it_ends_with_the_same_bytes(
+    spec: TrainingSpec, make_env: Any, tmp_path: Path
+) -> None:
+    whole = train(make_env, spec, lambda _: False, rule=RULE)
+
+    before, reached = None, 0
+    for until in (3_000, 5_000, spec.steps):
+        after = tmp_path / str(until)
+        after.mkdir()
+        part = train_stretch(
+            make_env, spec, until_steps=until, before=before, after=after, rule=RULE
+        )
+        assert until <= part.steps < until + spec.batch
+        before, reached = after, part.steps
+
+    assert whole is not None
+    assert reached == whole.progress.steps
+    assert {name: values.tobytes() for name, values in part.tensors.items()} == {
+        name: values.tobytes() for name, values in whole.tensors.items()
+    }
+
+
+def test_a_stretch_does_not_begin_from_a_damaged_checkpoint(make_env: Any, tmp_path: Path) -> None:
+    (tmp_path / "after").mkdir()
+
+    with pytest.raises(ArtifactRefused, match="no whole checkpoint"):
+        train_stretch(make_env, PPO, until_steps=9_000, before=tmp_path, after=tmp_path / "after")
 
 
 def test_a_state_without_the_generators_would_not_do(make_env: Any, tmp_path: Path) -> None:
