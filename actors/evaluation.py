@@ -11,6 +11,7 @@ from importlib.metadata import version as release
 from pathlib import Path
 
 from actors.events import ops_event
+from actors.promotion import begin_evaluating
 from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import keep_dataset, policy_of, version_of
 from desk.clock import Clock
@@ -86,6 +87,7 @@ def evaluate_version(
         agent.decision_threshold if ask.decision_threshold is None else ask.decision_threshold
     )
     policy = policy_of(home, version, store)
+    begin_evaluating(store, version.version_id, clock.now_ms())
 
     progress(0, "deciding on every candle")
     features = feature_set_of(store, policy.feature_set_id)

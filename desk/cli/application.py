@@ -200,6 +200,7 @@ def _run_command(verb: str, agent: str, body: dict[str, object], *, as_json: boo
 app.command()(learning.train)
 app.command()(learning.evaluate)
 app.command()(learning.promote)
+app.command()(learning.rollback)
 app.command()(learning.versions)
 app.command()(parity)
 app.add_typer(dataset.app, name="dataset")
