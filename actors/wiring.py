@@ -71,6 +71,9 @@ class Wiring:
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
 
+    drift_confidence_baseline: float = 0.5
+    drift_confidence_delta: float = 0.3
+
     telegram_channels: tuple[str, ...] = ()
     """Empty: no poller of signals is started."""
     telegram_api_id: int = 0
@@ -147,4 +150,6 @@ class Wiring:
             api_url=settings.local_api_url,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
+            drift_confidence_baseline=settings.drift_confidence_baseline,
+            drift_confidence_delta=settings.drift_confidence_delta,
         )

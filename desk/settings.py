@@ -28,6 +28,7 @@ OUR_PREFIXES = (
     "BINGX_",
     "DATA_",
     "DESK_",
+    "DRIFT_",
     "SIM_",
     "TRADE_",
     "DECISION_",
@@ -193,6 +194,20 @@ class Settings(BaseSettings):
         gt=0,
         validation_alias="RL_FEATURE_OOD_ZSCORE_LIMIT",
         description="Feature values beyond this are out of distribution.",
+    )
+    drift_confidence_baseline: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        validation_alias="DRIFT_CONFIDENCE_BASELINE",
+        description="Mean confidence that is expected of any version.",
+    )
+    drift_confidence_delta: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        validation_alias="DRIFT_CONFIDENCE_DELTA",
+        description="How far the mean confidence may be from it, and from the version's own on its training candles, before it counts as drift.",
     )
     tradingview_feed_tokens: SecretStr | None = Field(
         None,

@@ -24,6 +24,7 @@ from serve_apps.intake import Intake
 from serve_apps.routes import (
     agents,
     datasets,
+    drift,
     evaluations,
     feature_sets,
     feeds,
@@ -52,6 +53,7 @@ from serve_apps.ui.pages import mount_ui
 ROUTERS = (
     agents.router,
     versions.router,
+    drift.router,
     evaluations.router,
     trades.router,
     trading.router,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from desk.evaluation.drift import Profile
 from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
 from desk.learning.study import Dataset
@@ -47,6 +48,8 @@ DECISIONS = Kind(name="dec", type=DecisionRecord)
 """Key: decision id. `decisions_of_run(run_id)` is the same under a per-run index."""
 VERSIONS = Kind(name="version", type=AgentVersion)
 EVALUATIONS = Kind(name="evaluation", type=EvaluationReport)
+DRIFT_PROFILES = Kind(name="driftprofile", type=Profile)
+"""Key: `{version_id}:{pair}`. What the version does on its own candles."""
 DATASETS = Kind(name="dataset", type=Dataset)
 """Immutable: what a training or an evaluation looked at."""
 FEATURE_SETS = Kind(name="featureset", type=FeatureSetRecord)
