@@ -58,6 +58,8 @@ class EvaluateAsk:
     """Exits of every position, as a run has them."""
     leverage: int | None = None
     """Isolated margin, whose loss liquidates; None: nothing is liquidated."""
+    is_comparison: bool = False
+    """Kept apart from the evaluations that promotion looks at."""
 
 
 def evaluate_version(
@@ -117,7 +119,8 @@ def evaluate_version(
         engine=nautilus.ENGINE,
         now_ms=now_ms,
     )
-    store.put(kinds.EVALUATIONS, report.evaluation_id, report, at_ms=now_ms, event=_event(report))
+    kind = kinds.COMPARISONS if ask.is_comparison else kinds.EVALUATIONS
+    store.put(kind, report.evaluation_id, report, at_ms=now_ms, event=_event(report))
     if sheet is not None:
         page = tearsheet(report, found.metrics, market.tape.close_ms)
         publish(sheet, page.encode())

@@ -51,10 +51,17 @@ def period_of(
     )
 
 
-def start_training(wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock) -> Job:
-    """Queue a training and return its job; Ray must be initialised. Follow the row, or cancel it."""
+def start_training(
+    wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock, job_id: str = ""
+) -> Job:
+    """Queue a training and return its job; Ray must be initialised. Follow the row, or cancel it.
+
+    `job_id` is the caller's own, or minted.
+    """
     arguments = _arguments(ask.period)
-    job = _queued(TRAINING, float(ask.training.steps), "steps", arguments, clock.now_ms())
+    job = _queued(
+        TRAINING, float(ask.training.steps), "steps", arguments, clock.now_ms(), job_id=job_id
+    )
     JobBook.open(store, job, clock)
     actor = TrainerActor.options(**_options(wiring, job)).remote(_parts(wiring))
     actor.work.remote(Train(job_id=job.job_id, ask=ask))
@@ -62,10 +69,13 @@ def start_training(wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock)
     return job
 
 
-def start_evaluation(wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: Clock) -> Job:
-    """Queue an evaluation and return its job; Ray must be initialised."""
+def start_evaluation(
+    wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: Clock, job_id: str = ""
+) -> Job:
+    """Queue an evaluation and return its job; Ray must be initialised. `job_id` is the caller's own,
+    or minted."""
     arguments = {**_arguments(ask.period), "version_id": ask.version_id}
-    job = _queued(EVALUATION, float(STAGES), "stages", arguments, clock.now_ms())
+    job = _queued(EVALUATION, float(STAGES), "stages", arguments, clock.now_ms(), job_id=job_id)
     JobBook.open(store, job, clock)
     actor = EvaluatorActor.options(**_options(wiring, job)).remote(_parts(wiring))
     actor.work.remote(Evaluate(job_id=job.job_id, ask=ask))
@@ -95,9 +105,17 @@ def fail_abandoned(store: Store, *, clock: Clock) -> list[str]:
     return found
 
 
-def _queued(kind: str, total: float, unit: str, arguments: Mapping[str, Any], now_ms: int) -> Job:
+def _queued(
+    kind: str,
+    total: float,
+    unit: str,
+    arguments: Mapping[str, Any],
+    now_ms: int,
+    *,
+    job_id: str,
+) -> Job:
     return Job(
-        job_id=f"job-{secrets.token_hex(10)}",
+        job_id=job_id or f"job-{secrets.token_hex(10)}",
         kind=kind,
         status=JobStatus.QUEUED,
         created_ms=now_ms,

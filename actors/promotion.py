@@ -55,10 +55,12 @@ def promote_version(
     now_ms: int,
     trace_id: str = "",
     size_fraction: float = 1.0,
+    expected_active: str | None = None,
 ) -> PromotionVerdict:
     """Make a version its agent's active one if the gate allows; a refusal lists its codes.
 
-    With a `size_fraction` below 1 it trades that part of the allowed size, as a canary. Idempotent.
+    With a `size_fraction` below 1 it trades that part of the allowed size, as a canary; with
+    `expected_active` only while that version, or this one already, is the active one. Idempotent.
     Raises `NotFound`, `BadInput` for a pair the agent may not trade, and `VersionConflict` when the
     agent's row, a version's or the evaluation that decided moved meanwhile, or a newer evaluation
     came: then nothing was changed.
@@ -68,6 +70,7 @@ def promote_version(
     if pair not in doc.value.allowed_instruments:
         allowed = " ".join(doc.value.allowed_instruments)
         raise BadInput("pair", f"was {pair}, expected one that the agent may trade: {allowed}")
+    _expect_active(doc, expected_active, version_id)
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
     evaluations = _all(store, kinds.EVALUATIONS)
     verdict = _judge(store, evaluations, version, doc.value, pair)
@@ -124,8 +127,7 @@ def rollback_version(
         )
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
     doc = _agent(store, version.agent_id)
-    if expected_active not in {None, version_id, doc.value.active_version_id}:
-        raise VersionConflict(f"doc:{kinds.AGENTS.name}/{doc.key}", doc.version, doc.version)
+    _expect_active(doc, expected_active, version_id)
     gate = Gate(evaluation_id=version.promoted_by_evaluation_id)
     move = VersionMove(before=found, after=versions.restored(version))
     agent = _activate(store, asked, doc, move, gate)
@@ -251,6 +253,12 @@ def _activate(
             "version", version.version_id, told, at_ms=asked.at_ms, trace_id=asked.trace_id
         ),
     ).value
+
+
+def _expect_active(doc: Doc[Agent], expected: str | None, version_id: str) -> None:
+    """Raise `VersionConflict` where the caller judged beside another active version."""
+    if expected is not None and doc.value.active_version_id not in {expected, version_id}:
+        raise VersionConflict(f"doc:{kinds.AGENTS.name}/{doc.key}", doc.version - 1, doc.version)
 
 
 def _told(before: Agent, active: str) -> dict[str, object]:

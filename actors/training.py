@@ -44,6 +44,8 @@ class TrainAsk:
     size_quote: float = 10_000.0
     """Notional of a full position."""
     episode_candles: int = 1_440
+    start_stride: int = 1
+    """Candles from where one episode may begin to the next such place."""
     reward_scale: float = 100.0
     """Reward is the log-growth of equity times this: 100 counts percents."""
     first_cost_fraction: float = 0.1
@@ -78,6 +80,7 @@ class TrainAsk:
             "turnover_coefficient": self.turnover_coefficient,
             "drawdown_coefficient": self.drawdown_coefficient,
             "fill_spec_id": self.period.fill_spec.spec_id,
+            **({"start_stride": self.start_stride} if self.start_stride != 1 else {}),
         }
 
 
@@ -110,6 +113,7 @@ def train_version(
         cash=ask.cash,
         size_quote=ask.size_quote,
         length=ask.episode_candles,
+        start_stride=ask.start_stride,
         reward_scale=ask.reward_scale,
         levels=ask.levels,
         protection=ask.protection,

@@ -44,6 +44,7 @@ from serve_apps.routes import (
     trading,
     versions,
 )
+from serve_apps.routes import learning as learning_routes
 from serve_apps.schemas import Problem
 from serve_apps.sessions import Logins, session_of
 from serve_apps.sse import StreamTimes
@@ -59,6 +60,7 @@ ROUTERS = (
     trading.router,
     risk.router,
     ops.router,
+    learning_routes.router,
     ingestion.router,
     retries.router,
     sources.router,

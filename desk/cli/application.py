@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from actors.run_file import RunFile
-from desk.cli import dataset, features, ingestion, learning, signals, source, tables, telegram
+from desk.cli import (
+    dataset,
+    features,
+    ingestion,
+    learning,
+    learning_cycles,
+    signals,
+    source,
+    tables,
+    telegram,
+)
 from desk.cli.client import Api
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
@@ -210,6 +220,7 @@ app.add_typer(ingestion.app, name="ingestion")
 app.add_typer(ingestion.retries, name="retries")
 app.add_typer(telegram.app, name="telegram")
 app.add_typer(features.app, name="features")
+app.add_typer(learning_cycles.app, name="learning")
 
 
 def main() -> None:
