@@ -274,7 +274,7 @@ class Settings(BaseSettings):
         validation_alias="RL_ONLINE_LEARNING_ROLLOUT_MODE",
         description="What an accepted challenger does first: `shadow` decides beside, `canary` trades a part of the size, `full` becomes active at once.",
     )
-    online_learning_canary_fraction: float = Field(
+    online_learning_size_fraction: float = Field(
         0.25,
         gt=0,
         le=1,
@@ -476,7 +476,7 @@ class Settings(BaseSettings):
             decision_threshold=self.online_learning_decision_threshold,
             rollout=self.online_learning_rollout_mode,
             auto_roll_forward=self.online_learning_auto_roll_forward,
-            canary_fraction=self.online_learning_canary_fraction,
+            canary_fraction=self.online_learning_size_fraction,
         )
 
     @property
