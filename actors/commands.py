@@ -15,7 +15,7 @@ class StartRun:
     risk_limit_set_id: str
     version_id: str | None = None
     decision_threshold: float | None = None
-    learning_enabled: bool = False
+    learning_enabled: bool | None = None
     learning_window_minutes: int | None = None
     dataset_id: str | None = None
     feature_set_id: str | None = None

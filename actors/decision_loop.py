@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -472,7 +473,7 @@ def _intend(
     return intents.intend(
         target,
         held_quantity=books.held_quantity(scene.ledger, scene.run.pair),
-        size_quote=scene.limits.max_position_size,
+        size_quote=scene.limits.max_position_size * Decimal(str(scene.size_fraction)),
         reference_price=reference_price(scene.window),
         instrument=scene.instrument,
         account=scene.run.account,

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from actors.market_time import acceleration_grace_ms
+from actors.promotion import is_promoted_on
 from actors.provenance import dataset_sha256_of, provenance_of
 from actors.signal_status import signal_sources, types_of
 from actors.source_book import CANDLES, FUNDING, STALE, is_overdue, judged, key_of, new_status
@@ -63,6 +64,8 @@ class Scene:
     orders_in_flight: tuple[Order, ...]
     """Of the run's pair on its account."""
     limits: RiskLimitSet | None
+    size_fraction: float
+    """Part of the allowed size that the version trades: below 1 for a canary."""
     kill_reason: str | None
     verdict: WindowVerdict
     admission: Admission
@@ -87,8 +90,11 @@ def read_scene(
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
         raise NotFound("agent", run.agent_id)
+    size_fraction = 1.0
     if agent.value.active_version_id and store.get(kinds.STATE, follows_key(run.run_id)):
         run = _following(store, run, agent.value.active_version_id)
+        if run.version_id == agent.value.active_version_id:
+            size_fraction = agent.value.size_fraction
     instrument = store.get(kinds.INSTRUMENTS, run.pair)
     if instrument is None:
         raise NotFound("instrument", run.pair)
@@ -124,6 +130,7 @@ def read_scene(
             order for order in store.active_orders(run.account) if order.pair == run.pair
         ),
         limits=limits.value if limits else None,
+        size_fraction=size_fraction,
         kill_reason=kill_reason,
         verdict=verdict,
         admission=runs.admit(
@@ -173,10 +180,17 @@ def features_of(store: DocStore, run: Run) -> FeatureSet:
 
 
 def _following(store: DocStore, run: Run, version_id: str) -> Run:
-    """The run on its agent's active version, shown what that version was trained on."""
+    """The run on its agent's active version, shown what that version was trained on.
+
+    In live it stays on its own until the active one has passed the gate on the run's pair too.
+    """
     if version_id == run.version_id:
         return run
     found = store.get(kinds.VERSIONS, version_id)
+    if run.mode is runs.Mode.LIVE and (
+        found is None or not is_promoted_on(store, found.value, run.pair)
+    ):
+        return run
     if found is None:
         return replace(run, version_id=version_id)
     version = found.value

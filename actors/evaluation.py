@@ -12,6 +12,7 @@ from pathlib import Path
 
 from actors.events import ops_event
 from actors.evidence import Scene, WeighAsk, contenders, trained_rows, trials_of
+from actors.promotion import begin_evaluating
 from actors.study_period import Period, Rates, text_or_none
 from actors.version_registry import keep_dataset, policy_of, version_of
 from desk.clock import Clock
@@ -62,6 +63,8 @@ class EvaluateAsk:
     leverage: int | None = None
     """Isolated margin, whose loss liquidates; None: nothing is liquidated."""
     weighing: WeighAsk = field(default_factory=WeighAsk)
+    is_comparison: bool = False
+    """Kept apart from the evaluations that promotion looks at."""
 
 
 def evaluate_version(
@@ -91,6 +94,7 @@ def evaluate_version(
         agent.decision_threshold if ask.decision_threshold is None else ask.decision_threshold
     )
     policy = policy_of(home, version, store)
+    begin_evaluating(store, version.version_id, clock.now_ms())
 
     progress(0, "deciding on every candle")
     features = feature_set_of(store, policy.feature_set_id)
@@ -134,7 +138,8 @@ def evaluate_version(
         tables_of(evidence, close_ms, metrics.equity, metrics.trades, curves),
     )
     report = replace(report, evidence=replace(evidence, files=files))
-    store.put(kinds.EVALUATIONS, report.evaluation_id, report, at_ms=now_ms, event=_event(report))
+    kind = kinds.COMPARISONS if ask.is_comparison else kinds.EVALUATIONS
+    store.put(kind, report.evaluation_id, report, at_ms=now_ms, event=_event(report))
     if sheet is not None:
         page = tearsheet(report, found.metrics, close_ms)
         publish(sheet, page.encode())

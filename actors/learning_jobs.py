@@ -61,17 +61,19 @@ def period_of(
     )
 
 
-def start_training(wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock) -> Job:
+def start_training(
+    wiring: Wiring, store: Store, ask: TrainAsk, *, clock: Clock, job_id: str = ""
+) -> Job:
     """Queue a training and return its job; Ray must be initialised. Follow the row, or cancel it.
 
-    What was asked is stored with it, so that it can be taken up again. Raises `BadInput` for more
-    runners and learners than there are processors.
+    What was asked is stored with it, so that it can be taken up again. `job_id` is the caller's own,
+    or minted. Raises `BadInput` for more runners and learners than there are processors.
     """
     if ask.training.runners or ask.training.learners:
         check_processors(ask.training)
     spec = ask.training
     arguments = {**_arguments(ask.period), "algorithm": spec.algorithm, "seed": spec.seed}
-    job = _queued(TRAINING, float(spec.steps), "steps", arguments, clock.now_ms())
+    job = _queued(TRAINING, float(spec.steps), "steps", arguments, clock.now_ms(), job_id=job_id)
     TrainingAsks(store).keep(job.job_id, ask, at_ms=job.created_ms)
     JobBook.open(store, job, clock)
     _train(wiring, job, ask)
@@ -102,10 +104,13 @@ def _train(wiring: Wiring, job: Job, ask: TrainAsk) -> None:
     actor.leave.remote()
 
 
-def start_evaluation(wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: Clock) -> Job:
-    """Queue an evaluation and return its job; Ray must be initialised."""
+def start_evaluation(
+    wiring: Wiring, store: Store, ask: EvaluateAsk, *, clock: Clock, job_id: str = ""
+) -> Job:
+    """Queue an evaluation and return its job; Ray must be initialised. `job_id` is the caller's own,
+    or minted."""
     arguments = {**_arguments(ask.period), "version_id": ask.version_id}
-    job = _queued(EVALUATION, float(STAGES), "stages", arguments, clock.now_ms())
+    job = _queued(EVALUATION, float(STAGES), "stages", arguments, clock.now_ms(), job_id=job_id)
     JobBook.open(store, job, clock)
     actor = EvaluatorActor.options(**_options(wiring, job)).remote(_parts(wiring))
     actor.work.remote(Evaluate(job_id=job.job_id, ask=ask))
@@ -138,9 +143,17 @@ def fail_abandoned(store: Store, *, clock: Clock) -> list[str]:
     return found
 
 
-def _queued(kind: str, total: float, unit: str, arguments: Mapping[str, Any], now_ms: int) -> Job:
+def _queued(
+    kind: str,
+    total: float,
+    unit: str,
+    arguments: Mapping[str, Any],
+    now_ms: int,
+    *,
+    job_id: str,
+) -> Job:
     return Job(
-        job_id=f"job-{secrets.token_hex(10)}",
+        job_id=job_id or f"job-{secrets.token_hex(10)}",
         kind=kind,
         status=JobStatus.QUEUED,
         created_ms=now_ms,

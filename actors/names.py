@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a poller's process must not import every other actor to lea
     from actors.feed_sync import FeedSync
     from actors.gap_monitor import GapMonitor
     from actors.market_feeds import MarketFeedPoller
+    from actors.observer import Observer
     from actors.order_executor import OrderExecutor
     from actors.reconciler import Reconciler
     from actors.risk_ledger import RiskLedger
@@ -65,6 +66,7 @@ RECONCILER: "Role[Reconciler]" = Role("reconciler")
 FEED_POLLER: "Role[MarketFeedPoller]" = Role("feed_poller")
 SIGNAL_POLLER: "Role[SignalPoller]" = Role("signal_poller")
 FEED_SYNC: "Role[FeedSync]" = Role("feed_sync")
+OBSERVER: "Role[Observer]" = Role("observer")
 DECISION_LOOP: "Role[DecisionLoop]" = Role("decision_loop")
 
 

@@ -1,11 +1,12 @@
 """Making a version the active one of its agent, or going back to an earlier one.
 
-The agent's row is the one pointer: it moves in a single call of the store, which looks again at the
-evaluation that was judged, and a caller that loses a race changes nothing. Statuses of versions
-follow it; repeating the call completes them.
+The agent's row is the one pointer. It moves in a single call of the store, together with the status
+of every version concerned; that call looks again at the evaluation that was judged, and a caller that
+loses a race changes nothing.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,16 +14,16 @@ from actors.events import ops_event
 from actors.version_registry import version_event, version_of
 from desk import ids
 from desk.errors import BadInput, NotFound, VersionConflict
-from desk.evaluation.promotion import PromotionVerdict, judge_promotion
+from desk.evaluation.promotion import PromotionVerdict, judge_promotion, on_dataset
 from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
+from desk.learning import versions
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.runs import Agent, AuditEvent
 from desk.store import kinds
-from desk.store.port import Doc, DocStore, Gate, VersionStore
+from desk.store.port import Doc, DocStore, Gate, VersionMove, VersionStore
 
 PAGE = 500
-STATUS_TRIES = 10
 
 
 class Store(DocStore, VersionStore, Protocol):
@@ -42,150 +43,256 @@ def promotion_verdict(store: DocStore, version_id: str, pair: Pair) -> Promotion
     """Whether a version may be promoted for a pair by its agent's gate. Raises `NotFound`."""
     version = version_of(store, version_id)
     agent = _agent(store, version.agent_id).value
-    return _judge(_all(store, kinds.EVALUATIONS), version, agent, pair)
+    return _judge(store, _all(store, kinds.EVALUATIONS), version, agent, pair)
 
 
 def promote_version(
-    store: Store, version_id: str, *, pair: Pair, actor: str, now_ms: int, trace_id: str = ""
+    store: Store,
+    version_id: str,
+    *,
+    pair: Pair,
+    actor: str,
+    now_ms: int,
+    trace_id: str = "",
+    size_fraction: float = 1.0,
+    expected_active: str | None = None,
 ) -> PromotionVerdict:
     """Make a version its agent's active one if the gate allows; a refusal lists its codes.
 
-    Idempotent. Raises `NotFound`, `BadInput` for a pair the agent may not trade, and
-    `VersionConflict` when the agent's row or the evaluation that decided moved meanwhile, or a
-    newer evaluation came: then nothing was changed.
+    With a `size_fraction` below 1 it trades that part of the allowed size, as a canary; with
+    `expected_active` only while that version, or this one already, is the active one. Idempotent.
+    Raises `NotFound`, `BadInput` for a pair the agent may not trade, and `VersionConflict` when the
+    agent's row, a version's or the evaluation that decided moved meanwhile, or a newer evaluation
+    came: then nothing was changed.
     """
-    version = version_of(store, version_id)
-    doc = _agent(store, version.agent_id)
+    found = _version(store, version_id)
+    version, doc = found.value, _agent(store, found.value.agent_id)
     if pair not in doc.value.allowed_instruments:
         allowed = " ".join(doc.value.allowed_instruments)
         raise BadInput("pair", f"was {pair}, expected one that the agent may trade: {allowed}")
+    _expect_active(doc, expected_active, version_id)
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
     evaluations = _all(store, kinds.EVALUATIONS)
-    verdict = _judge(evaluations, version, doc.value, pair)
+    verdict = _judge(store, evaluations, version, doc.value, pair)
     note = {
         "version_id": version_id,
         "pair": pair,
         "evaluation_id": verdict.evaluation_id,
+        "dataset_sha256": verdict.dataset_sha256,
+        "size_fraction": size_fraction,
         "reasons": list(verdict.reasons),
     }
     if not verdict.passed:
         _audit(store, asked, "promote_refused", doc.value, note)
         return verdict
+    if version.status is VersionStatus.DRAFT:  # an older release left it one, evaluated as it is
+        found = _evaluating(store, found, now_ms)
     gate = Gate(
         evaluation_id=verdict.evaluation_id,
         evaluation_version=next(
             judged.version for judged in evaluations if judged.key == verdict.evaluation_id
         ),
         pair=pair,
+        dataset_sha256=verdict.dataset_sha256,
     )
-    _activate(store, asked, doc, version_id, gate)
-    _mark_promoted(store, version, verdict.evaluation_id, now_ms)
+    after = versions.promoted(
+        found.value, evaluation_id=verdict.evaluation_id, pair=pair, now_ms=now_ms
+    )
+    move = VersionMove(before=found, after=after)
+    _activate(store, asked, doc, move, gate, size_fraction=size_fraction)
     _audit(store, asked, "promote", doc.value, note)
     return verdict
 
 
 def rollback_version(
-    store: Store, version_id: str, *, actor: str, now_ms: int, trace_id: str = ""
+    store: Store,
+    version_id: str,
+    *,
+    actor: str,
+    now_ms: int,
+    trace_id: str = "",
+    expected_active: str | None = None,
 ) -> Agent:
     """Make an earlier promoted version the active one again; its gate was passed when it was promoted.
 
-    Idempotent. Raises `NotFound`, `BadInput` for a version that was never promoted, and
-    `VersionConflict` when the agent's row moved meanwhile: then nothing was changed.
+    With `expected_active` only while that version is the active one. Idempotent. Raises `NotFound`,
+    `BadInput` for a version that was never promoted, and `VersionConflict` when another one is active
+    or the agent's row or a version's moved meanwhile: then nothing was changed.
     """
-    version = version_of(store, version_id)
+    found = _version(store, version_id)
+    version = found.value
     if version.promoted_at_ms is None:
         raise BadInput(
             "version_id", f"{version_id} was never promoted: evaluate and promote it instead"
         )
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
     doc = _agent(store, version.agent_id)
+    _expect_active(doc, expected_active, version_id)
     gate = Gate(evaluation_id=version.promoted_by_evaluation_id)
-    agent = _activate(store, asked, doc, version_id, gate)
-    _mark_promoted(store, version, version.promoted_by_evaluation_id, version.promoted_at_ms)
+    move = VersionMove(before=found, after=versions.restored(version))
+    agent = _activate(store, asked, doc, move, gate)
     _audit(store, asked, "rollback", doc.value, {"version_id": version_id})
     return agent
 
 
-def previous_version(store: DocStore, agent_id: str) -> AgentVersion | None:
-    """The version promoted last before the active one; None when there is none to go back to."""
-    active = _agent(store, agent_id).value.active_version_id
+def widen(store: DocStore, agent_id: str, version_id: str, *, actor: str, now_ms: int) -> Agent:
+    """Let a canary trade all of its size; one that is not the active version any more stays as it is.
+
+    Raises `NotFound` and `VersionConflict`.
+    """
+    doc = _agent(store, agent_id)
+    agent = doc.value
+    if agent.active_version_id != version_id or agent.size_fraction == 1.0:
+        return agent
+    asked = _Asked(actor=actor, at_ms=now_ms, trace_id=ids.trace_id("widen", version_id, now_ms))
+    whole = replace(agent, size_fraction=1.0)
+    told = {**_told(agent, version_id), "size_fraction": 1.0}
+    event = ops_event("version", version_id, told, at_ms=now_ms, trace_id=asked.trace_id)
+    store.put(
+        kinds.AGENTS, agent_id, whole, at_ms=doc.at_ms, expected_version=doc.version, event=event
+    )
+    _audit(store, asked, "promote_widened", agent, {"version_id": version_id, "size_fraction": 1.0})
+    return whole
+
+
+def begin_evaluating(store: DocStore, version_id: str, now_ms: int) -> None:
+    """Note that a draft is being evaluated; any other version stays as it is. Raises `NotFound`."""
+    found = _version(store, version_id)
+    with suppress(VersionConflict):  # another evaluation of it, or a promotion, came first
+        _evaluating(store, found, now_ms)
+
+
+def retire_version(store: DocStore, version_id: str, now_ms: int) -> None:
+    """Put aside a version that was never promoted; the active one, or one that was, stays as it is.
+
+    Raises `NotFound` and `VersionConflict`.
+    """
+    doc = _version(store, version_id)
+    if doc.value.status in {VersionStatus.DRAFT, VersionStatus.EVALUATING}:
+        _put(store, doc, versions.retired(doc.value), now_ms)
+
+
+def previous_version(
+    store: DocStore, agent_id: str, pair: Pair | None = None
+) -> AgentVersion | None:
+    """The version promoted last before the active one, on a pair if one is named; None: there is none.
+
+    One that was promoted later, and gone back from, does not count: going back twice leads further
+    back, never to and fro.
+    """
+    active_id = _agent(store, agent_id).value.active_version_id
+    active = store.get(kinds.VERSIONS, active_id)
+    since_ms = active.value.promoted_at_ms if active else None
     earlier = [
         version
         for version in _values(store, kinds.VERSIONS)
         if version.agent_id == agent_id
         and version.promoted_at_ms is not None
-        and version.version_id != active
+        and version.version_id != active_id
+        and (since_ms is None or version.promoted_at_ms < since_ms)
+        and (pair is None or is_promoted_on(store, version, pair))
     ]
     return max(earlier, key=lambda version: version.promoted_at_ms or 0, default=None)
 
 
+def is_promoted_on(store: DocStore, version: AgentVersion, pair: Pair) -> bool:
+    """Whether a version passed the gate on this very pair when it was promoted."""
+    if version.promoted_pairs or version.promoted_at_ms is None:
+        return pair in version.promoted_pairs
+    report = store.get(kinds.EVALUATIONS, version.promoted_by_evaluation_id)
+    return report is not None and report.value.pair == pair
+
+
 def _judge(
-    evaluations: list[Doc[EvaluationReport]], version: AgentVersion, agent: Agent, pair: Pair
+    store: DocStore,
+    evaluations: list[Doc[EvaluationReport]],
+    version: AgentVersion,
+    agent: Agent,
+    pair: Pair,
 ) -> PromotionVerdict:
     reports = [doc.value for doc in evaluations]
     gate = agent.promotion_gate
-    return judge_promotion(version.version_id, version.feature_set_id, pair, reports, gate)
+    verdict = judge_promotion(version.version_id, version.feature_set_id, pair, reports, gate)
+    dataset = store.get(kinds.DATASETS, verdict.dataset_id) if verdict.dataset_id else None
+    return on_dataset(verdict, dataset.value.sha256 if dataset else None)
 
 
-def _activate(store: Store, asked: _Asked, doc: Doc[Agent], version_id: str, gate: Gate) -> Agent:
-    before = doc.value.active_version_id
-    if before == version_id:
-        return doc.value
-    agent = replace(doc.value, active_version_id=version_id)
+def _activate(
+    store: Store,
+    asked: _Asked,
+    doc: Doc[Agent],
+    move: VersionMove,
+    gate: Gate,
+    *,
+    size_fraction: float = 1.0,
+) -> Agent:
+    """One version of an agent is promoted; every other one that was is retired, in the same call."""
+    agent, version = doc.value, move.after
+    after = replace(agent, active_version_id=version.version_id, size_fraction=size_fraction)
+    moves = [move] if move.after != move.before.value else []
+    moves += [
+        VersionMove(before=other, after=versions.retired(other.value))
+        for other in _all(store, kinds.VERSIONS)
+        if other.value.agent_id == agent.agent_id
+        and other.value.status is VersionStatus.PROMOTED
+        and other.key != version.version_id
+    ]
+    if after == agent and not moves:
+        return agent
+    told = {**_told(agent, version.version_id), **version_event(version, at_ms=asked.at_ms).data}
+    moved = [f"{each.before.key}@{each.before.version}" for each in moves]
     return store.flip_version(
         doc,
-        agent,
+        after,
         gate,
-        request_id=ids.request_id("flip", doc.key, doc.version, version_id, gate.evaluation_id),
+        moves=moves,
+        request_id=ids.request_id(
+            "flip", doc.key, doc.version, gate.evaluation_id, str(size_fraction), *moved
+        ),
         event=ops_event(
-            "version",
-            version_id,
-            {"agent_id": agent.agent_id, "active_before": before, "active": version_id},
-            at_ms=asked.at_ms,
-            trace_id=asked.trace_id,
+            "version", version.version_id, told, at_ms=asked.at_ms, trace_id=asked.trace_id
         ),
     ).value
 
 
-def _mark_promoted(
-    store: DocStore, version: AgentVersion, evaluation_id: str, promoted_ms: int
-) -> None:
-    """One version of an agent is promoted; every other one that was is retired."""
-    for other in _values(store, kinds.VERSIONS):
-        was_active = other.agent_id == version.agent_id and other.status is VersionStatus.PROMOTED
-        if was_active and other.version_id != version.version_id:
-            _set_status(store, other.version_id, promoted_ms, status=VersionStatus.RETIRED)
-    if version.status is not VersionStatus.PROMOTED:
-        _set_status(
-            store,
-            version.version_id,
-            promoted_ms,
-            status=VersionStatus.PROMOTED,
-            promoted_at_ms=promoted_ms,
-            promoted_by_evaluation_id=evaluation_id,
-        )
+def _expect_active(doc: Doc[Agent], expected: str | None, version_id: str) -> None:
+    """Raise `VersionConflict` where the caller judged beside another active version."""
+    if expected is not None and doc.value.active_version_id not in {expected, version_id}:
+        raise VersionConflict(f"doc:{kinds.AGENTS.name}/{doc.key}", doc.version - 1, doc.version)
 
 
-def _set_status(store: DocStore, version_id: str, now_ms: int, **changes: object) -> None:
-    for left in range(STATUS_TRIES - 1, -1, -1):
-        doc = store.get(kinds.VERSIONS, version_id)
-        if doc is None:
-            return
-        moved: AgentVersion = replace(doc.value, **changes)  # pyright: ignore[reportArgumentType]
-        try:
-            store.put(
-                kinds.VERSIONS,
-                version_id,
-                moved,
-                at_ms=doc.at_ms,
-                expected_version=doc.version,
-                event=version_event(moved, at_ms=now_ms),
-            )
-        except VersionConflict:
-            if not left:
-                raise
-        else:
-            return
+def _told(before: Agent, active: str) -> dict[str, object]:
+    return {
+        "agent_id": before.agent_id,
+        "active_before": before.active_version_id,
+        "active": active,
+    }
+
+
+def _evaluating(store: DocStore, doc: Doc[AgentVersion], now_ms: int) -> Doc[AgentVersion]:
+    return _put(store, doc, versions.evaluating(doc.value), now_ms)
+
+
+def _put(
+    store: DocStore, doc: Doc[AgentVersion], after: AgentVersion, now_ms: int
+) -> Doc[AgentVersion]:
+    if after == doc.value:
+        return doc
+    return store.put(
+        kinds.VERSIONS,
+        doc.key,
+        after,
+        at_ms=doc.at_ms,
+        expected_version=doc.version,
+        event=version_event(after, at_ms=now_ms),
+    )
+
+
+def _version(store: DocStore, version_id: str) -> Doc[AgentVersion]:
+    doc = store.get(kinds.VERSIONS, version_id)
+    if doc is None:
+        raise NotFound("version", version_id)
+    return doc
 
 
 def _agent(store: DocStore, agent_id: str) -> Doc[Agent]:

@@ -65,7 +65,9 @@ def plan_run(
         decision_threshold=_threshold(agent, ask),
         status=RunStatus.STARTING,
         started_ms=now_ms,
-        learning_enabled=ask.learning_enabled,
+        learning_enabled=(
+            wiring.learning_enabled if ask.learning_enabled is None else ask.learning_enabled
+        ),
         learning_window_minutes=ask.learning_window_minutes,
         dataset_id=ask.dataset_id or version.dataset_id,
         feature_set_id=_feature_set(store, version, ask),

@@ -62,6 +62,8 @@ class TrainAsk:
     size_quote: float = 10_000.0
     """Notional of a full position."""
     episode_candles: int = EPISODE_CANDLES
+    start_stride: int = 1
+    """Candles from where one episode may begin to the next such place."""
     reward_scale: float = 100.0
     """Reward is the log-growth of equity times this: 100 counts percents."""
     first_cost_fraction: float = 0.1
@@ -91,6 +93,7 @@ class TrainAsk:
             cash=self.cash,
             size_quote=self.size_quote,
             length=self.episode_candles,
+            start_stride=self.start_stride,
             reward_scale=self.reward_scale,
             levels=self.levels,
             protection=self.protection,
@@ -118,6 +121,7 @@ class TrainAsk:
             "turnover_coefficient": self.turnover_coefficient,
             "drawdown_coefficient": self.drawdown_coefficient,
             "fill_spec_id": self.period.fill_spec.spec_id,
+            **({"start_stride": self.start_stride} if self.start_stride != 1 else {}),
         }
 
 

@@ -19,11 +19,13 @@ from actors.names import (
     FEED_POLLER,
     FEED_SYNC,
     GAP_MONITOR,
+    OBSERVER,
     ORDER_EXECUTOR,
     RECONCILER,
     RISK_LEDGER,
     SIGNAL_POLLER,
 )
+from actors.observer import ObserverActor
 from actors.order_executor import OrderExecutorActor
 from actors.parts.decisions import loop_parts
 from actors.parts.feed_sync import feed_sync_parts
@@ -39,6 +41,7 @@ from actors.parts.money import (
     paper_ledger_parts,
     paper_reconciler_parts,
 )
+from actors.parts.observer import observer_parts
 from actors.parts.poller import poller_parts
 from actors.parts.signals import signal_parts
 from actors.reconciler import ReconcilerActor
@@ -94,7 +97,13 @@ def children(wiring: Wiring) -> list[ChildSpec]:
         actor=GapMonitorActor,
         build=partial(gap_parts, wiring),
     )
-    return [*specs, gaps, *signal_children(wiring), *feed_sync_children(wiring)]
+    observer = ChildSpec(
+        name=OBSERVER.of(),
+        role=OBSERVER.name,
+        actor=ObserverActor,
+        build=partial(observer_parts, wiring),
+    )
+    return [*specs, gaps, observer, *signal_children(wiring), *feed_sync_children(wiring)]
 
 
 def feed_sync_children(wiring: Wiring) -> list[ChildSpec]:

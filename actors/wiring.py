@@ -1,6 +1,6 @@
 """What every actor is started with: plain settings, and the adapters each process builds from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from desk.ids import Pair
+from desk.learning.cycles import LearningWindow
 from desk.market.interval import Interval
 
 if TYPE_CHECKING:  # both bring libraries that the actors' processes do without
@@ -70,6 +71,15 @@ class Wiring:
     """An intent older than this is not sent any more."""
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
+
+    drift_confidence_baseline: float = 0.5
+    drift_confidence_delta: float = 0.3
+    drift_confidence_decisions: int = 30
+    """Whose mean confidence is judged."""
+
+    learning: LearningWindow = field(default_factory=LearningWindow)
+    learning_enabled: bool = False
+    """Whether a run learns that was started without saying so."""
 
     telegram_channels: tuple[str, ...] = ()
     """Empty: no poller of signals is started."""
@@ -148,4 +158,8 @@ class Wiring:
             api_url=settings.local_api_url,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
+            drift_confidence_baseline=settings.drift_confidence_baseline,
+            drift_confidence_delta=settings.drift_confidence_delta,
+            learning=settings.learning_window,
+            learning_enabled=settings.online_learning_enabled,
         )

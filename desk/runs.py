@@ -51,6 +51,8 @@ class Agent:
     kill_switch: bool = False
     kill_reason: str = ""
     decision_threshold: float = 0.35
+    size_fraction: float = 1.0
+    """Part of the allowed size that the active version trades; below 1 while it is a canary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

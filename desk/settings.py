@@ -22,12 +22,14 @@ from pydantic_settings import (
 
 from desk.errors import BadInput, SettingsError
 from desk.ids import parse_pair
+from desk.learning.cycles import LearningWindow, Rollout
 from desk.market.interval import ALL_INTERVALS, interval_ms, parse_interval
 
 OUR_PREFIXES = (
     "BINGX_",
     "DATA_",
     "DESK_",
+    "DRIFT_",
     "SIM_",
     "TRADE_",
     "DECISION_",
@@ -199,6 +201,91 @@ class Settings(BaseSettings):
         validation_alias="RL_FEATURE_OOD_ZSCORE_LIMIT",
         description="Feature values beyond this are out of distribution.",
     )
+    drift_confidence_baseline: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        validation_alias="DRIFT_CONFIDENCE_BASELINE",
+        description="Mean confidence that is expected of any version.",
+    )
+    drift_confidence_delta: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        validation_alias="DRIFT_CONFIDENCE_DELTA",
+        description="How far the mean confidence may be from it, and from the version's own on its training candles, before it counts as drift.",
+    )
+    online_learning_enabled: bool = Field(
+        default=False,
+        validation_alias="RL_ONLINE_LEARNING_ENABLED",
+        description="Whether a run learns that was started without saying so.",
+    )
+    online_learning_interval_min: int = Field(
+        60,
+        ge=1,
+        validation_alias="RL_ONLINE_LEARNING_INTERVAL_MIN",
+        description="Market minutes between the beginnings of two learning cycles.",
+    )
+    online_learning_train_window_min: int = Field(
+        360,
+        ge=30,
+        validation_alias="RL_ONLINE_LEARNING_TRAIN_WINDOW_MIN",
+        description="Market minutes of candles that a challenger is trained on.",
+    )
+    online_learning_eval_window_min: int = Field(
+        120,
+        ge=1,
+        validation_alias="RL_ONLINE_LEARNING_EVAL_WINDOW_MIN",
+        description="Market minutes of later candles that it is judged on, and for which a shadow or canary is watched.",
+    )
+    online_learning_eval_lag_min: int = Field(
+        1,
+        ge=1,
+        validation_alias="RL_ONLINE_LEARNING_EVAL_LAG_MIN",
+        description="Market minutes between the end of training and the evaluation.",
+    )
+    online_learning_window_size: int = Field(
+        30,
+        ge=2,
+        validation_alias="RL_ONLINE_LEARNING_WINDOW_SIZE",
+        description="Candles of a training episode.",
+    )
+    online_learning_stride: int = Field(
+        1,
+        ge=1,
+        validation_alias="RL_ONLINE_LEARNING_STRIDE",
+        description="Candles from where one episode may begin to the next such place.",
+    )
+    online_learning_timesteps: int = Field(
+        200_000,
+        ge=1_000,
+        validation_alias="RL_ONLINE_LEARNING_TIMESTEPS",
+        description="Environment steps of a training.",
+    )
+    online_learning_decision_threshold: float = Field(
+        0.35,
+        ge=0,
+        le=1,
+        validation_alias="RL_ONLINE_LEARNING_DECISION_THRESHOLD",
+        description="Least confidence acted on in a cycle's evaluations and shadow.",
+    )
+    online_learning_auto_roll_forward: bool = Field(
+        default=True,
+        validation_alias="RL_ONLINE_LEARNING_AUTO_ROLL_FORWARD",
+        description="Let an accepted challenger in without an operator.",
+    )
+    online_learning_rollout_mode: Rollout = Field(
+        Rollout.SHADOW,
+        validation_alias="RL_ONLINE_LEARNING_ROLLOUT_MODE",
+        description="What an accepted challenger does first: `shadow` decides beside, `canary` trades a part of the size, `full` becomes active at once.",
+    )
+    online_learning_size_fraction: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        validation_alias="RL_ONLINE_LEARNING_CANARY_FRACTION",
+        description="Part of the allowed size that a canary trades.",
+    )
     tradingview_feed_tokens: SecretStr | None = Field(
         None,
         validation_alias="TRADINGVIEW_FEED_TOKENS",
@@ -355,6 +442,11 @@ class Settings(BaseSettings):
             raise ValueError("HOST is open to others: set API_TOKEN, or HOST=127.0.0.1")
         if (self.bingx_api_key is None) != (self.bingx_secret_key is None):
             raise ValueError("BINGX_API_KEY and BINGX_SECRET_KEY belong together: set both or none")
+        try:
+            _ = self.learning_window
+        except BadInput as wrong:
+            name = wrong.field.upper().replace("EVALUATION", "EVAL").replace("EVERY", "INTERVAL")
+            raise ValueError(f"RL_ONLINE_LEARNING_{name}: {wrong.problem}") from None
         access = (self.telegram_api_id, self.telegram_api_hash, self.telegram_session)
         if self.telegram_chat_ids and None in access:
             raise ValueError(
@@ -374,6 +466,23 @@ class Settings(BaseSettings):
         """Where this machine reaches the operator API: loopback where it listens on every address."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def learning_window(self) -> LearningWindow:
+        """The operator's learning window."""
+        return LearningWindow(
+            train_window_min=self.online_learning_train_window_min,
+            evaluation_window_min=self.online_learning_eval_window_min,
+            evaluation_lag_min=self.online_learning_eval_lag_min,
+            every_min=self.online_learning_interval_min,
+            window_size=self.online_learning_window_size,
+            stride=self.online_learning_stride,
+            timesteps=self.online_learning_timesteps,
+            decision_threshold=self.online_learning_decision_threshold,
+            rollout=self.online_learning_rollout_mode,
+            auto_roll_forward=self.online_learning_auto_roll_forward,
+            canary_fraction=self.online_learning_size_fraction,
+        )
 
     @property
     def uses_simulator(self) -> bool:

@@ -26,6 +26,7 @@ from serve_apps.intake import Intake
 from serve_apps.routes import (
     agents,
     datasets,
+    drift,
     evaluation_files,
     evaluations,
     feature_sets,
@@ -46,6 +47,7 @@ from serve_apps.routes import (
     trading,
     versions,
 )
+from serve_apps.routes import learning as learning_routes
 from serve_apps.schemas import Problem
 from serve_apps.sessions import Logins, session_of
 from serve_apps.sse import StreamTimes
@@ -56,11 +58,13 @@ ROUTERS = (
     agents.router,
     versions.router,
     evaluation_files.router,
+    drift.router,
     evaluations.router,
     trades.router,
     trading.router,
     risk.router,
     ops.router,
+    learning_routes.router,
     ingestion.router,
     retries.router,
     sources.router,

@@ -13,6 +13,7 @@ from actors.parts.foundation import read_anchor
 from desk.clock import Clock, ClockAnchor
 from desk.errors import VersionConflict
 from desk.ids import Pair
+from desk.learning.cycles import LearningWindow
 from desk.market.interval import Interval
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.port import Store
@@ -61,6 +62,8 @@ class ApiFacts:
     signal_sources: tuple[tuple[str, str], ...] = ()
     """Type and id of each configured source of signals."""
     ingestion: tuple[SettingFact, ...] = ()
+    learning: LearningWindow = field(default_factory=LearningWindow)
+    learning_enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,8 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             feeds=given.feeds,
             proxies=networks(given.proxy_cidrs),
             ingestion=given.ingestion,
+            learning=wiring.learning,
+            learning_enabled=wiring.learning_enabled,
             signal_sources=(
                 *((TRADINGVIEW, name) for name in dict(given.feeds.token_hashes)),
                 *((TELEGRAM, source_of(name)) for name in wiring.telegram_channels),

@@ -32,7 +32,8 @@ class StartBody(Body):
     risk_limit_set_id: Name
     version_id: Name | None = None
     decision_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
-    learning_enabled: bool = False
+    learning_enabled: bool | None = None
+    """None: as `RL_ONLINE_LEARNING_ENABLED` says."""
     learning_window_minutes: Annotated[int, Field(ge=1, le=527_040)] | None = None
     dataset_id: Name | None = None
     feature_set_id: Name | None = None
@@ -43,6 +44,12 @@ class StartBody(Body):
 
 class ReasonBody(Body):
     reason: Reason = ""
+
+
+class LearningRunBody(Body):
+    agent_id: Name = "desk"
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    """None: that of the agent's run, or the only one it may trade."""
 
 
 class StopBody(ReasonBody):

@@ -13,6 +13,7 @@ from desk.cli import (
     features,
     ingestion,
     learning,
+    learning_cycles,
     provenance,
     signals,
     source,
@@ -211,6 +212,7 @@ def _run_command(verb: str, agent: str, body: dict[str, object], *, as_json: boo
 app.command()(learning.train)
 app.command()(learning.evaluate)
 app.command()(learning.promote)
+app.command()(learning.rollback)
 app.command()(learning.versions)
 app.command()(parity)
 app.command()(provenance.replay)
@@ -223,6 +225,7 @@ app.add_typer(ingestion.app, name="ingestion")
 app.add_typer(ingestion.retries, name="retries")
 app.add_typer(telegram.app, name="telegram")
 app.add_typer(features.app, name="features")
+app.add_typer(learning_cycles.app, name="learning")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from actors.market_time import MarketClock
 from actors.parts.foundation import market_clock
-from actors.promotion import promote_version
+from actors.promotion import previous_version, promote_version, rollback_version
 from actors.seed import AGENT_ID, seed
 from actors.study_checks import check_evaluation, check_training, named
 from actors.study_period import Period, Rates
@@ -357,6 +357,30 @@ def promote(
     show(viewed(verdict), text, as_json=as_json)
     if not verdict.passed:
         raise typer.Exit(1)
+
+
+def rollback(
+    version_id: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Default: the one promoted last before.")
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Make a version that was promoted before the active one again."""
+    with opened_store() as (_, store):
+        if version_id is None:
+            earlier = previous_version(store, AGENT_ID)
+            if earlier is None:
+                raise BadInput("VERSION", "no version was promoted before the active one: name one")
+            version_id = earlier.version_id
+        agent = rollback_version(
+            store,
+            version_id,
+            actor="cli",
+            now_ms=clock_of(store).now_ms(),
+            trace_id=trace_id("rollback", version_id, wall_ms()),
+        )
+    show(viewed(agent), f"{version_id} is active again", as_json=as_json)
 
 
 def versions(*, as_json: Json = False) -> None:

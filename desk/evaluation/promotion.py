@@ -1,7 +1,7 @@
 """Whether a version may become the active one: by its own evaluation, on the pair it shall trade."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from desk.evaluation.gates import LIQUIDATED, Parity, PromotionGate, judge
@@ -10,6 +10,7 @@ from desk.ids import Pair
 
 NOT_EVALUATED = "not_evaluated_on_pair"
 OTHER_FEATURES = "evaluated_on_another_feature_set"
+OTHER_DATASET = "evaluation_dataset_changed"
 VERDICT_FAIL = "evaluation_failed"
 
 
@@ -20,6 +21,9 @@ class PromotionVerdict:
     reasons: tuple[str, ...]
     evaluation_id: str
     """The evaluation that decided; empty when there was none."""
+    dataset_id: str = ""
+    dataset_sha256: str = ""
+    """Of the candles that this evaluation looked at, as its report says."""
 
     @property
     def passed(self) -> bool:
@@ -49,7 +53,20 @@ def judge_promotion(
         reasons[OTHER_FEATURES] = None
     if newest.verdict != "pass" and not reasons:
         reasons[VERDICT_FAIL] = None
-    return PromotionVerdict(reasons=tuple(reasons), evaluation_id=newest.evaluation_id)
+    return PromotionVerdict(
+        reasons=tuple(reasons),
+        evaluation_id=newest.evaluation_id,
+        dataset_id=newest.dataset_id,
+        dataset_sha256=newest.dataset_sha256,
+    )
+
+
+def on_dataset(verdict: PromotionVerdict, recorded_sha256: str | None) -> PromotionVerdict:
+    """The verdict beside the dataset on record, None where there is none: a report on other candles
+    than those says nothing."""
+    if not verdict.evaluation_id or verdict.dataset_sha256 == recorded_sha256:
+        return verdict
+    return replace(verdict, reasons=(*verdict.reasons, OTHER_DATASET))
 
 
 @dataclass(frozen=True, slots=True)

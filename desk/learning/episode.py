@@ -24,6 +24,8 @@ class EpisodeSpec:
     """Notional that a target of 1 means. Equal to the cash, a position's growth is the account's."""
     length: int = 1_440
     """Steps until an episode is truncated; a stretch of candles without a hole may end it earlier."""
+    start_stride: int = 1
+    """Candles from where one episode may begin to the next such place."""
     ruin_fraction: float = 0.1
     """Equity at or below this part of the cash terminates."""
     reward_scale: float = DEFAULT_SCALE
@@ -87,11 +89,11 @@ def stretches(arrays: MarketArrays, spec: EpisodeSpec) -> tuple[Ints, Ints]:
     if not len(starts):
         problem = f"{int(arrays.ready.sum())} of {len(arrays)} candles had features"
         raise BadInput("candles", f"{problem}, expected a run of {least} without a hole")
-    return starts.astype(np.int64), segment_end
+    return starts[:: spec.start_stride].astype(np.int64), segment_end
 
 
 def _check_numbers(spec: EpisodeSpec) -> None:
-    above_zero = ("cash", "size_quote", "length", "reward_scale")
+    above_zero = ("cash", "size_quote", "length", "start_stride", "reward_scale")
     for name in (*above_zero, "ruin_fraction", "turnover_coefficient", "drawdown_coefficient"):
         value = getattr(spec, name)
         if not isfinite(value) or value < 0 or (value == 0 and name in above_zero):

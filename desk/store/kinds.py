@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from desk.evaluation.drift import Profile
 from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
+from desk.learning.cycles import LearningCycle, ShadowDecision
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion
 from desk.market.bar_closes import PairCloses
@@ -47,6 +49,12 @@ DECISIONS = Kind(name="dec", type=DecisionRecord)
 """Key: decision id. `decisions_of_run(run_id)` is the same under a per-run index."""
 VERSIONS = Kind(name="version", type=AgentVersion)
 EVALUATIONS = Kind(name="evaluation", type=EvaluationReport)
+COMPARISONS = Kind(name="comparison", type=EvaluationReport)
+"""Evaluations that only compare two versions: no promotion gate looks at them."""
+LEARNING_CYCLES = Kind(name="cycle", type=LearningCycle)
+"""Key: cycle id; by when they began. The history of continuous learning."""
+DRIFT_PROFILES = Kind(name="driftprofile", type=Profile)
+"""Key: `{version_id}:{pair}`. What the version does on its own candles."""
 DATASETS = Kind(name="dataset", type=Dataset)
 """Immutable: what a training or an evaluation looked at."""
 FEATURE_SETS = Kind(name="featureset", type=FeatureSetRecord)
@@ -92,6 +100,11 @@ STATE: Kind[dict[str, Any]] = Kind(name="state", type=dict[str, Any])
 def decisions_of_run(run_id: str) -> Kind[DecisionRecord]:
     """Decisions of one run, by candle open time."""
     return Kind(name=f"dec:{run_id}", type=DecisionRecord)
+
+
+def shadow_decisions(cycle_id: str) -> Kind[ShadowDecision]:
+    """What a cycle's challenger wanted beside the champion, by candle open time."""
+    return Kind(name=f"shadow:{cycle_id}", type=ShadowDecision)
 
 
 def funding_rates(pair: Pair) -> Kind[FundingRate]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from desk.learning.versions import MOVES
 from desk.trading.orders import TERMINAL, TRANSITIONS
 
 VERSION = 4
@@ -22,16 +23,20 @@ class Library:
 
 @cache
 def library() -> Library:
-    """Read `functions/desk.lua` and put in the legal moves of `desk.trading.orders`."""
+    """Read `functions/desk.lua` and put in the legal moves of orders and of versions."""
     template = files("desk.store").joinpath("functions/desk.lua").read_text("utf-8")
     legal = sorted(
         f"{before.value}>{after.value}"
         for before, targets in TRANSITIONS.items()
         for after in targets
     )
+    moves = sorted(
+        f"{before.value}>{after.value}" for before, targets in MOVES.items() for after in targets
+    )
     source = (
         template.replace("@LEGAL@", _set(legal))
         .replace("@TERMINAL@", _set(sorted(state.value for state in TERMINAL)))
+        .replace("@VERSION_MOVES@", _set(moves))
         .replace("@VERSION@", str(VERSION))
     )
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from desk.ids import Pair
+from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
 from desk.market.interval import Interval
 from desk.runs import Agent
@@ -92,6 +93,16 @@ class Gate:
     evaluation_id: str
     evaluation_version: int | None = None
     pair: Pair = ""
+    dataset_sha256: str = ""
+    """Of the candles that were looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionMove:
+    """A version whose status moves together with the pointer."""
+
+    before: Doc[AgentVersion]
+    after: AgentVersion
 
 
 class Standing(StrEnum):
@@ -278,14 +289,23 @@ class VersionStore(Protocol):
     """The one pointer to the active version of an agent: a field of its document."""
 
     def flip_version(
-        self, before: Doc[Agent], after: Agent, gate: Gate, *, request_id: str, event: Event
+        self,
+        before: Doc[Agent],
+        after: Agent,
+        gate: Gate,
+        *,
+        moves: Sequence[VersionMove] = (),
+        request_id: str,
+        event: Event,
     ) -> Doc[Agent]:
-        """Store `after`, which names another active version, if the gate still stands.
+        """Store `after`, which names the active version, and the versions of `moves`, all or none, if
+        the gate still stands.
 
         Raises `VersionConflict` when the agent moved past `before.version`, when the evaluation was
-        changed or is gone, or when a newer one of the same version and pair was stored: judge again.
-        Raises `IllegalTransition` for an evaluation that is no pass of this version on this pair,
-        and for going back to a version whose record does not name this evaluation.
+        changed or is gone, when a newer one of the same version and pair was stored, or when a
+        moving version is not where it was: judge again. Raises `IllegalTransition` for an evaluation
+        that is no pass of this version on this pair and dataset, for going back to a version whose
+        record does not name this evaluation, and for a move that `desk.learning.versions` has not.
         """
         ...
 

@@ -60,6 +60,7 @@ class FixedPolicy:
 
     target: float = 0.0
     held: bool = False
+    confidence: float = 0.9
     failure: Exception | None = None
     hang_s: float = 0.0
     asked: list[str] = field(default_factory=list)
@@ -71,7 +72,7 @@ class FixedPolicy:
             raise self.failure
         return PolicyAnswer(
             target=self.target,
-            confidence=0.9,
+            confidence=self.confidence,
             held=self.held,
             reason="low_confidence" if self.held else "",
             logits=(0.1, 0.2, 0.7),

@@ -40,8 +40,8 @@ def desk_on_serve(ray_session: None, launch: Callable[..., Any]) -> Iterator[Run
 
 
 @contextmanager
-def running_desk(simulator: Any, policy_mode: PolicyMode) -> Generator[RunningDesk]:
-    """Everything but the operator API; ended with the block."""
+def running_desk(simulator: Any, policy_mode: PolicyMode, **changes: Any) -> Generator[RunningDesk]:
+    """Everything but the operator API, with other wiring where asked for; ended with the block."""
     home = Path(tempfile.mkdtemp(prefix="rd-desk-"))
     embedded = server.start(home)
     store = ValkeyStore(embedded.url)
@@ -56,6 +56,7 @@ def running_desk(simulator: Any, policy_mode: PolicyMode) -> Generator[RunningDe
         secret_key=SecretStr("sim-secret"),
         policy_mode=policy_mode,
         archive_every_s=0.0,
+        **changes,
     )
     seed(store, home, PAIRS)
     register_busy_policy(store, home)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from desk.evaluation.report import EvaluationReport
+from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.runs import Agent
 from desk.store.memory import MemoryStore
@@ -133,6 +134,21 @@ class Rows:
             created_ms=1_700_000_000_001,
         )
         return replace(report, **changes)
+
+    def dataset(self, name: str = "ds-1", **changes: Any) -> Dataset:
+        dataset = Dataset(
+            dataset_id=name,
+            pair="BTC-USDT",
+            interval="1m",
+            start_ms=0,
+            end_ms=1,
+            sha256="00",
+            rows=1000,
+            missing=0,
+            feature_set_id="v1-1",
+            lookback=30,
+        )
+        return replace(dataset, **changes)
 
     def ledger(self, account: str = "paper") -> Ledger:
         return Ledger(account=account, starting_cash=Decimal(10_000), cash=Decimal("10000.00"))

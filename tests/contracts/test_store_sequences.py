@@ -16,11 +16,12 @@ import pytest
 import redis
 
 from desk.errors import DeskError
+from desk.learning.versions import VersionStatus
 from desk.market.candles import Candles
 from desk.store import kinds
 from desk.store.library import library
 from desk.store.memory import MemoryStore
-from desk.store.port import Event, Fence, Gate, Kind, Sample, Store, Stream
+from desk.store.port import Event, Fence, Gate, Kind, Sample, Store, Stream, VersionMove
 from desk.store.valkey import ValkeyStore
 from desk.trading.orders import TRANSITIONS, Order, OrderState
 
@@ -140,6 +141,8 @@ CALLS: dict[str, Callable[[Dice], dict[str, Any]]] = {
         "is_other": dice.random() < 0.15,
         "evaluation_off": dice.some(0, -1),
         "behind": dice.some(0, -1),
+        "dataset": dice.some("00", "ff"),
+        "status": dice.some(VersionStatus.PROMOTED, *VersionStatus, share=0.3),
         "request": dice.request(),
     },
     "begin": lambda dice: {
@@ -200,6 +203,9 @@ class Player:
         for account in ("paper", "live"):
             store.create_ledger(rows.ledger(account), fence=self.fence(), event=rows.event())
         store.put(kinds.AGENTS, "desk", rows.agent(), at_ms=0)
+        store.put(kinds.DATASETS, "ds-1", rows.dataset(), at_ms=0)
+        for version in ("v1", "v2"):
+            self.promoted(version, None, "")
         self.evaluate("e1", "v1", "BTC-USDT", "pass", 1)
 
     def fence(self, off: int = 0) -> Fence:
@@ -398,7 +404,10 @@ class Player:
 
     def promoted(self, version: str, at_ms: int | None, by: str) -> object:
         row = self.rows.version(
-            version, promoted_at_ms=at_ms, promoted_by_evaluation_id=by if at_ms else ""
+            version,
+            status=VersionStatus.EVALUATING,
+            promoted_at_ms=at_ms,
+            promoted_by_evaluation_id=by if at_ms else "",
         )
         return self.store.put(kinds.VERSIONS, version, row, at_ms=1).version
 
@@ -411,6 +420,8 @@ class Player:
         is_other: bool,
         evaluation_off: int,
         behind: int,
+        dataset: str,
+        status: VersionStatus,
         request: str,
     ) -> object:
         """Mostly as a caller would: the evaluation as it is stored now, and its own version."""
@@ -425,11 +436,17 @@ class Player:
             if is_back
             else (judged.version if judged else 1) + evaluation_off,
             pair=judged.value.pair if judged and not is_other else PAIRS[0],
+            dataset_sha256=dataset,
+        )
+        found = self.store.get(kinds.VERSIONS, version)
+        moves = (
+            [VersionMove(before=found, after=replace(found.value, status=status))] if found else []
         )
         return self.store.flip_version(
             before,
             replace(before.value, active_version_id=version),
             gate,
+            moves=moves,
             request_id=request,
             event=self.rows.event("version", version),
         )
@@ -617,8 +634,8 @@ MUTANTS = {
         "  local refusal",
     ),
     "flip_ignores_the_gate": (
-        "  if refusal then return refusal end\n  local version",
-        "  local version",
+        "  refusal = refusal or moves_refused(args, moves)",
+        "  refusal = moves_refused(args, moves)",
     ),
     "gate_ignores_the_evaluations_version": (
         "if found_v == '0' or found_v ~= evaluation_v then",
@@ -627,6 +644,18 @@ MUTANTS = {
     "gate_ignores_the_verdict": ("report.verdict ~= 'pass' or ", ""),
     "gate_of_another_version": (" or report.version_id ~= version_id or", " or"),
     "gate_of_another_pair": (" or report.pair ~= pair then", " then"),
+    "gate_ignores_the_dataset": (
+        "if report.dataset_sha256 ~= dataset_sha256 or not dataset or dataset.sha256 ~= dataset_sha256 then",
+        "if false then",
+    ),
+    "flip_ignores_the_versions": (
+        "  refusal = refusal or moves_refused(args, moves)\n",
+        "",
+    ),
+    "versions_stay_behind": (
+        "next_version(args[at + 1]), 'row', args[at + 2])",
+        "next_version(args[at + 1]))",
+    ),
     "gate_ignores_newer_evaluations": (
         "if is_newer and newer.version_id == version_id and newer.pair == pair then",
         "if false then",

@@ -1,18 +1,20 @@
 """The active version of an agent: the store itself looks at the gate before it moves the pointer."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from desk.errors import BadInput, DeskError, IllegalTransition, VersionConflict
+from desk.learning.versions import MOVES, VersionStatus, promoted, retired
 from desk.runs import Agent
 from desk.store import kinds
 from desk.store.memory import MemoryStore
-from desk.store.port import Doc, Gate, Store, Stream
+from desk.store.port import Doc, Gate, Store, Stream, VersionMove
 
-GATE = Gate(evaluation_id="e1", evaluation_version=1, pair="BTC-USDT")
+GATE = Gate(evaluation_id="e1", evaluation_version=1, pair="BTC-USDT", dataset_sha256="00")
 
 
 @pytest.fixture
@@ -21,6 +23,7 @@ def agents(any_store: Store, rows: Any) -> Store:
     any_store.put(kinds.AGENTS, "desk", rows.agent("v0"), at_ms=3)
     for name in ("v0", "v1"):
         any_store.put(kinds.VERSIONS, name, rows.version(name), at_ms=500)
+    any_store.put(kinds.DATASETS, "ds-1", rows.dataset(), at_ms=3)
     evaluate(any_store, rows)
     return any_store
 
@@ -43,6 +46,7 @@ def flip(
     *,
     to: str = "v1",
     before: Doc[Agent] | None = None,
+    moves: Sequence[VersionMove] = (),
     request_id: str = "q1",
 ) -> Doc[Agent]:
     before = before or agent_of(store)
@@ -50,6 +54,7 @@ def flip(
         before,
         replace(before.value, active_version_id=to),
         gate,
+        moves=moves,
         request_id=request_id,
         event=rows.event("version", to),
     )
@@ -82,6 +87,11 @@ REFUSED: dict[str, tuple[Gate, type[DeskError], str]] = {
     "no such evaluation": (replace(GATE, evaluation_id="e9"), VersionConflict, "evaluation/e9"),
     "judged at another version": (replace(GATE, evaluation_version=2), VersionConflict, "was at"),
     "an evaluation on another pair": (replace(GATE, pair="ETH-USDT"), IllegalTransition, "gate"),
+    "judged on other candles": (
+        replace(GATE, dataset_sha256="ff"),
+        IllegalTransition,
+        "another dataset",
+    ),
     "never promoted": (Gate(evaluation_id="e1"), IllegalTransition, "never promoted"),
     "a record without an evaluation": (Gate(evaluation_id=""), IllegalTransition, "never promoted"),
 }
@@ -114,6 +124,83 @@ def test_m04_a_failed_evaluation_opens_no_gate(agents, rows):
 
     with pytest.raises(IllegalTransition, match="gate fail"):
         flip(agents, rows, replace(GATE, evaluation_id="e2"), to="v0")
+
+
+@pytest.mark.catalogue("M04")
+@pytest.mark.parametrize("sha256", ["ff", None])
+def test_m04_an_evaluation_whose_dataset_is_not_the_one_on_record_opens_no_gate(
+    agents, rows, sha256
+):
+    if sha256:
+        agents.put(kinds.DATASETS, "ds-1", rows.dataset(sha256=sha256), at_ms=3)
+    else:
+        agents.delete(kinds.DATASETS, "ds-1")
+
+    for gate in (GATE, replace(GATE, dataset_sha256=sha256 or "")):
+        with pytest.raises(IllegalTransition, match="another dataset"):
+            flip(agents, rows, gate, request_id=gate.dataset_sha256)
+
+
+def version_doc(store: Store, name: str) -> Any:
+    found = store.get(kinds.VERSIONS, name)
+    assert found is not None
+    return found
+
+
+def test_versions_move_together_with_the_pointer(agents, rows):
+    for name, status in (("v0", VersionStatus.PROMOTED), ("v1", VersionStatus.EVALUATING)):
+        agents.put(kinds.VERSIONS, name, rows.version(name, status=status), at_ms=500)
+    old, new = version_doc(agents, "v0"), version_doc(agents, "v1")
+    after = promoted(new.value, evaluation_id="e1", pair="BTC-USDT", now_ms=7)
+    moves = [
+        VersionMove(before=old, after=retired(old.value)),
+        VersionMove(before=new, after=after),
+    ]
+
+    flip(agents, rows, moves=moves)
+
+    assert version_doc(agents, "v1").value == after
+    assert version_doc(agents, "v0").value.status is VersionStatus.RETIRED
+    assert version_doc(agents, "v1").version == new.version + 1
+    assert version_doc(agents, "v1").at_ms == new.at_ms
+
+
+def test_a_version_that_moved_meanwhile_keeps_everything_where_it_was(agents, rows):
+    seen = version_doc(agents, "v0")
+    agents.put(kinds.VERSIONS, "v0", replace(seen.value, seed=9), at_ms=500)
+    agents.put(kinds.VERSIONS, "v1", rows.version("v1", status=VersionStatus.EVALUATING), at_ms=500)
+    new = version_doc(agents, "v1")
+    after = promoted(new.value, evaluation_id="e1", pair="BTC-USDT", now_ms=7)
+    before = agent_of(agents)
+
+    with pytest.raises(VersionConflict, match="doc:version/v0 was at version 2"):
+        flip(
+            agents,
+            rows,
+            moves=[
+                VersionMove(before=new, after=after),
+                VersionMove(before=seen, after=retired(seen.value)),
+            ],
+        )
+
+    assert (agent_of(agents), version_doc(agents, "v1")) == (before, new)
+
+
+@pytest.mark.parametrize("to", VersionStatus)
+@pytest.mark.parametrize("status", VersionStatus)
+def test_versions_make_only_the_moves_there_are(agents, rows, status, to):
+    agents.put(kinds.VERSIONS, "v1", rows.version("v1", status=status), at_ms=500)
+    doc = version_doc(agents, "v1")
+    move = VersionMove(before=doc, after=replace(doc.value, status=to))
+
+    if status is to or to in MOVES[status]:
+        flip(agents, rows, moves=[move])
+        assert version_doc(agents, "v1").value.status is to
+    else:
+        with pytest.raises(IllegalTransition, match=f"move to {to.value}"):
+            flip(agents, rows, moves=[move])
+        assert version_doc(agents, "v1") == doc
+        assert agent_of(agents).value.active_version_id == "v0"
 
 
 LATER = 1_700_000_000_002

@@ -8,16 +8,26 @@ from typing import Any
 import pytest
 
 from actors.promotion import (
+    begin_evaluating,
+    is_promoted_on,
     previous_version,
     promote_version,
     promotion_verdict,
+    retire_version,
     rollback_version,
+    widen,
 )
 from actors.version_registry import ensure_baseline, policy_of, version_of
 from desk.errors import ArtifactRefused, BadInput, NotFound, VersionConflict
-from desk.evaluation.promotion import NOT_EVALUATED, OTHER_FEATURES, VERDICT_FAIL
+from desk.evaluation.promotion import (
+    NOT_EVALUATED,
+    OTHER_DATASET,
+    OTHER_FEATURES,
+    VERDICT_FAIL,
+)
 from desk.evaluation.report import EvaluationReport
 from desk.learning.baseline import BASELINE_VERSION_ID
+from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.features import FEATURES_V1
 from desk.runs import Agent, PromotionGate
@@ -59,6 +69,18 @@ GOOD = EvaluationReport(
     seed=7,
     created_ms=1_000,
 )
+DATASET = Dataset(
+    dataset_id="ds-1",
+    pair="BTC-USDT",
+    interval="1m",
+    start_ms=0,
+    end_ms=1,
+    sha256="00",
+    rows=1000,
+    missing=0,
+    feature_set_id=FEATURES_V1.feature_set_id,
+    lookback=30,
+)
 
 
 @pytest.fixture
@@ -68,6 +90,7 @@ def store() -> MemoryStore:
     store.put(kinds.AGENTS, "desk", agent, at_ms=0)
     for version_id in ("v1", "v2"):
         register(store, version_id)
+    store.put(kinds.DATASETS, "ds-1", DATASET, at_ms=0)
     return store
 
 
@@ -78,7 +101,7 @@ def register(store: MemoryStore, version_id: str) -> None:
         name=version_id,
         algorithm="ppo",
         is_baseline=False,
-        status=VersionStatus.DRAFT,
+        status=VersionStatus.EVALUATING,
         artifact_uri="",
         artifact_sha256="",
         artifact_bytes=0,
@@ -125,7 +148,7 @@ def test_regression_13_another_pairs_report_satisfies_no_gate(store: MemoryStore
 
     assert promote(store) == (NOT_EVALUATED,)
     assert active(store) == ""
-    assert status(store, "v1") is VersionStatus.DRAFT
+    assert status(store, "v1") is VersionStatus.EVALUATING
 
 
 def test_regression_13_another_versions_report_satisfies_no_gate(store: MemoryStore) -> None:
@@ -151,7 +174,7 @@ def test_regression_13_a_failed_challenger_leaves_the_champion_alone(store: Memo
 
     assert active(store) == "v1"
     assert status(store, "v1") is VersionStatus.PROMOTED
-    assert status(store, "v2") is VersionStatus.DRAFT
+    assert status(store, "v2") is VersionStatus.EVALUATING
 
 
 @pytest.mark.catalogue("M04")
@@ -166,6 +189,8 @@ def test_regression_13_a_failed_challenger_leaves_the_champion_alone(store: Memo
         ({"verdict": "fail", "reasons": ("liquidated",)}, ("liquidated",)),
         ({"verdict": "fail"}, (VERDICT_FAIL,)),
         ({"feature_set_id": "v0-0"}, (OTHER_FEATURES,)),
+        ({"dataset_sha256": "11"}, (OTHER_DATASET,)),
+        ({"dataset_id": "ds-2"}, (OTHER_DATASET,)),
         (
             {"trade_count": 0, "win_rate": 0.0, "net_pnl_after_fees": "-1"},
             ("insufficient_trade_count", "win_rate_below_threshold", "net_pnl_non_positive"),
@@ -180,7 +205,7 @@ def test_m04_a_refusal_lists_every_reason_and_changes_nothing(
     assert promote(store) == reasons
 
     assert active(store) == ""
-    assert status(store, "v1") is VersionStatus.DRAFT
+    assert status(store, "v1") is VersionStatus.EVALUATING
 
 
 def test_the_newest_evaluation_decides(store: MemoryStore) -> None:
@@ -276,6 +301,7 @@ def test_m04_a_promotion_that_loses_a_race_changes_nothing(other: str) -> None:
     store = _Racing(OTHERS[other])
     agent = Agent(agent_id="desk", name="Desk", allowed_instruments=("BTC-USDT",))
     store.put(kinds.AGENTS, "desk", agent, at_ms=0)
+    store.put(kinds.DATASETS, "ds-1", DATASET, at_ms=0)
     register(store, "v1")
     evaluated(store)
 
@@ -283,7 +309,7 @@ def test_m04_a_promotion_that_loses_a_race_changes_nothing(other: str) -> None:
         promote(store)
 
     assert active(store) == ""
-    assert status(store, "v1") is VersionStatus.DRAFT
+    assert status(store, "v1") is VersionStatus.EVALUATING
     assert store.list(kinds.AUDIT) == []
 
 
@@ -296,6 +322,113 @@ def test_a_promotion_that_broke_off_is_completed_by_repeating_it(store: MemorySt
     assert promote(store) == ()
 
     assert status(store, "v1") is VersionStatus.PROMOTED
+
+
+def test_a_draft_that_an_older_release_evaluated_is_promoted_by_way_of_evaluating(
+    store: MemoryStore,
+) -> None:
+    draft = replace(version_of(store, "v1"), status=VersionStatus.DRAFT)
+    store.put(kinds.VERSIONS, "v1", draft, at_ms=500)
+    evaluated(store)
+
+    assert promote(store) == ()
+
+    assert status(store, "v1") is VersionStatus.PROMOTED
+
+
+def test_only_a_version_that_was_never_promoted_is_put_aside(store: MemoryStore) -> None:
+    evaluated(store)
+    promote(store)
+    draft = replace(version_of(store, "v2"), status=VersionStatus.DRAFT)
+    store.put(kinds.VERSIONS, "v2", draft, at_ms=500)
+
+    for version_id in ("v1", "v2"):
+        begin_evaluating(store, version_id, 3_000)
+    assert [status(store, name) for name in ("v1", "v2")] == ["promoted", "evaluating"]
+    for version_id in ("v1", "v2"):
+        retire_version(store, version_id, 3_000)
+    assert [status(store, name) for name in ("v1", "v2")] == ["promoted", "retired"]
+
+
+def test_a_version_is_promoted_on_each_pair_by_an_evaluation_on_it(store: MemoryStore) -> None:
+    evaluated(store)
+    promote(store)
+    evaluated(store, evaluation_id="e2", pair="ETH-USDT")
+
+    before = is_promoted_on(store, version_of(store, "v1"), "ETH-USDT")
+    promote_version(store, "v1", pair="ETH-USDT", actor="operator", now_ms=3_000)
+
+    version = version_of(store, "v1")
+    assert not before
+    assert is_promoted_on(store, version, "ETH-USDT")
+    assert version.promoted_pairs == ("BTC-USDT", "ETH-USDT")
+    assert (version.promoted_at_ms, version.promoted_by_evaluation_id) == (2_000, "e1")
+
+
+def test_the_record_of_an_older_release_names_its_pair_by_its_evaluation(
+    store: MemoryStore,
+) -> None:
+    evaluated(store)
+    promote(store)
+    older = replace(version_of(store, "v1"), promoted_pairs=())
+
+    assert is_promoted_on(store, older, "BTC-USDT")
+    assert not is_promoted_on(store, older, "ETH-USDT")
+
+
+def test_going_back_leads_further_back_and_never_to_and_fro(store: MemoryStore) -> None:
+    register(store, "v3")
+    for number, version_id in enumerate(("v1", "v2", "v3"), start=1):
+        evaluated(store, evaluation_id=f"e{number}", version_id=version_id)
+        promote(store, version_id, 1_000 * (number + 1))
+
+    visited = list[str]()
+    while (earlier := previous_version(store, "desk", "BTC-USDT")) is not None:
+        rollback_version(store, earlier.version_id, actor="observer", now_ms=9_000)
+        visited.append(active(store))
+
+    assert visited == ["v2", "v1"]
+    assert previous_version(store, "desk", "ETH-USDT") is None
+
+
+def test_a_rollback_from_a_version_that_is_not_active_any_more_changes_nothing(
+    store: MemoryStore,
+) -> None:
+    for number, version_id in enumerate(("v1", "v2"), start=1):
+        evaluated(store, evaluation_id=f"e{number}", version_id=version_id)
+        promote(store, version_id, 1_000 * (number + 1))
+
+    with pytest.raises(VersionConflict):
+        rollback_version(store, "v1", actor="observer", now_ms=9_000, expected_active="v9")
+
+    assert active(store) == "v2"
+
+
+def test_a_canary_trades_a_part_until_it_is_widened_or_gone_back_from(store: MemoryStore) -> None:
+    def part() -> float:
+        doc = store.get(kinds.AGENTS, "desk")
+        assert doc is not None
+        return doc.value.size_fraction
+
+    def canary() -> None:
+        promote_version(
+            store, "v2", pair="BTC-USDT", actor="observer", now_ms=3_000, size_fraction=0.25
+        )
+
+    evaluated(store)
+    evaluated(store, evaluation_id="e2", version_id="v2")
+    promote(store)
+    canary()
+    assert (active(store), part()) == ("v2", 0.25)
+
+    rollback_version(store, "v1", actor="observer", now_ms=4_000)
+    assert (active(store), part()) == ("v1", 1.0)
+    widen(store, "desk", "v2", actor="observer", now_ms=5_000)
+    assert (active(store), part()) == ("v1", 1.0)
+
+    canary()
+    widen(store, "desk", "v2", actor="observer", now_ms=6_000)
+    assert (active(store), part()) == ("v2", 1.0)
 
 
 def test_promotions_refusals_and_rollbacks_are_audited(store: MemoryStore) -> None:

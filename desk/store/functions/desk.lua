@@ -331,14 +331,21 @@ local function document(name)
   return found[1], cjson.decode(found[2])
 end
 
+local VERSION_MOVES = { @VERSION_MOVES@ }
+
 -- What speaks against the evaluation that a promotion rests on: it is gone or was changed, it is no
--- pass of this version on this pair, or a newer one of both has been stored.
-local function gate_refused(version_id, pair, evaluation_id, evaluation_v)
+-- pass of this version on this pair, its candles are not the ones on record, or a newer one of this
+-- version and pair has been stored.
+local function gate_refused(version_id, pair, evaluation_id, evaluation_v, dataset_sha256)
   local key = 'doc:evaluation/' .. evaluation_id
   local found_v, report = document('evaluation/' .. evaluation_id)
   if found_v == '0' or found_v ~= evaluation_v then return { 'CONFLICT', key, found_v } end
   if report.verdict ~= 'pass' or report.version_id ~= version_id or report.pair ~= pair then
     return { 'ILLEGAL', 'gate ' .. report.verdict, version_id }
+  end
+  local _, dataset = document('dataset/' .. report.dataset_id)
+  if report.dataset_sha256 ~= dataset_sha256 or not dataset or dataset.sha256 ~= dataset_sha256 then
+    return { 'ILLEGAL', 'gate on another dataset', version_id }
   end
   local stored_ms = redis.call('HGET', key, 'at_ms')
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', 'docx:evaluation', stored_ms, '+inf')) do
@@ -363,11 +370,27 @@ local function record_refused(version_id, evaluation_id)
   return nil
 end
 
--- agent id, expected v, version id, evaluation id, evaluation v or empty to go back, pair, row
+-- What speaks against moving versions: one is not where the caller saw it, or may not go there.
+local function moves_refused(args, first)
+  for at = first, #args, 3 do
+    local name = 'version/' .. args[at]
+    local found_v, version = document(name)
+    if found_v == '0' or found_v ~= args[at + 1] then return { 'CONFLICT', 'doc:' .. name, found_v } end
+    local to = cjson.decode(args[at + 2]).status
+    if version.status ~= to and not VERSION_MOVES[version.status .. '>' .. to] then
+      return { 'ILLEGAL', version.status, to }
+    end
+  end
+  return nil
+end
+
+-- agent id, expected v, version id, evaluation id, evaluation v or empty to go back, pair, row,
+-- dataset sha256, then by version that moves with the pointer: id, expected v, row
 -- -> OK v at_ms row
 define('model_flip', function(args, what)
-  local agent_id, expected_v, version_id, evaluation_id, evaluation_v, pair, row =
+  local agent_id, expected_v, version_id, evaluation_id, evaluation_v, pair, row, dataset_sha256 =
     unpack(args, OWN)
+  local moves = OWN + 8
   local key = 'doc:agent/' .. agent_id
   local found = redis.call('HMGET', key, 'v', 'at_ms')
   local found_v = found[1] or '0'
@@ -376,9 +399,14 @@ define('model_flip', function(args, what)
   if evaluation_v == '' then
     refusal = record_refused(version_id, evaluation_id)
   else
-    refusal = gate_refused(version_id, pair, evaluation_id, evaluation_v)
+    refusal = gate_refused(version_id, pair, evaluation_id, evaluation_v, dataset_sha256)
   end
+  refusal = refusal or moves_refused(args, moves)
   if refusal then return refusal end
+  for at = moves, #args, 3 do
+    local moved_key = 'doc:version/' .. args[at]
+    redis.call('HSET', moved_key, 'v', next_version(args[at + 1]), 'row', args[at + 2])
+  end
   local version = next_version(found_v)
   redis.call('HSET', key, 'v', version, 'row', row)
   return finish(what, args, { 'OK', version, found[2], row })

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from desk.learning.study import Dataset
 from desk.market.candles import Candles
 from desk.store import kinds, server
 from desk.store.layout import ANSWERS_KEPT_MS
@@ -90,8 +91,29 @@ def test_I20_answers_of_an_older_release_are_still_given_and_its_leases_still_en
 
 @pytest.mark.catalogue("I20")
 def test_I20_versions_of_an_older_release_can_be_promoted_and_gone_back_to(upgraded: ValkeyStore):
+    report = upgraded.get(kinds.EVALUATIONS, "e2")
+    assert report is not None
+    dataset = Dataset(
+        dataset_id=report.value.dataset_id,
+        pair=report.value.pair,
+        interval="1m",
+        start_ms=0,
+        end_ms=1,
+        sha256=report.value.dataset_sha256,
+        rows=1,
+        missing=0,
+        feature_set_id=report.value.feature_set_id,
+        lookback=1,
+    )
+    upgraded.put(kinds.DATASETS, dataset.dataset_id, dataset, at_ms=0)
+    passed = Gate(
+        evaluation_id="e2",
+        evaluation_version=1,
+        pair="BTC-USDT",
+        dataset_sha256=dataset.sha256,
+    )
     for version_id, gate in (
-        ("v2", Gate(evaluation_id="e2", evaluation_version=1, pair="BTC-USDT")),
+        ("v2", passed),
         ("v1", Gate(evaluation_id="e1")),
     ):
         before = upgraded.get(kinds.AGENTS, "desk")
