@@ -25,7 +25,6 @@ import torch
 
 from bench.figures import Figure, interleaved, median
 from bench.instrument import BTC
-from desk.engines import rllib
 from desk.engines.private_ray import private_ray
 from desk.engines.rllib import RLLIB_ENV, TrainingSpec
 from desk.learning.arrays import MarketArrays
@@ -141,10 +140,9 @@ def _rates(*samplers: Any) -> list[float]:
 
 def _configured(runner: type[Any], make_env: MakeEnv) -> Any:
     from desk.engines.fragment_runner import FragmentEnvRunner  # noqa: PLC0415
+    from desk.engines.rllib_config import configured  # noqa: PLC0415
 
-    name = f"bench-{next(_numbers)}"
-    rllib._environments[name] = make_env  # pyright: ignore[reportPrivateUsage]
-    config = rllib._configured(name, make_env(1), SPEC)  # pyright: ignore[reportPrivateUsage]
+    config = configured(f"bench-{next(_numbers)}", make_env(1), SPEC, make_env, None)
     config.env_runners(env_runner_cls=runner)
     if runner is not FragmentEnvRunner:
         config.learners(learner_class=config.get_default_learner_class())

@@ -68,8 +68,9 @@ def settled_then(store: DocStore, pair: Pair, close_ms: int, count: int) -> Fund
         known = [one for one in found if one.known_ms <= close_ms]
         due_ms = settled(known).said_ms
         if len(due_ms) >= count or len(found) < size:
-            newest = set(due_ms[len(due_ms) - count :].tolist() if count else ())
-            return settled(one for one in known if one.due_ms in newest)
+            oldest_ms = int(due_ms[len(due_ms) - count]) if count else close_ms + 1
+            looked_at = (one for one in known if one.due_ms >= oldest_ms)
+            return settled(looked_at)
         size *= 2
 
 

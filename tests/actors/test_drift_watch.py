@@ -162,7 +162,9 @@ def test_a_run_with_a_version_of_its_own_goes_back_without_moving_its_agent(stag
 
 
 def test_a_version_that_passed_on_another_pair_only_is_no_way_back(stage: Stage) -> None:
-    other = replace(stage.store.get(kinds.VERSIONS, "v2").value, promoted_pairs=("ETH-USDT",))
+    found = stage.store.get(kinds.VERSIONS, "v2")
+    assert found is not None
+    other = replace(found.value, promoted_pairs=("ETH-USDT",))
     stage.store.put(kinds.VERSIONS, "v2", other, at_ms=0)
     go_live(stage)
 

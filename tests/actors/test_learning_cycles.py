@@ -4,6 +4,7 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,7 @@ class Bench:
         kind = kinds.COMPARISONS if is_comparison else kinds.EVALUATIONS
         store.put(kind, report.evaluation_id, report, at_ms=now_ms)
         found = store.get(kinds.VERSIONS, version_id)
+        assert found is not None
         if found.value.status is VersionStatus.DRAFT:
             moved = replace(found.value, status=VersionStatus.EVALUATING)
             store.put(kinds.VERSIONS, version_id, moved, at_ms=0)
@@ -432,8 +434,9 @@ def test_a_canary_that_never_gets_to_decide_is_taken_back(desk: Desk) -> None:
 
     for _ in range(4):
         desk.stage.clock.advance((WATCHED_MIN + 1) * MINUTE_MS)
-        cycle = desk.turn(window)
+        desk.turn(window)
 
+    cycle = desk.newest
     assert (cycle.status, cycle.reasons) == (CycleStatus.ROLLED_BACK, (NOT_DECIDED,))
     assert desk.active == "v1"
 
@@ -458,7 +461,7 @@ def test_an_observer_killed_between_the_pointer_and_the_cycle_promotes_once(
     class Killed(Exception):
         pass
 
-    def killed(*given: object, **words: object) -> None:
+    def killed(*given: Any, **words: Any) -> None:
         promote_version(*given, **words)
         raise Killed
 
@@ -484,7 +487,7 @@ def test_a_version_gone_back_from_before_its_cycle_heard_of_it_is_not_let_in_aga
     class Killed(Exception):
         pass
 
-    def killed(*given: object, **words: object) -> None:
+    def killed(*given: Any, **words: Any) -> None:
         promote_version(*given, **words)
         raise Killed
 

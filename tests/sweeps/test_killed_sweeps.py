@@ -102,10 +102,11 @@ def kill_everything_once(home: Path, file: str, is_time: Callable[[], Any]) -> N
 
 def resume(home: Path, file: str) -> subprocess.CompletedProcess[str]:
     """Go on with it, and again where a busy machine did not let Ray start."""
-    for _ in range(RAY_STARTS):
-        ended = run_desk(home, "tune", file, "--resume", "--json", within_s=WITHIN_S)
+    ended = run_desk(home, "tune", file, "--resume", "--json", within_s=WITHIN_S)
+    for _ in range(RAY_STARTS - 1):
         if "timed out during startup" not in ended.stderr:
             break
+        ended = run_desk(home, "tune", file, "--resume", "--json", within_s=WITHIN_S)
     return ended
 
 

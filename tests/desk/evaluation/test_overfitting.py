@@ -6,6 +6,7 @@ The references count in fractions and in mpmath with 50 digits, one number at a 
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -25,11 +26,14 @@ from desk.evaluation.overfitting import (
     totals_by_step,
 )
 
+type Exact = Any
+"""A number of mpmath, which has no types."""
+
 CLOSE = 1e-9
 PER_YEAR = 8_760.0
 
 
-def exact(number: float) -> mpmath.mpf:
+def exact(number: float) -> Exact:
     fraction = Fraction(number)
     return mpmath.mpf(fraction.numerator) / fraction.denominator
 
@@ -39,21 +43,21 @@ def power_sum(values: Sequence[float], power: int) -> Fraction:
     return sum(((Fraction(value) - mean) ** power for value in values), Fraction(0))
 
 
-def root_of(fraction: Fraction) -> mpmath.mpf:
+def root_of(fraction: Fraction) -> Exact:
     return mpmath.sqrt(mpmath.mpf(fraction.numerator) / fraction.denominator)
 
 
-def as_float(fraction: Fraction) -> mpmath.mpf:
+def as_float(fraction: Fraction) -> Exact:
     return mpmath.mpf(fraction.numerator) / fraction.denominator
 
 
-def sharpe_of(values: Sequence[float]) -> mpmath.mpf:
+def sharpe_of(values: Sequence[float]) -> Exact:
     mean = sum(map(Fraction, values), Fraction(0)) / len(values)
     variance = power_sum(values, 2) / (len(values) - 1)
     return as_float(mean) / root_of(variance) if variance else mpmath.mpf(0)
 
 
-def probability_above(values: Sequence[float], benchmark: mpmath.mpf) -> mpmath.mpf:
+def probability_above(values: Sequence[float], benchmark: Exact) -> Exact:
     """Equation 11 of The Sharpe Ratio Efficient Frontier."""
     count = len(values)
     second = power_sum(values, 2) / count
@@ -64,11 +68,11 @@ def probability_above(values: Sequence[float], benchmark: mpmath.mpf) -> mpmath.
     return mpmath.ncdf((ratio - benchmark) * mpmath.sqrt(count - 1) / error)
 
 
-def quantile(probability: mpmath.mpf) -> mpmath.mpf:
+def quantile(probability: Exact) -> Exact:
     return mpmath.sqrt(2) * mpmath.erfinv(2 * probability - 1)
 
 
-def luckiest(count: int, variance: mpmath.mpf) -> mpmath.mpf:
+def luckiest(count: int, variance: Exact) -> Exact:
     """Equation 1 of The Deflated Sharpe Ratio."""
     gamma = mpmath.euler
     return mpmath.sqrt(variance) * (

@@ -107,7 +107,7 @@ def test_a_later_cycle_trains_on_nothing_that_an_earlier_one_was_judged_on_befor
 )
 def test_a_window_that_cannot_be_names_the_field(field: str, value: float) -> None:
     with pytest.raises(BadInput, match=field):
-        LearningWindow(**{field: value})
+        LearningWindow(**{field: value})  # pyright: ignore[reportArgumentType] - one of its fields
 
 
 @pytest.mark.parametrize("to", CycleStatus)

@@ -12,7 +12,7 @@ from desk.errors import BadInput, NotFound, VenueRejected, VersionConflict
 from desk.market.candles import Candle, Candles, sorted_unique
 from desk.runs import Mode, Run, RunStatus
 from desk.store import kinds
-from desk.store.port import Doc, Event, Kind
+from desk.store.port import CandlesAfter, Doc, Event, Kind
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
 from desk.trading.orders import ExitKind, Leg, Order, Side, VenueOrder, VenueOrderStatus
@@ -100,6 +100,11 @@ class FakeStore:
 
     def last_candles(self, pair: str, interval: str, count: int) -> Candles:
         return self.candles.take(slice(-count, None))
+
+    def candles_after(
+        self, pair: str, interval: str, first_ms: int, last_ms: int
+    ) -> CandlesAfter | None:
+        raise NotImplementedError
 
     def candle_bounds(self, pair: str, interval: str) -> tuple[int, int, int] | None:
         raise NotImplementedError
