@@ -98,7 +98,8 @@ class Evidence:
     stress: tuple[StressResult, ...]
     threshold_curve: tuple[ThresholdPoint, ...]
     intervals: Mapping[str, Interval]
-    """95 of 100 resampled histories: `net_pnl`, `sharpe`, `max_drawdown`, `win_rate`."""
+    """95 of 100 resampled histories: `net_pnl`, `sharpe`, `max_drawdown` (of hourly marks, so less deep
+    than the report's), `win_rate`."""
     block_hours: float
     """Mean length of the resampled blocks."""
     observations: int
