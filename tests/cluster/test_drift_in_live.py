@@ -26,7 +26,7 @@ from tests.actors.test_version_switch import evaluated, make_version
 from tests.cluster.conftest import running_desk
 from tests.cluster.desk_on_ray import RunningDesk, eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(540)]
 
 SPEED, JUDGED = 20.0, 8
 """A candle every three seconds, and decisions until a drift of confidence can be seen."""
