@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from actors.evaluation import FEATURE_LIMIT, EvaluateAsk
@@ -369,10 +370,18 @@ def _register(scene: _Scene, book: SweepBook, row: LeaderboardRow) -> tuple[str,
         trained_on,
         features=data.features,
         tensors=tensors,
+        figures=_chosen_among(scene, book),
         made_ms=book.record.started_ms,
         now_ms=book.record.started_ms,
     )
     return version.version_id, task.seeds[seed_number]
+
+
+def _chosen_among(scene: _Scene, book: SweepBook) -> dict[str, Any]:
+    """What `actors.evidence.trials_of` reads of a card: every policy that was tried, stopped ones too."""
+    tried = tried_policies(book.record.trials, scene.journal.trials(book.record))
+    known = [one.sharpe for one in tried if isfinite(one.sharpe)]
+    return {"trials": max(len(tried), 1), "trial_sharpes": known}
 
 
 def _train_ask(

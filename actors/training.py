@@ -215,12 +215,15 @@ def keep_trained(
     *,
     features: FeatureSet,
     tensors: Tensors,
-    figures: Mapping[str, float] = MappingProxyType({}),
+    figures: Mapping[str, Any] = MappingProxyType({}),
     made_ms: int,
     now_ms: int,
     work_id: str = "",
 ) -> AgentVersion:
-    """Register what came out of a training as a draft. Idempotent for the same ask, work and times."""
+    """Register what came out of a training as a draft. Idempotent for the same ask, work and times.
+
+    `figures` go on the card: what else came out, and among how many it was chosen.
+    """
     dataset = keep_dataset(store, trained_on, now_ms)
     version = _version(ask, dataset, figures, f"{work_id}|{made_ms}", made_ms)
     card = _card(version, features, ask.levels)
@@ -263,7 +266,7 @@ def _checkpoints(home: Path, work: Work, ask: TrainAsk, dataset: Dataset) -> Che
 
 
 def _version(
-    ask: TrainAsk, dataset: Dataset, figures: Mapping[str, float], identity: str, made_ms: int
+    ask: TrainAsk, dataset: Dataset, figures: Mapping[str, Any], identity: str, made_ms: int
 ) -> AgentVersion:
     """`identity` tells trainings apart that are alike in everything."""
     period, algorithm = ask.period, ask.training.algorithm
