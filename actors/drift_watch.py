@@ -77,6 +77,8 @@ class DriftWatch:
         if version_id != run.version_id:
             return False  # it has moved on: the next decision is another version's
         profile = await self._profile(version_id, run.pair)
+        if profile is None and await stored(lambda: self._is_baseline(version_id)):
+            return False  # how sure a rule is of itself says how strong the trend is, and no more
         recent = await stored(lambda: recent_of(self._store, decisions))
         signals = drift.judge(recent, profile, self._parts.limits)
         about = f"{run.run_id}:{version_id}"
@@ -187,6 +189,10 @@ class DriftWatch:
                 except DeskError as failed:
                     log.warning("profile_not_asked_for", version_id=version_id, error=str(failed))
         return None
+
+    def _is_baseline(self, version_id: str) -> bool:
+        version = self._store.get(kinds.VERSIONS, version_id)
+        return version is not None and version.value.is_baseline
 
     def _can_be_profiled(self, version_id: str, pair: Pair) -> bool:
         version = self._store.get(kinds.VERSIONS, version_id)

@@ -110,9 +110,9 @@ def profile_of(
     pnl_per_fee: float | None = None,
 ) -> Profile | None:
     """What a policy does on float32[T, F]; rows that are not finite are left out. None: too few rows
-    for four stretches."""
+    for three stretches."""
     rows = np.ascontiguousarray(features[np.isfinite(features).all(axis=1)])
-    if len(rows) < 4 * limits.rows:
+    if len(rows) < 2 * limits.rows:
         return None
     signs, confidences = _decided(policy, rows)
     edges = [_edges(column) for column in rows.T]

@@ -90,6 +90,14 @@ def test_a_healthy_version_is_left_alone(stage: Stage) -> None:
     assert active(stage).active_version_id == "v1"
 
 
+def test_a_rule_that_nothing_is_known_of_is_not_judged_by_how_sure_it_is(stage: Stage) -> None:
+    rule = replace(stage.store.get(kinds.VERSIONS, "v1").value, is_baseline=True)
+    stage.store.put(kinds.VERSIONS, "v1", rule, at_ms=0)
+
+    assert decide(stage, watch_of(stage), 0.95) == 0
+    assert alerts(stage) == []
+
+
 def test_a_drift_in_live_leads_back_with_one_alert_and_loses_no_decision(stage: Stage) -> None:
     go_live(stage)
     watch = watch_of(stage)

@@ -41,7 +41,10 @@ always as good as certain."""
 def desk(ray_session: None, launch: Callable[..., Any]) -> Iterator[RunningDesk]:
     """A desk on a market slow enough that a loaded machine keeps up with every candle."""
     with running_desk(
-        launch(speed=SPEED, seed=11), PolicyMode.LOCAL, drift_confidence_decisions=JUDGED
+        launch(speed=SPEED, seed=11),
+        PolicyMode.LOCAL,
+        drift_confidence_delta=0.3,
+        drift_confidence_decisions=JUDGED,
     ) as running:
         yield running
 

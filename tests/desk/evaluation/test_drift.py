@@ -183,7 +183,7 @@ def test_a_reference_that_is_too_short_or_has_holes_gives_no_profile_or_one_with
 
     assert made is not None
     assert made.rows == ROWS - 1
-    assert profile_of(policy(), features[: 4 * LIMITS.rows - 1], NAMES, LIMITS) is None
+    assert profile_of(policy(), features[: 2 * LIMITS.rows - 1], NAMES, LIMITS) is None
 
 
 shares = st.lists(st.floats(0.001, 1.0), min_size=4, max_size=4).map(
