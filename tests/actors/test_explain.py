@@ -161,6 +161,21 @@ def until_held(session: Session) -> str:
     return books(session).positions[PAIR].trade_id
 
 
+def test_a_settlement_counts_what_was_held_when_it_was_due(session: Session) -> None:
+    trade_id = until_held(session)
+    close_by_hand(session, "tr-hand")
+    opened, closed = explainer(session).explain(trade_id).fills
+    candles = [opened.filled_ms - 1_000, closed.filled_ms - 1_000]  # filled a second into them
+    for due_ms in (*candles, candles[-1] + MINUTE_MS):
+        rate = FundingRate(pair=PAIR, due_ms=due_ms, rate=Decimal("0.001"))
+        session.store.put(kinds.funding_rates(PAIR), str(due_ms), rate, at_ms=due_ms)
+
+    told = explainer(session).explain(trade_id)
+
+    assert [one.due_ms for one in told.funding] == [candles[-1]]
+    assert abs(told.funding[0].quantity) == opened.quantity
+
+
 @pytest.mark.parametrize("who", ["operator", "nobody"])
 def test_an_exit_by_hand_is_told_as_such(session: Session, who: str) -> None:
     trade_id = until_held(session)
