@@ -53,6 +53,9 @@ TUNE_ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+KEPT_CHECKPOINTS = 3
+"""Of a trial, in Tune's own folder: a population's members still read the one before the last."""
+
 
 class TrialKeys(Protocol):
     """From a point of the search space to a trial's key and its whole configuration."""
@@ -116,7 +119,7 @@ def run_trials(
             callbacks=[_Told(watch, keys)],
             stop=_Stop(watch),
             failure_config=untyped.FailureConfig(max_failures=FAILURES),
-            checkpoint_config=untyped.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=untyped.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
         ),
     )
     try:
@@ -157,8 +160,9 @@ def _search(sweep: TrainingSweep, planned: Sequence[PlannedTrial]) -> Any:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     asked = [{name: _as_word(value) for name, value in trial.point.items()} for trial in planned]
-    # Known trials come first, in their order: the search then stands where it stood.
-    return Searcher(points_to_evaluate=asked or None, seed=sweep.search.seed)
+    # Known trials come first, in their order: the search has learnt from them then. They draw nothing
+    # from its generator, which from the same seed would draw the first of them once more.
+    return Searcher(points_to_evaluate=asked or None, seed=sweep.search.seed + len(asked))
 
 
 def _domain(name: str, domain: Choice | Grid | Uniform | LogUniform | RandInt) -> Any:
@@ -225,6 +229,7 @@ def _scheduler(sweep: TrainingSweep) -> Any:
                 },
                 custom_explore_fn=inside,
                 log_config=False,
+                synch=True,  # else who is compared with whom depends on which process was the quicker
             )
 
 
