@@ -175,7 +175,7 @@ def _place(settings: Settings, store: ValkeyStore) -> Any:
         home=settings.home,
         store=store,
         candles=CandleArchive(store, history, CandleCache(settings.home / "cache", history)),
-        store_url=store.connection.url,
+        store_url=store.url,
     )
 
 

@@ -229,7 +229,6 @@ def _scheduler(sweep: TrainingSweep) -> Any:
                 },
                 custom_explore_fn=inside,
                 log_config=False,
-                synch=True,  # else who is compared with whom depends on which process was the quicker
             )
 
 

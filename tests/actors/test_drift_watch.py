@@ -91,7 +91,9 @@ def test_a_healthy_version_is_left_alone(stage: Stage) -> None:
 
 
 def test_a_rule_that_nothing_is_known_of_is_not_judged_by_how_sure_it_is(stage: Stage) -> None:
-    rule = replace(stage.store.get(kinds.VERSIONS, "v1").value, is_baseline=True)
+    found = stage.store.get(kinds.VERSIONS, "v1")
+    assert found is not None
+    rule = replace(found.value, is_baseline=True)
     stage.store.put(kinds.VERSIONS, "v1", rule, at_ms=0)
 
     assert decide(stage, watch_of(stage), 0.95) == 0

@@ -378,9 +378,9 @@ def test_the_tree_has_a_sync_exactly_where_there_are_feeds(tmp_path: Path) -> No
         intervals=("1m",),
     )
     with_feeds = replace(
-        wiring, tradingview_feeds=HASHES, tradingview_secret=SecretStr("canary-secret")
+        wiring, tradingview_feeds=HASHES, tradingview_secret=SecretStr("leaky-secret")
     )
     assert feed_sync_children(wiring) == []
     [spec] = feed_sync_children(with_feeds)
     assert spec.name == "feed_sync"
-    assert "canary" not in f"{with_feeds!r} {spec!r}"
+    assert "leaky" not in f"{with_feeds!r} {spec!r}"

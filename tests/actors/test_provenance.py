@@ -219,6 +219,7 @@ def test_a_follower_takes_the_dataset_of_the_version_it_follows(session: Session
         seed=11,
         dataset_id="ds-later",
         dataset_sha256="ef" * 32,
+        promoted_pairs=(PAIR,),  # a live run follows to no other
     )
     session.store.put(kinds.STATE, f"follows:{session.run.run_id}", {}, at_ms=BEGIN_MS)
     agent = session.store.get(kinds.AGENTS, "desk")

@@ -378,8 +378,8 @@ def test_the_tree_has_a_poller_of_channels_exactly_where_there_are_some(tmp_path
         wiring,
         telegram_channels=("calls",),
         telegram_api_id=1,
-        telegram_api_hash=SecretStr("canary-hash"),
-        telegram_session=SecretStr("canary-session"),
+        telegram_api_hash=SecretStr("leaky-hash"),
+        telegram_session=SecretStr("leaky-session"),
     )
 
     assert signal_children(wiring) == []
@@ -388,4 +388,4 @@ def test_the_tree_has_a_poller_of_channels_exactly_where_there_are_some(tmp_path
     assert isinstance(parts, SignalParts)
     assert (parts.channels, parts.every_s, parts.sync_limit) == (("calls",), 3_600, 50)
     assert isinstance(parts.open_channels(lambda _: None), TelegramChannels)
-    assert "canary" not in f"{with_channels!r} {spec!r}"
+    assert "leaky" not in f"{with_channels!r} {spec!r}"

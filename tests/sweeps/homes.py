@@ -70,7 +70,7 @@ def place_of(home: Path, store: ValkeyStore) -> SweepPlace:
         home=home,
         store=store,
         candles=CandleArchive(store, history, CandleCache(home / "cache", history)),
-        store_url=store.connection.url,
+        store_url=store.url,
     )
 
 

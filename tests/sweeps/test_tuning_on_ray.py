@@ -1,5 +1,7 @@
 """What Ray Tune does with trials: it stops laggards, moves a population on, and forgets without harm."""
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from desk.engines.rllib import MakeEnv, TrainingSpec
+from desk.engines.stretches import Stretch
 from desk.engines.trials import TrialTask
 from desk.learning.sweep_file import parse_sweep
 from desk.learning.sweep_results import PlannedTrial, trial_key_of
@@ -16,6 +20,7 @@ from desk.market.candles import Candles
 from desk.store.sweeps import SweepJournal
 from tests.sweeps.homes import small
 from tests.sweeps.tasks import task_on
+from tests.sweeps.trainers import quick_train
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
 
@@ -62,6 +67,25 @@ class Heard:
 @pytest.fixture(scope="module")
 def candles(walk: Callable[..., Candles]) -> Candles:
     return walk(2_000, seed=5)
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """Trains in no time, once all members are at the same step: none is over before another began."""
+
+    folder: Path
+    members: int
+
+    def __call__(self, make_env: MakeEnv, spec: TrainingSpec, **given: Any) -> Stretch:
+        self.folder.mkdir(exist_ok=True)
+        until = given["until_steps"]
+        (self.folder / f"{until}-{os.getpid()}").touch()
+        give_up_s = time.monotonic() + 60.0
+        while len(list(self.folder.glob(f"{until}-*"))) < self.members:
+            if time.monotonic() > give_up_s:
+                raise TimeoutError(f"nobody else came to step {until}")
+            time.sleep(0.05)
+        return quick_train(make_env, spec, **given)
 
 
 def sweep_of(**changes: Any) -> TrainingSweep:
@@ -112,7 +136,8 @@ def test_successive_halving_stops_laggards_and_costs_less_than_all(
 def test_a_population_moves_its_laggards_to_a_leaders_weights(
     candles: Candles, tmp_path: Path
 ) -> None:
-    task = task_on(candles, tmp_path, seeds=(7,), total_steps=4_000)
+    meet = InStep(tmp_path / "meet", members=2)
+    task = task_on(candles, tmp_path, seeds=(7,), total_steps=4_000, train=meet)
     sweep = sweep_of(
         scheduler={"kind": "pbt", "quantile_fraction": 0.5, "seed": 1},
         space={"learning_rate": {"kind": "loguniform", "low": 1e-5, "high": 1e-2}},

@@ -89,7 +89,7 @@ def chosen_worse(columns: Sequence[Sequence[float]], blocks: int) -> Fraction:
         [list(column[skip + at * length : skip + (at + 1) * length]) for at in range(blocks)]
         for column in columns
     ]
-    logits: list[mpmath.mpf] = []
+    logits: list[Exact] = []
     for inside in combinations(range(blocks), blocks // 2):
         outside = [at for at in range(blocks) if at not in inside]
         trained = [sharpe_of([x for at in inside for x in parts[at]]) for parts in cut]
