@@ -19,7 +19,7 @@ from desk.learning.arrays import MarketArrays
 from desk.learning.episode import check_episode, stretches
 from desk.learning.study import Dataset, Window
 from desk.learning.sweep_results import sweep_id_of, trial_key_of
-from desk.learning.sweep_space import Point, random_points
+from desk.learning.sweep_space import SLOT, Point, random_points
 from desk.learning.sweeps import (
     LATEST,
     DatasetChoice,
@@ -39,8 +39,6 @@ from desk.store.feature_sets import feature_set_of
 from desk.store.port import DocStore
 from desk.trading.fills import FillSpec
 
-SLOT = "member"
-"""In the point of a population's member: which one it is."""
 CHECKED_POINTS = 50
 DRAWN_POINTS = 20
 

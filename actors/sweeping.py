@@ -16,7 +16,6 @@ from actors.evaluation_tasks import EvaluatedTask, EvaluationTask, evaluate_task
 from actors.study_period import Period
 from actors.sweep_book import SweepBook, TellSweep
 from actors.sweep_data import (
-    SLOT,
     SweepData,
     SweepIds,
     SweepPlace,
@@ -42,6 +41,7 @@ from desk.learning.sweep_results import (
     TrialStatus,
     tried_policies,
 )
+from desk.learning.sweep_space import SLOT
 from desk.learning.sweeps import (
     LATEST,
     DatasetChoice,

@@ -29,6 +29,7 @@ from desk.engines.trials import Trial, TrialTask
 from desk.learning.sweep_results import PlannedTrial, TrialStatus
 from desk.learning.sweep_space import (
     PARAMETERS,
+    SLOT,
     Choice,
     Grid,
     LogUniform,
@@ -98,7 +99,11 @@ def run_trials(
     tuner: Any = untyped.Tuner(
         untyped.with_resources(
             untyped.with_parameters(
-                _TrialActor, task=task, keys=keys, is_replayed=_is_replayed(sweep)
+                _TrialActor,
+                task=task,
+                keys=keys,
+                is_replayed=_is_replayed(sweep),
+                slots=folder / "slots",
             ),
             {"cpu": 1},
         ),
@@ -245,13 +250,30 @@ class _TrialActor(tune.Trainable):
     _lock: BinaryIO
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - `with_parameters` adds them
-        self, config: dict[str, Any], *, task: TrialTask, keys: TrialKeys, is_replayed: bool
+        self,
+        config: dict[str, Any],
+        *,
+        task: TrialTask,
+        keys: TrialKeys,
+        is_replayed: bool,
+        slots: Path,
     ) -> None:
-        trial_key, configuration = keys(_point_of(config))
+        trial_key, configuration = keys(self._own(_point_of(config), slots))
         self._lock = _locked(task.home, trial_key)
         self._trial = Trial(task, trial_key, configuration, is_stopped=_is_stopped(task, trial_key))
         if not is_replayed:
             self._trial.skip_told()
+
+    def _own(self, point: dict[str, Any], slots: Path) -> dict[str, Any]:
+        """A member's point, as the member that it began as: one that goes on from another's weights is
+        given that one's whole point by Tune."""
+        if SLOT not in point:
+            return point
+        slots.mkdir(parents=True, exist_ok=True)
+        kept = slots / str(self.trial_id)
+        if not kept.exists():
+            kept.write_text(json.dumps(point[SLOT]))
+        return {**point, SLOT: json.loads(kept.read_text())}
 
     def step(self) -> dict[str, Any]:
         point = self._trial.advance()

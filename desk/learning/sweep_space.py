@@ -109,6 +109,10 @@ PARAMETERS: Mapping[str, Parameter] = {
 """By name: fields of `TrainingSpec`, `TrainAsk`, and the threshold that decisions are scored with."""
 
 
+SLOT = "member"
+"""In the point of a population's member: which one it is."""
+
+
 class Strict(BaseModel):
     """A part of a study's file: a misspelt key is an error."""
 
