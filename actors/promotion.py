@@ -178,7 +178,7 @@ def previous_version(
     """The version promoted last before the active one, on a pair if one is named; None: there is none.
 
     One that was promoted later, and gone back from, does not count: going back twice leads further
-    back, never to and fro.
+    back, never back and forth.
     """
     active_id = _agent(store, agent_id).value.active_version_id
     active = store.get(kinds.VERSIONS, active_id)

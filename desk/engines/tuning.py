@@ -270,7 +270,8 @@ class _TrialActor(tune.Trainable):
         if SLOT not in point:
             return point
         slots.mkdir(parents=True, exist_ok=True)
-        kept = slots / str(self.trial_id)
+        untyped: Any = self
+        kept = slots / str(untyped.trial_id)
         if not kept.exists():
             kept.write_text(json.dumps(point[SLOT]))
         return {**point, SLOT: json.loads(kept.read_text())}

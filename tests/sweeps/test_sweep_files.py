@@ -74,7 +74,7 @@ def test_every_parameter_is_a_field_of_what_is_trained_by() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"budgt": 1}, r"my.yaml: budgt: is no key"),
-    ({"kind": "trainin"}, r"kind was 'trainin', choose from 'training', 'evaluation'"),
+    ({"kind": "train"}, r"kind was 'train', choose from 'training', 'evaluation'"),
     ({"name": "My Sweep"}, r"name: was 'My Sweep'"),
     ({"budget": {"trials": 2}}, r"budget.steps_per_trial: is missing: add it"),
     ({"dataset": {"pair": "BTC-USDT"}}, r"dataset: id was latest: name a pair and an interval"),
