@@ -111,7 +111,7 @@ class Draft:
             artifact_sha256=answered or recorded,
             card_sha256=scene.version.card_sha256 if scene.version else "",
             held_quantity=books.held_quantity(scene.ledger, run.pair) if scene.ledger else None,
-            size_quote=scene.limits.max_position_size if scene.limits else None,
+            size_quote=scene.size_quote,
             stop_loss_fraction=run.stop_loss_fraction,
             take_profit_fraction=run.take_profit_fraction,
             legs=self.legs,

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -468,12 +467,13 @@ def _detail(refused: Refused) -> str:
 def _intend(
     scene: Scene, target: float, decision_id: str, open_ms: int, trace_id: str
 ) -> list[OrderIntent]:
-    assert scene.limits is not None, "checked by the caller"
+    size_quote = scene.size_quote
+    assert size_quote is not None, "checked by the caller"
     assert scene.ledger is not None, "checked by the caller"
     return intents.intend(
         target,
         held_quantity=books.held_quantity(scene.ledger, scene.run.pair),
-        size_quote=scene.limits.max_position_size * Decimal(str(scene.size_fraction)),
+        size_quote=size_quote,
         reference_price=reference_price(scene.window),
         instrument=scene.instrument,
         account=scene.run.account,

@@ -71,6 +71,13 @@ class Scene:
     admission: Admission
     now_ms: int
 
+    @property
+    def size_quote(self) -> Decimal | None:
+        """Notional of a full position as the version may trade it; None without limits."""
+        if self.limits is None:
+            return None
+        return self.limits.max_position_size * Decimal(str(self.size_fraction))
+
 
 def read_scene(
     store: Store,

@@ -487,6 +487,22 @@ def test_everything_the_contract_lists_is_on_the_record(session: Session) -> Non
     assert len(evidence.candle_sha256) == 64
 
 
+def test_decisions_of_a_canary_are_made_again_at_their_part_of_the_size(session: Session) -> None:
+    session.store.put(kinds.STATE, f"follows:{RUN_ID}", {}, at_ms=1)
+    agent = session.store.get(kinds.AGENTS, "desk")
+    assert agent is not None
+    canary = replace(agent.value, active_version_id=session.run.version_id, size_fraction=0.25)
+    session.store.put(kinds.AGENTS, "desk", canary, at_ms=1)
+
+    session.go_on(25)
+
+    assert_all_identical(session, 25)
+    sizes = {one.evidence.size_quote for one in session.decisions() if one.evidence}
+    limits = session.store.get(kinds.RISK_LIMITS, session.run.risk_limit_set_id)
+    assert limits is not None
+    assert sizes == {limits.value.max_position_size / 4}
+
+
 def test_decisions_on_funding_are_made_again_from_what_was_known_then(session: Session) -> None:
     columns = FundingColumns(
         columns=(
