@@ -151,8 +151,9 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         if lanes["row"].shape != (self.num_envs,):
             found = len(lanes["row"])
             raise BadInput("state", f"was of {found} lanes, expected {self.num_envs}")
-        desk = self.lanes.desk._replace(**state["desk"])
-        self.lanes = self.lanes._replace(**lanes, desk=desk)
+        # Copies: what came through Ray's object store may only be read, and compiled code writes.
+        desk = self.lanes.desk._replace(**_copied(state["desk"]))
+        self.lanes = self.lanes._replace(**_copied(lanes), desk=desk)
         self._kept.clear()  # they go on from other lanes
         self._drawdown.set_state(state["drawdown"])
         self.np_random = np.random.default_rng()
@@ -181,6 +182,10 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         if len(self._kept) < _MOST_KEPT:
             self._kept.append(lanes)
         return lanes
+
+
+def _copied(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: np.array(values) for name, values in arrays.items()}
 
 
 def _is_free(lanes: kernel.Lanes) -> bool:

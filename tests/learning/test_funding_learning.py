@@ -113,7 +113,7 @@ def test_a_training_sees_the_column_and_its_version_names_the_set(
     """What RLlib does between environment and weights is tested with RLlib."""
     shown: list[Any] = []
 
-    def no_steps(make_env: Callable[[int], Any], *_: object) -> TrainedPolicy:
+    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
         shown.append(make_env(8).reset(seed=3)[0])
         weight = np.zeros((3, PAID.size + 1), dtype=np.float32)
         return TrainedPolicy(

@@ -141,7 +141,7 @@ def test_a_training_sees_the_columns_and_its_version_names_them(
     """What RLlib does between environment and weights is tested with RLlib."""
     shown: list[Any] = []
 
-    def no_steps(make_env: Callable[[int], Any], *_: object) -> TrainedPolicy:
+    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
         observations, _ = make_env(8).reset(seed=3)
         shown.append(observations)
         weight = np.zeros((3, MOVING.size + 1), dtype=np.float32)

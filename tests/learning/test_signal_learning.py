@@ -136,7 +136,7 @@ def test_a_training_sees_the_columns_and_its_version_names_them(
     """What RLlib does between environment and weights is tested with RLlib."""
     shown: list[Any] = []
 
-    def no_steps(make_env: Callable[[int], Any], *_: object) -> TrainedPolicy:
+    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
         env = make_env(8)
         observations, _ = env.reset(seed=3)
         shown.append(observations)

@@ -125,7 +125,7 @@ WRONG: dict[str, Case] = {
 
 
 def asked(period: Period, **changes: object) -> TrainAsk:
-    made = TrainAsk(period=period, episode_candles=800)
+    made = TrainAsk(period=period, episode_candles=800, most_missing_fraction=0.05)
     return replace(made, **changes)  # pyright: ignore[reportArgumentType]
 
 
@@ -143,7 +143,7 @@ def failed(
 ) -> BadInput | None:
     """What the job says, up to the first step."""
 
-    def no_steps(make_env: Callable[[int], Any], *_: object) -> TrainedPolicy:
+    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
         size = make_env(8).reset(seed=3)[0].shape[1]
         weight = np.zeros((len(ask.levels), size), dtype=np.float32)
         bias = np.zeros(len(ask.levels), dtype=np.float32)
