@@ -76,6 +76,8 @@ class Scene:
         """Notional of a full position as the version may trade it; None without limits."""
         if self.limits is None:
             return None
+        if self.size_fraction == 1.0:  # the digits as the operator wrote them, not "1000.0"
+            return self.limits.max_position_size
         return self.limits.max_position_size * Decimal(str(self.size_fraction))
 
 
