@@ -70,7 +70,7 @@ TERM_NAMES = ("price", "fees", "slippage", "funding")
 
 BLOCK = 64
 """Lanes that are worked on together: their numbers stay in the processor's nearest cache."""
-AHEAD = 8
+AHEAD = 16
 """Lanes whose rows are on their way while one is gathered."""
 
 STRETCH = 512

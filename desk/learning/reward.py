@@ -27,6 +27,9 @@ def log_growth(growth: Floats, scale: float, reward: Floats) -> None:
     Rewards of an episode add up to the scaled log of its whole growth. By log g = 2 artanh((g - 1) /
     (g + 1)) and its series: the library's logarithm takes one number at a time.
     """
+    large = 0
+    for lane in range(len(growth)):
+        large += abs(growth[lane] - 1.0) > _SMALL
     for lane in range(len(growth)):
         change = growth[lane] - 1.0
         part = change / (2.0 + change)
@@ -37,6 +40,8 @@ def log_growth(growth: Floats, scale: float, reward: Floats) -> None:
         series = 1.0 / 5.0 + square * series
         series = 1.0 / 3.0 + square * series
         reward[lane] = scale * 2.0 * (part + part * square * series)
+    if large == 0:  # almost always; the loop below asks lane by lane, and cost a fifth of a step
+        return
     for lane in range(len(growth)):
         if abs(growth[lane] - 1.0) > _SMALL:
             reward[lane] = scale * math.log(max(growth[lane], LEAST_GROWTH))
