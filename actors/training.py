@@ -23,7 +23,15 @@ from desk.learning.baseline import trend_rule
 from desk.learning.episode import EpisodeSpec, split_at_holes
 from desk.learning.policy import LEVELS, policy_card
 from desk.learning.study import Dataset, Window
-from desk.learning.training_spec import BC, DQN, PPO, RULE, TrainingSpec
+from desk.learning.training_spec import (
+    BC,
+    DQN,
+    FIRST_COST_FRACTION,
+    PPO,
+    RAMP_FRACTION,
+    RULE,
+    TrainingSpec,
+)
 from desk.learning.training_window import (
     EPISODE_CANDLES,
     MOST_MISSING_FRACTION,
@@ -66,9 +74,9 @@ class TrainAsk:
     """Candles from where one episode may begin to the next such place."""
     reward_scale: float = 100.0
     """Reward is the log-growth of equity times this: 100 counts percents."""
-    first_cost_fraction: float = 0.1
+    first_cost_fraction: float = FIRST_COST_FRACTION
     """Part of the real commission at the first step."""
-    ramp_fraction: float = 0.6
+    ramp_fraction: float = RAMP_FRACTION
     """Part of the training after which costs are the real ones."""
     levels: tuple[float, ...] = LEVELS
     """Target of each action."""

@@ -33,7 +33,14 @@ from desk.learning.cost_ramp import CostRampEnv
 from desk.learning.episode import EpisodeSpec
 from desk.learning.policy import LEVELS, MlpPolicy, load_policy, policy_card
 from desk.learning.sweep_results import TrialPoint, TrialRecord
-from desk.learning.training_spec import BC, PARAMETERS, PPO, RULE
+from desk.learning.training_spec import (
+    BC,
+    FIRST_COST_FRACTION,
+    PARAMETERS,
+    PPO,
+    RAMP_FRACTION,
+    RULE,
+)
 from desk.learning.training_spec import training_spec as checked_spec
 from desk.market.features import FeatureSet
 from desk.store.codec import from_json, to_json
@@ -51,8 +58,6 @@ EPISODE_NAMES = {
     "leverage": "leverage",
 }
 """Parameters that are fields of `EpisodeSpec`."""
-FIRST_COST_FRACTION, RAMP_FRACTION = 0.1, 0.6
-"""Defaults, those of `desk train`."""
 
 
 class Train(Protocol):

@@ -29,10 +29,15 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 """By algorithm: what may be given beside `steps` and `seed`."""
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     PPO: {},
-    DQN: {"steps_per_lane": 16, "minibatch": 512},
-    BC: {"steps": 200_000, "learning_rate": 1e-3, "minibatch": 512, "epochs": 10},
+    DQN: {"steps_per_lane": 16, "minibatch": 512, "learning_rate": 3e-4},
+    BC: {"steps": 200_000, "minibatch": 512, "epochs": 10},
 }
 """Where an algorithm's defaults are not those of `TrainingSpec`, which are PPO's."""
+
+FIRST_COST_FRACTION = 0.1
+"""Part of the real commission at the first step of a training, where nothing else is asked for."""
+RAMP_FRACTION = 0.3
+"""Part of a training after which costs are the real ones, where nothing else is asked for."""
 
 MOST_LANES, MOST_WIDTH, MOST_LAYERS, MOST_ACTORS = 65_536, 4_096, 8, 256
 MOST_STEPS, MOST_BATCH, MOST_REPLAY = 10_000_000_000, 16_777_216, 10_000_000
@@ -77,7 +82,8 @@ class TrainingSpec:
     steps: int = 1_000_000
     seed: int = 7
     hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
+    """At a third of it a million steps do not suffice to learn that noise is to be left alone."""
     gamma: float = 0.99
     """Discount per candle."""
     gae_lambda: float = 0.95
