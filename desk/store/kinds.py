@@ -66,7 +66,10 @@ BREAKERS = Kind(name="breaker", type=Breaker)
 VENUES = Kind(name="venue", type=VenueHealth)
 """Key: account. Written by its reconciler where the account trades on an exchange."""
 ALERTS = Kind(name="alert", type=Alert)
-AUDIT = Kind(name="audit", type=AuditEvent)
+AUDIT = Kind(name="audit_row", type=AuditEvent)
+"""Key: `layout.audit_key(seq)`. Written by `append_audit` alone."""
+UNCHAINED_AUDIT = Kind(name="audit", type=AuditEvent)
+"""Rows of releases before the chain, until the keeper of the audit has put them into it."""
 JOBS = Kind(name="job", type=Job)
 GAPS = Kind(name="gap", type=GapEvent)
 INGESTION = Kind(name="ingestion", type=IngestionRun)
