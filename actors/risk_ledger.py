@@ -8,6 +8,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert
+from actors.audit import Did, with_audit
 from actors.events import order_event, position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
 from actors.market_time import MarketClock, acceleration_grace_ms
@@ -366,7 +367,7 @@ class RiskLedger:
         if after == before:
             return
         moved = after.state is not before.state
-        event = risk_event(ledger, at_ms=now_ms, breaker=after) if moved else None
+        event = self._moved(ledger, before, after, now_ms) if moved else None
         await stored(
             lambda: self._store.put(
                 kinds.BREAKERS,
@@ -379,6 +380,16 @@ class RiskLedger:
         )
         if after.tripped_ms > before.tripped_ms:
             await self._alert_trip(after, now_ms)
+
+    def _moved(self, ledger: Ledger, before: Breaker, after: Breaker, now_ms: int) -> Event:
+        did = Did(
+            actor=f"risk_ledger:{self._account}",
+            action="breaker.tripped" if after.tripped_ms > before.tripped_ms else "breaker.reset",
+            resource=f"breaker/{self._account}",
+            before={"state": before.state.value, "trigger_reason": before.trigger_reason},
+            after={"state": after.state.value, "trigger_reason": after.trigger_reason},
+        )
+        return with_audit(risk_event(ledger, at_ms=now_ms, breaker=after), did)
 
     async def _alert_trip(self, breaker: Breaker, now_ms: int) -> None:
         cause = Cause(

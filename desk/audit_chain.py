@@ -43,7 +43,9 @@ def row_sha256(row: AuditEvent) -> str:
     """
     facts = asdict(row)
     del facts["sha256"]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def sealed(row: AuditEvent, after: Link) -> AuditEvent:
@@ -64,18 +66,25 @@ def first_break(rows: Iterable[AuditEvent], *, start: Link, end: Link) -> Break 
     """
     last = start
     for row in rows:
-        expected = last.seq + 1
-        if row.seq > expected:
-            return Break(seq=expected, problem="is missing")
-        if row.seq < expected:
-            return Break(seq=row.seq, problem="stands there twice or out of order")
-        if row.sha256 != row_sha256(row):
-            return Break(seq=row.seq, problem="was changed: its hash is another")
-        if row.previous_sha256 != last.sha256:
-            return Break(seq=row.seq, problem="does not follow the row before it")
+        broken = _break_at(row, last)
+        if broken is not None:
+            return broken
         last = link_of(row)
     if last.seq < end.seq:
         return Break(seq=last.seq + 1, problem="is missing")
     if last != end:
         return Break(seq=last.seq, problem=f"is not the end of the chain, which is row {end.seq}")
+    return None
+
+
+def _break_at(row: AuditEvent, last: Link) -> Break | None:
+    expected = last.seq + 1
+    if row.seq > expected:
+        return Break(seq=expected, problem="is missing")
+    if row.seq < expected:
+        return Break(seq=row.seq, problem="stands there twice or out of order")
+    if row.sha256 != row_sha256(row):
+        return Break(seq=row.seq, problem="was changed: its hash is another")
+    if row.previous_sha256 != last.sha256:
+        return Break(seq=row.seq, problem="does not follow the row before it")
     return None

@@ -20,8 +20,14 @@ from desk.store.valkey import ValkeyStore
 
 START = Link()
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("aé\n\"\\☃", max_size=4),
-    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text("ab", max_size=2), below, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text('aé\n"\\☃', max_size=4),
+    lambda below: (
+        st.lists(below, max_size=3) | st.dictionaries(st.text("ab", max_size=2), below, max_size=3)
+    ),
     max_leaves=6,
 )
 FACTS = st.dictionaries(st.sampled_from(("status", "limit")), JSON, max_size=2)
@@ -101,7 +107,9 @@ def test_rows_as_they_were_written_are_a_whole_chain(facts: list[dict[str, Any]]
 
 
 @given(st.lists(FACTS, min_size=2, max_size=6), st.data())
-def test_any_single_change_of_the_rows_is_found(facts: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_any_single_change_of_the_rows_is_found(
+    facts: list[dict[str, Any]], data: st.DataObject
+) -> None:
     rows = make_chain(facts)
     at, other = data.draw(
         st.lists(st.integers(0, len(rows) - 1), min_size=2, max_size=2, unique=True)

@@ -7,7 +7,6 @@ from actors.audit import append_row
 from desk import ids
 from desk.clock import MINUTE_MS
 from desk.runs import Action, AuditEvent, DecisionRecord, GateResult
-from desk.store import kinds
 from desk.trading.orders import Order
 from tests.serve_apps.scene import NOW_MS, OPEN_MS, PAIR, Scene
 
