@@ -8,7 +8,7 @@ from typing import Protocol
 import ray
 import structlog
 
-from actors.alerts import Cause, raise_alert
+from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.audit import Did, with_audit
 from actors.events import ops_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
@@ -312,6 +312,8 @@ class Supervisor:
         free = await asyncio.to_thread(self._parts.free_disk_bytes)
         least = self._parts.least_free_disk_bytes
         if free >= least:
+            now_ms = self._clock.now_ms()
+            await stored(lambda: resolve_alert(self._store, f"{DISK_LOW}:store", at_ms=now_ms))
             return
         for run in await self._runs.active():
             await self._runs.pause(run.run_id, DISK_LOW, category="ops")

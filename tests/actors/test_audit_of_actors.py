@@ -82,6 +82,7 @@ def test_the_end_of_a_gap_is_on_record(status: GapStatus) -> None:
         end_ms=BEGIN_MS,
         missing_points=1,
         status=GapStatus.HEALING,
+        detected_ms=BEGIN_MS,
     )
     book = GapBook(store, ManualClock(BEGIN_MS))
 
