@@ -77,6 +77,10 @@ class Wiring:
     drift_confidence_decisions: int = 30
     """Whose mean confidence is judged."""
 
+    decision_latency_slo_ms: int = 1500
+    ingestion_lag_slo_s: int = 120
+    slippage_slo_bps: float = 50.0
+
     learning: LearningWindow = field(default_factory=LearningWindow)
     learning_enabled: bool = False
     """Whether a run learns that was started without saying so."""
@@ -160,6 +164,9 @@ class Wiring:
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
             drift_confidence_baseline=settings.drift_confidence_baseline,
             drift_confidence_delta=settings.drift_confidence_delta,
+            decision_latency_slo_ms=settings.decision_latency_slo_ms,
+            ingestion_lag_slo_s=settings.ingestion_lag_slo_s,
+            slippage_slo_bps=settings.slippage_slo_bps,
             learning=settings.learning_window,
             learning_enabled=settings.online_learning_enabled,
         )
