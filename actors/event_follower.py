@@ -42,7 +42,7 @@ class EventFollower:
 
     def _page(self) -> int:
         doc = self._store.get(kinds.STATE, CURSOR_KEY)
-        cursor = dict.fromkeys(FOLLOWED, "0-0")
+        cursor: dict[Stream, str] = dict.fromkeys(FOLLOWED, "0-0")
         if doc is not None:
             cursor |= {stream: doc.value.get(stream.value, "0-0") for stream in FOLLOWED}
         events = self._store.read_events(cursor, limit=PAGE)

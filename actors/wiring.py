@@ -99,6 +99,9 @@ class Wiring:
     tradingview_secret: SecretStr | None = None
     tradingview_sync_interval_min: int = 60
     """Wall minutes, as alerts know no market time."""
+    alert_webhook_url: SecretStr | None = None
+    alert_webhook_secret: SecretStr | None = None
+    alert_telegram_chat_id: str | None = None
     api_url: str = ""
     """Of the operator API, as this machine reaches it."""
 
@@ -159,6 +162,9 @@ class Wiring:
             tradingview_feeds=settings.feed_hashes,
             tradingview_secret=settings.tradingview_secret,
             tradingview_sync_interval_min=settings.tradingview_sync_interval_min,
+            alert_webhook_url=settings.alert_webhook_url,
+            alert_webhook_secret=settings.alert_webhook_secret,
+            alert_telegram_chat_id=settings.alert_telegram_chat_id,
             api_url=settings.local_api_url,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
