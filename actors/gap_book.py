@@ -22,7 +22,10 @@ KNOWN_LIMIT = 20_000
 """Rows read in one scan. More gaps than that in the range of a scan are found again, not doubled:
 the id of a gap is made of its place."""
 
-_ENDED = (GapStatus.RESOLVED, GapStatus.ABSENT_AT_VENUE)
+_ENDED = {
+    GapStatus.RESOLVED: "gap.resolved",
+    GapStatus.ABSENT_AT_VENUE: "gap.absent_at_venue",
+}
 
 type Series = tuple[Pair, Interval]
 
@@ -62,7 +65,7 @@ class GapBook:
         if gap.status in _ENDED:
             did = Did(
                 actor="gap_monitor",
-                action=f"gap.{gap.status.value}",
+                action=_ENDED[gap.status],
                 resource=f"gap/{gap.gap_id}",
                 before={},
                 after={"attempts": gap.attempts, "missing_points": gap.missing_points},

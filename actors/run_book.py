@@ -19,6 +19,14 @@ ACTIVE = (RunStatus.STARTING, RunStatus.RUNNING, RunStatus.PAUSED)
 """A run that has not ended holds its pair on its account."""
 DECIDING = (RunStatus.STARTING, RunStatus.RUNNING)
 PAGE = 500
+_MOVES = {
+    RunStatus.STARTING: "run.starting",
+    RunStatus.RUNNING: "run.running",
+    RunStatus.PAUSED: "run.paused",
+    RunStatus.STOPPED: "run.stopped",
+    RunStatus.FAILED: "run.failed",
+}
+"""What the audit calls a change of status by an actor."""
 
 
 class RunBook:
@@ -79,7 +87,7 @@ class RunBook:
             return event
         did = Did(
             actor=self._actor,
-            action=f"run.{after.status.value}",
+            action=_MOVES[after.status],
             resource=f"run/{after.run_id}",
             before=_fact(before),
             after=_fact(after),

@@ -757,6 +757,10 @@ class AuditView(Answer):
     before: dict[str, JsonValue]
     after: dict[str, JsonValue]
     trace_id: str
+    seq: int
+    """Place in the chain, from 1."""
+    previous_sha256: str
+    sha256: str
 
 
 class GapView(Answer):
