@@ -103,7 +103,7 @@ class DecisionLoop:
     def __init__(self, build: Callable[[], LoopParts]) -> None:
         parts = rebuilt(build)
         self._parts, self._store, self._clock = parts, parts.store, parts.clock
-        self._runs = RunBook(parts.store, parts.clock)
+        self._runs = RunBook(parts.store, parts.clock, actor=f"decision_loop:{parts.run_id}")
         self._book = DecisionBook(parts.run_id, parts.store, parts.clock)
         self._pulse = Pulse(f"decision_loop:{parts.run_id}")
         self._one_at_a_time = asyncio.Lock()

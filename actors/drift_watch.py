@@ -54,7 +54,7 @@ class DriftWatch:
 
     def __init__(self, parts: WatchParts) -> None:
         self._parts, self._store, self._clock = parts, parts.store, parts.clock
-        self._runs = RunBook(parts.store, parts.clock)
+        self._runs = RunBook(parts.store, parts.clock, actor=OBSERVER)
         self._seen: dict[str, int] = {}
         self._asked: dict[str, float] = {}
 

@@ -1,12 +1,11 @@
 """Making a feature set, with its audit event; and who uses which."""
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 
-from actors.events import ops_event
+from actors.audit import keep
 from desk import ids
-from desk.errors import BadInput, VersionConflict
+from desk.errors import BadInput
 from desk.market.feature_sets import FeatureSetRecord
 from desk.market.features import FEATURE_SETS, FeatureSet
 from desk.runs import AuditEvent
@@ -78,13 +77,4 @@ def _audit(store: DocStore, record: FeatureSetRecord, key: str, trace_id: str) -
         after={"columns": list(features.names), "lookback": features.lookback},
         trace_id=trace_id,
     )
-    said = {"actor": event.actor, "action": event.action, "resource": resource}
-    with suppress(VersionConflict):  # it was written before
-        store.put(
-            kinds.AUDIT,
-            event.audit_id,
-            event,
-            at_ms=event.at_ms,
-            expected_version=0,
-            event=ops_event("audit", resource, said, at_ms=event.at_ms, trace_id=trace_id),
-        )
+    keep(store, event)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import structlog
 
 from actors.alerts import Cause, raise_alert
+from actors.audit import Did, with_audit
 from actors.events import ops_event
 from actors.store_calls import measured, stored
 from desk.clock import Clock
@@ -20,6 +21,11 @@ log = structlog.stdlib.get_logger()
 KNOWN_LIMIT = 20_000
 """Rows read in one scan. More gaps than that in the range of a scan are found again, not doubled:
 the id of a gap is made of its place."""
+
+_ENDED = {
+    GapStatus.RESOLVED: "gap.resolved",
+    GapStatus.ABSENT_AT_VENUE: "gap.absent_at_venue",
+}
 
 type Series = tuple[Pair, Interval]
 
@@ -56,6 +62,15 @@ class GapBook:
             },
             at_ms=self._clock.now_ms(),
         )
+        if gap.status in _ENDED:
+            did = Did(
+                actor="gap_monitor",
+                action=_ENDED[gap.status],
+                resource=f"gap/{gap.gap_id}",
+                before={},
+                after={"attempts": gap.attempts, "missing_points": gap.missing_points},
+            )
+            event = with_audit(event, did)
         # Sorted by the last missing open time: a decision reads those that touch its window.
         await stored(
             lambda: self._store.put(kinds.GAPS, gap.gap_id, gap, at_ms=gap.end_ms, event=event)

@@ -146,7 +146,7 @@ class OrderExecutor:
         self._hold_lease_from(asked_s)
         self._rows = OrderRows(self._account, self._store, self._fence, self._clock)
         self._books = FillBooks(self._account, self._store, self._fence, self._clock)
-        self._runs = RunBook(parts.store, parts.clock)
+        self._runs = RunBook(parts.store, parts.clock, actor=f"order_executor:{parts.account}")
         self._exits = VenueExits(self._rows, self._store, self._fence, self._clock, parts.exchange)
         self._dead_man = (
             DeadMan(self._account, self._store, self._clock, parts.exchange)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from actors.audit import append_row
 from actors.events import ops_event
 from actors.version_registry import version_event, version_of
 from desk import ids
@@ -340,4 +341,4 @@ def _audit(
         after=after,
         trace_id=asked.trace_id,
     )
-    store.put(kinds.AUDIT, audit_id, event, at_ms=asked.at_ms)
+    append_row(store, event)

@@ -131,7 +131,7 @@ class Reconciler:
         parts = rebuilt(build)
         self._parts, self._account, self._store = parts, parts.account, parts.store
         self._clock = parts.clock
-        self._runs = RunBook(parts.store, parts.clock)
+        self._runs = RunBook(parts.store, parts.clock, actor=f"reconciler:{parts.account}")
         self._pulse = Pulse(f"reconciler:{parts.account}")
         self._sides = SideReader(parts.account, parts.store, parts.venue, parts.clock, parts.pairs)
         watch = VenueWatch(parts.account, parts.store, parts.clock)

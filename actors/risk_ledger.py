@@ -7,7 +7,8 @@ from decimal import Decimal
 import ray
 import structlog
 
-from actors.alerts import Cause, raise_alert
+from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.audit import Did, with_audit
 from actors.events import order_event, position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
 from actors.market_time import MarketClock, acceleration_grace_ms
@@ -101,7 +102,9 @@ class RiskLedger:
         self._requests = RequestIds(role, self._fence.epoch)
         self._pulse = Pulse(f"risk_ledger:{parts.account}")
         self._pulse.epoch = self._fence.epoch
-        self._pace, self._was_slow = CommitPace(), False
+        self._pace = CommitPace()
+        self._was_slow: bool | None = None
+        """None: not looked at since the start, an alert of before may be open."""
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -189,8 +192,11 @@ class RiskLedger:
     async def _look_at_the_store(self) -> None:
         """Tell the operator when commits begin to take so long that entries wait."""
         slow_ms = self._pace.slow_p99_ms(now_s=monotonic_s())
-        began, self._was_slow = slow_ms is not None and not self._was_slow, slow_ms is not None
-        if not began:
+        was_slow, self._was_slow = self._was_slow, slow_ms is not None
+        if slow_ms is None and was_slow is not False:
+            alert_id, now_ms = f"{risk.STORE_SLOW}:{self._account}", self._clock.now_ms()
+            await stored(lambda: resolve_alert(self._store, alert_id, at_ms=now_ms))
+        if slow_ms is None or was_slow:
             return
         cause = Cause(
             code=risk.STORE_SLOW,
@@ -366,7 +372,7 @@ class RiskLedger:
         if after == before:
             return
         moved = after.state is not before.state
-        event = risk_event(ledger, at_ms=now_ms, breaker=after) if moved else None
+        event = self._moved(ledger, before, after, now_ms) if moved else None
         await stored(
             lambda: self._store.put(
                 kinds.BREAKERS,
@@ -379,6 +385,16 @@ class RiskLedger:
         )
         if after.tripped_ms > before.tripped_ms:
             await self._alert_trip(after, now_ms)
+
+    def _moved(self, ledger: Ledger, before: Breaker, after: Breaker, now_ms: int) -> Event:
+        did = Did(
+            actor=f"risk_ledger:{self._account}",
+            action="breaker.tripped" if after.tripped_ms > before.tripped_ms else "breaker.reset",
+            resource=f"breaker/{self._account}",
+            before={"state": before.state.value, "trigger_reason": before.trigger_reason},
+            after={"state": after.state.value, "trigger_reason": after.trigger_reason},
+        )
+        return with_audit(risk_event(ledger, at_ms=now_ms, breaker=after), did)
 
     async def _alert_trip(self, breaker: Breaker, now_ms: int) -> None:
         cause = Cause(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from actors.alerts import Cause, raise_alert
+from actors.audit import Did, with_audit
 from actors.events import run_event
 from actors.store_calls import retried, stored
 from desk import runs
@@ -12,19 +13,31 @@ from desk.errors import NotFound
 from desk.ids import Pair
 from desk.runs import Run, RunStatus
 from desk.store import kinds
-from desk.store.port import Store
+from desk.store.port import Event, Store
 
 ACTIVE = (RunStatus.STARTING, RunStatus.RUNNING, RunStatus.PAUSED)
 """A run that has not ended holds its pair on its account."""
 DECIDING = (RunStatus.STARTING, RunStatus.RUNNING)
 PAGE = 500
+_MOVES = {
+    RunStatus.STARTING: "run.starting",
+    RunStatus.RUNNING: "run.running",
+    RunStatus.PAUSED: "run.paused",
+    RunStatus.STOPPED: "run.stopped",
+    RunStatus.FAILED: "run.failed",
+}
+"""What the audit calls a change of status by an actor."""
 
 
 class RunBook:
-    """Reads and moves runs; safe for several writers."""
+    """Reads and moves runs; safe for several writers.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    `actor` names who moves them by itself: each change of status then carries its row of the audit.
+    Commands of an operator leave it out, they are audited as commands.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, actor: str = "") -> None:
+        self._store, self._clock, self._actor = store, clock, actor
 
     async def get(self, run_id: str) -> Run:
         """The row as it stands. Raises `NotFound`."""
@@ -61,12 +74,25 @@ class RunBook:
                     after,
                     at_ms=before.started_ms,
                     expected_version=found.version,
-                    event=run_event(after, at_ms=now_ms, trace_id=trace_id) if loud else None,
+                    event=self._told(before, after, now_ms, trace_id) if loud else None,
                 )
             )
             return after
 
         return await retried(attempt)
+
+    def _told(self, before: Run, after: Run, now_ms: int, trace_id: str) -> Event:
+        event = run_event(after, at_ms=now_ms, trace_id=trace_id)
+        if not self._actor or after.status is before.status:
+            return event
+        did = Did(
+            actor=self._actor,
+            action=_MOVES[after.status],
+            resource=f"run/{after.run_id}",
+            before=_fact(before),
+            after=_fact(after),
+        )
+        return with_audit(event, did)
 
     async def pause(
         self, run_id: str, reason: str, *, category: str, detail: str = "", trace_id: str = ""
@@ -99,6 +125,10 @@ class RunBook:
             run_id,
             lambda run: replace(run, last_decided_open_ms=max(run.last_decided_open_ms, open_ms)),
         )
+
+
+def _fact(run: Run) -> dict[str, str]:
+    return {"status": run.status.value, "pause_reason": run.pause_reason}
 
 
 def _paused(run: Run, reason: str) -> Run:

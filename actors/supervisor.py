@@ -8,14 +8,15 @@ from typing import Protocol
 import ray
 import structlog
 
-from actors.alerts import Cause, raise_alert
+from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.audit import Did, with_audit
 from actors.events import ops_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.job_book import JobWatch
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.run_book import RunBook
 from actors.store_calls import measured, rebuilt, stored
-from actors.watch import RESTARTING_WEIGHT, Watch
+from actors.watch import QUARANTINED, RESTARTING_WEIGHT, Watch
 from desk.clock import Clock
 from desk.errors import DeskError
 from desk.runs import ActorStatus, Job, Run
@@ -105,7 +106,7 @@ class Supervisor:
     def __init__(self, build: Callable[[], SupervisorParts]) -> None:
         parts = rebuilt(build)
         self._parts, self._store, self._clock = parts, parts.store, parts.clock
-        self._runs = RunBook(parts.store, parts.clock)
+        self._runs = RunBook(parts.store, parts.clock, actor="supervisor")
         self._pulse = Pulse("supervisor")
         known = rebuilt(lambda: self._store.list(kinds.ACTORS, limit=500))
         self._known = {doc.key: doc.value for doc in known}
@@ -238,6 +239,16 @@ class Supervisor:
             {"name": row.name, "status": row.status, "pid": row.pid, "restarts": row.restarts},
             at_ms=self._clock.now_ms(),
         )
+        was = "" if before is None else before.status
+        if row.status != was and QUARANTINED in (row.status, was):
+            did = Did(
+                actor="supervisor",
+                action="actor.quarantined" if row.status == QUARANTINED else "actor.released",
+                resource=f"actor/{row.name}",
+                before={"status": was},
+                after={"status": row.status, "restarts": row.restarts},
+            )
+            event = with_audit(event, did)
         await stored(
             lambda: self._store.put(
                 kinds.ACTORS, row.name, row, at_ms=wall_ms(), event=event if moved else None
@@ -301,6 +312,8 @@ class Supervisor:
         free = await asyncio.to_thread(self._parts.free_disk_bytes)
         least = self._parts.least_free_disk_bytes
         if free >= least:
+            now_ms = self._clock.now_ms()
+            await stored(lambda: resolve_alert(self._store, f"{DISK_LOW}:store", at_ms=now_ms))
             return
         for run in await self._runs.active():
             await self._runs.pause(run.run_id, DISK_LOW, category="ops")

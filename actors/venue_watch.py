@@ -24,7 +24,7 @@ class VenueWatch:
 
     def __init__(self, account: str, store: Store, clock: Clock) -> None:
         self._account, self._store, self._clock = account, store, clock
-        self._runs = RunBook(store, clock)
+        self._runs = RunBook(store, clock, actor=f"reconciler:{account}")
 
     @asynccontextmanager
     async def comparing(self) -> AsyncGenerator[None]:

@@ -77,6 +77,10 @@ class Wiring:
     drift_confidence_decisions: int = 30
     """Whose mean confidence is judged."""
 
+    decision_latency_slo_ms: int = 1500
+    ingestion_lag_slo_s: int = 120
+    slippage_slo_bps: float = 50.0
+
     learning: LearningWindow = field(default_factory=LearningWindow)
     learning_enabled: bool = False
     """Whether a run learns that was started without saying so."""
@@ -95,6 +99,9 @@ class Wiring:
     tradingview_secret: SecretStr | None = None
     tradingview_sync_interval_min: int = 60
     """Wall minutes, as alerts know no market time."""
+    alert_webhook_url: SecretStr | None = None
+    alert_webhook_secret: SecretStr | None = None
+    alert_telegram_chat_id: str | None = None
     api_url: str = ""
     """Of the operator API, as this machine reaches it."""
 
@@ -155,11 +162,17 @@ class Wiring:
             tradingview_feeds=settings.feed_hashes,
             tradingview_secret=settings.tradingview_secret,
             tradingview_sync_interval_min=settings.tradingview_sync_interval_min,
+            alert_webhook_url=settings.alert_webhook_url,
+            alert_webhook_secret=settings.alert_webhook_secret,
+            alert_telegram_chat_id=settings.alert_telegram_chat_id,
             api_url=settings.local_api_url,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
             drift_confidence_baseline=settings.drift_confidence_baseline,
             drift_confidence_delta=settings.drift_confidence_delta,
+            decision_latency_slo_ms=settings.decision_latency_slo_ms,
+            ingestion_lag_slo_s=settings.ingestion_lag_slo_s,
+            slippage_slo_bps=settings.slippage_slo_bps,
             learning=settings.learning_window,
             learning_enabled=settings.online_learning_enabled,
         )

@@ -207,6 +207,12 @@ class AuditEvent:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     trace_id: str = ""
+    seq: int = 0
+    """Place in the chain, from 1; 0: not chained yet."""
+    previous_sha256: str = ""
+    """The `sha256` of the row before, `desk.audit_chain.GENESIS` for the first one."""
+    sha256: str = ""
+    """Of everything else in the row, as `desk.audit_chain` writes it."""
 
 
 class JobStatus(StrEnum):

@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from desk.alert_target import parse_target
 from desk.errors import BadInput, SettingsError
 from desk.ids import parse_pair
 from desk.learning.cycles import LearningWindow, Rollout
@@ -40,6 +41,8 @@ OUR_PREFIXES = (
     "TRADINGVIEW_",
     "TELEGRAM_",
     "TRUSTED_PROXY_",
+    "ALERT_",
+    "SLIPPAGE_",
 )
 _SOURCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_]{3,31}|-?[0-9]{5,16}")
@@ -183,6 +186,12 @@ class Settings(BaseSettings):
         ge=1,
         validation_alias="INGESTION_LAG_SLO_SEC",
         description="Service level of candle ingestion.",
+    )
+    slippage_slo_bps: float = Field(
+        50.0,
+        gt=0,
+        validation_alias="SLIPPAGE_SLO_BPS",
+        description="Service level of fills: basis points against the close that was decided on.",
     )
     enforce_provenance: bool = Field(
         default=False,
@@ -336,6 +345,22 @@ class Settings(BaseSettings):
         validation_alias="TELEGRAM_SYNC_LIMIT",
         description="New messages read per poll; of a channel read for the first time, its newest.",
     )
+    alert_webhook_url: SecretStr | None = Field(
+        None,
+        validation_alias="ALERT_WEBHOOK_URL",
+        description="Where alerts are posted: https to a public address, or this machine by name (`localhost`); unset: nowhere.",
+    )
+    alert_webhook_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        validation_alias="ALERT_WEBHOOK_SECRET",
+        description="Key of the HMAC-SHA256 with which posted alerts are signed, at least 16 characters.",
+    )
+    alert_telegram_chat_id: str | None = Field(
+        None,
+        validation_alias="ALERT_TELEGRAM_CHAT_ID",
+        description="Chat that alerts are written to as the account of `TELEGRAM_SESSION`, a name or an id; unset: none.",
+    )
     sim_speed: float = Field(
         60.0,
         ge=1,
@@ -424,6 +449,26 @@ class Settings(BaseSettings):
                 )
         return channels
 
+    @field_validator("alert_webhook_url", mode="after")
+    @classmethod
+    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parse_target(value.get_secret_value())
+            except BadInput as wrong:
+                raise ValueError(wrong.problem) from None
+        return value
+
+    @field_validator("alert_telegram_chat_id", mode="after")
+    @classmethod
+    def _check_chat(cls, value: str | None) -> str | None:
+        chat = None if value is None else value.strip().lower().removeprefix("@")
+        if chat is not None and not _CHANNEL.fullmatch(chat):
+            raise ValueError(
+                f"was {chat!r}, expected the name of a chat (4 to 32 letters, digits, _) or its numeric id"
+            )
+        return chat
+
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
@@ -452,6 +497,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TELEGRAM_CHAT_IDS needs TELEGRAM_API_ID, TELEGRAM_API_HASH and TELEGRAM_SESSION:"
                 " set all of them or none"
+            )
+        if self.alert_telegram_chat_id is not None and None in access:
+            raise ValueError(
+                "ALERT_TELEGRAM_CHAT_ID needs TELEGRAM_API_ID, TELEGRAM_API_HASH and"
+                " TELEGRAM_SESSION: set all of them, or unset it"
+            )
+        if (self.alert_webhook_url is None) != (self.alert_webhook_secret is None):
+            raise ValueError(
+                "ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET belong together: set both or none"
             )
         return self
 

@@ -681,8 +681,25 @@ class MetricSeries(Answer):
     points: list[MetricPoint]
 
 
+class ServiceLevel(Answer):
+    """How a promise stands over its newest samples, as the observer last judged it."""
+
+    code: str
+    """Of its alert while it is missed."""
+    metric: str
+    unit: str
+    threshold: float
+    value: float | None
+    """95th percentile; null: too few samples."""
+    samples: int
+    missed: bool
+
+
 class MetricsView(Answer):
     items: list[MetricSeries]
+    service_levels: list[ServiceLevel]
+    judged_at_ms: int | None
+    """Market time of the levels; null: the observer has not judged yet."""
     next_cursor: str | None = None
 
 
@@ -740,6 +757,10 @@ class AuditView(Answer):
     before: dict[str, JsonValue]
     after: dict[str, JsonValue]
     trace_id: str
+    seq: int
+    """Place in the chain, from 1."""
+    previous_sha256: str
+    sha256: str
 
 
 class GapView(Answer):

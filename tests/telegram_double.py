@@ -48,6 +48,8 @@ class TelegramDouble:
         self.failures: dict[str, deque[str]] = {}
         """Errors that the next requests of a name get: `FLOOD_WAIT_90`, `drop`: no answer and
         the connection ends, or `silent`: no answer."""
+        self.written: dict[int, str] = {}
+        """By random id: what the account has written."""
         self.is_known = True
         self.page_limit = 100
         self._last_id = 0
@@ -212,6 +214,11 @@ class TelegramDouble:
                 return bytes(types.RpcError(400, "USERNAME_NOT_OCCUPIED"))
             case "GetHistory":
                 return bytes(self._history(asked))
+            case "SendMessage" if asked.random_id in self.written:
+                return bytes(types.RpcError(400, "RANDOM_ID_DUPLICATE"))
+            case "SendMessage":
+                self.written[asked.random_id] = asked.message
+                return bytes(types.Updates([], [], [], date=now(), seq=0))
             case _:
                 return bytes(types.RpcError(400, f"METHOD_UNKNOWN_{name}"))
 

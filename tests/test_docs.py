@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from actors import names
+from desk.alert_codes import CODES, AlertCode, Ends
 from desk.cli import settings_page
 from desk.cli.application import app as cli
 from desk.evaluation import gates, promotion
@@ -365,6 +366,14 @@ def test_every_audit_action_is_listed() -> None:
                     if re.fullmatch(r"[a-z]+\.[a-z_]+|promote\w*|rollback", word)
                 }
 
+    by_themselves = [module for module in trees().values() if "Did" in dict(calls(module))]
+    written |= {
+        word
+        for module in by_themselves
+        for word in literals(module)
+        if re.fullmatch(r"(run|gap|actor|breaker)\.[a-z_]+", word)
+    }
+
     listed = first_cells(section("api.md", "## Audit"))
 
     assert_same(listed, written)
@@ -379,6 +388,42 @@ def test_every_code_is_listed() -> None:
     assert len(codes()) > 90
     missing = sorted(codes() - listed)
     assert missing == [], f"not under Codes in docs/api.md: {missing}"
+
+
+def test_every_alert_is_listed_with_its_category_severity_and_end() -> None:
+    found = {row[0].strip("`"): row[1:4] for row in rows(section("api.md", "### Alerts"))}
+
+    assert set(found) - set(CODES) == {"quarantined:` and the actor", "model_error"}
+    for code in CODES.values():
+        category, severity, end = found[code.code]
+        assert (category, end) == (code.category, ending(code)), code.code
+        assert all(each in severity for each in code.severities), code.code
+
+
+def ending(code: AlertCode) -> str:
+    minutes = code.lapse_ms // 60_000
+    lapse = f"{minutes} min" if minutes < 60 else f"{minutes / 60:g} h"
+    return {
+        Ends.RAISER: "when its cause is gone, as who raised it sees",
+        Ends.ROW: "when what it is about is well again",
+        Ends.LAPSE: f"{lapse} after it was raised last",
+        Ends.ACKNOWLEDGED: f"once acknowledged, {lapse} after it was raised last",
+    }[code.ends]
+
+
+def test_every_alert_that_is_raised_is_in_the_table_of_codes() -> None:
+    raised: set[str] = set()
+    for path, module in trees().items():
+        if path.is_relative_to(ROOT / "desk"):
+            continue
+        for name, call in calls(module):
+            named = [word.value for word in call.keywords if word.arg == "code"]
+            first = call.args[:1] if name in {"alert", "_alert", "_raise", "_warn"} else []
+            given = named if name == "Cause" else first
+            raised |= {word for value in given for word in literals(value)}
+
+    assert len(raised) > 15
+    assert sorted(raised - set(CODES)) == []
 
 
 def test_every_code_that_is_listed_is_somewhere_in_the_code() -> None:

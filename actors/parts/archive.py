@@ -1,4 +1,4 @@
-"""Copying hot candles to the history, in a process of its own: the trading plane loads no Parquet."""
+"""Copying hot candles and the audit to the history, in a process of its own: the trading plane loads no Parquet."""
 
 import asyncio
 import importlib
@@ -7,6 +7,8 @@ from typing import Any
 import ray
 import structlog
 
+from actors.alerts import raise_alert
+from actors.audit_keeper import broken_cause, keep_audit
 from actors.backfill_job import ask_of
 from actors.candle_messages import StartBackfill
 from actors.doors import Door
@@ -41,7 +43,17 @@ def archive_candles(wiring: Wiring) -> int:
             for job_id in refetch.refetch_lost(store, files, pair, interval, now_ms=clock.now_ms()):
                 asyncio.run(_begin(wiring, store, pair, job_id))
     log.info("candles_archived", rows=changed)
+    asyncio.run(_keep_audit(store, wiring, now_ms=clock.now_ms()))
     return changed
+
+
+async def _keep_audit(store: Store, wiring: Wiring, *, now_ms: int) -> None:
+    """Copy the audit to the history; a chain that does not hold is an alert."""
+    archived: Any = importlib.import_module("desk.store.audit_archive")
+    archive = archived.AuditArchive(wiring.home / "history")
+    found = await asyncio.to_thread(lambda: keep_audit(store, archive, now_ms=now_ms))
+    if found.broken is not None:
+        await raise_alert(store, broken_cause(found.broken), at_ms=now_ms)
 
 
 async def _begin(wiring: Wiring, store: Store, pair: str, job_id: str) -> None:

@@ -5,16 +5,19 @@ from typing import Any
 
 import ray
 
+from actors.alert_delivery import ChatReceiver, Receiver
 from actors.drift_watch import WatchParts
 from actors.learning_cycles import CycleParts
 from actors.observer import ObserverParts
 from actors.parts.decisions import LocalPolicy
 from actors.parts.foundation import market_clock, open_store
+from actors.slo_watch import Thresholds
 from actors.wiring import Wiring
 from desk.evaluation.drift import DriftLimits
 from desk.ids import Pair
 from desk.learning.cycles import LearningCycle
 from desk.logs import configure_logs
+from desk.sources.alert_webhook import AlertWebhook
 from desk.store import kinds
 from desk.store.port import Store
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -46,7 +49,32 @@ def observer_parts(wiring: Wiring) -> ObserverParts:
             # In this process, by the same artifact and arithmetic: replicas are for decisions that count.
             decide=LocalPolicy(wiring.home, store).decide,
         ),
+        clock=market_clock(store),
+        thresholds=Thresholds(
+            decision_latency_ms=wiring.decision_latency_slo_ms,
+            ingestion_lag_s=wiring.ingestion_lag_slo_s,
+            slippage_bps=wiring.slippage_slo_bps,
+        ),
+        receivers=alert_receivers(wiring),
     )
+
+
+def alert_receivers(wiring: Wiring) -> dict[str, Receiver]:
+    """Those that are configured; with none, alerts are on the pages alone."""
+    receivers: dict[str, Receiver] = {}
+    if wiring.alert_webhook_url is not None and wiring.alert_webhook_secret is not None:
+        receivers["webhook"] = AlertWebhook(wiring.alert_webhook_url, wiring.alert_webhook_secret)
+    if wiring.alert_telegram_chat_id is not None and wiring.telegram_session is not None:
+        # Telethon costs 30 MB: only where a chat is told.
+        telegram: Any = importlib.import_module("desk.sources.telegram")
+        access = telegram.TelegramAccess(
+            api_id=wiring.telegram_api_id,
+            api_hash=wiring.telegram_api_hash,
+            session=wiring.telegram_session,
+        )
+        client = telegram.TelegramChannels(access)
+        receivers["telegram"] = ChatReceiver(client, wiring.alert_telegram_chat_id)
+    return receivers
 
 
 class RayWork:

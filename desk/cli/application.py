@@ -9,6 +9,7 @@ import typer
 
 from actors.run_file import RunFile
 from desk.cli import (
+    audit,
     dataset,
     features,
     ingestion,
@@ -218,6 +219,7 @@ app.command()(parity)
 app.command()(provenance.replay)
 app.command()(provenance.explain)
 app.command()(tune)
+app.add_typer(audit.app, name="audit")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(signals.app, name="signals")
 app.add_typer(source.app, name="source")

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 from telethon import TelegramClient, errors, events, utils
 from telethon.sessions import StringSession
+from telethon.tl.functions.messages import SendMessageRequest
 
 from desk.errors import FeedError, FeedRefused, FeedThrottled
 from desk.market.channel_messages import ChannelMessage
@@ -87,6 +88,19 @@ class TelegramChannels:
             return [_message(row) async for row in rows]
 
         return await self._call(read)
+
+    async def send(self, chat: str, text: str, *, random_id: int) -> None:
+        """Write to a chat as the account. The same `random_id` is taken by Telegram once, so that a
+        repeat after a lost answer writes nothing twice."""
+
+        async def write(client: Any) -> None:
+            peer = await self._peer(client, chat)
+            try:
+                await client(SendMessageRequest(peer, text, random_id=random_id, no_webpage=True))
+            except errors.RandomIdDuplicateError:
+                return
+
+        await self._call(write)
 
     async def close(self) -> None:
         """Leave; the next call connects again."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from desk.alert_queue import Outbox
 from desk.evaluation.drift import Profile
 from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
@@ -66,7 +67,12 @@ BREAKERS = Kind(name="breaker", type=Breaker)
 VENUES = Kind(name="venue", type=VenueHealth)
 """Key: account. Written by its reconciler where the account trades on an exchange."""
 ALERTS = Kind(name="alert", type=Alert)
-AUDIT = Kind(name="audit", type=AuditEvent)
+AUDIT = Kind(name="audit_row", type=AuditEvent)
+"""Key: `layout.audit_key(seq)`. Written by `append_audit` alone."""
+UNCHAINED_AUDIT = Kind(name="audit", type=AuditEvent)
+"""Rows of releases before the chain, until the keeper of the audit has put them into it."""
+ALERT_OUTBOXES = Kind(name="alertoutbox", type=Outbox)
+"""Key: channel, `webhook` or `telegram`. Written by the observer alone."""
 JOBS = Kind(name="job", type=Job)
 GAPS = Kind(name="gap", type=GapEvent)
 INGESTION = Kind(name="ingestion", type=IngestionRun)

@@ -25,7 +25,13 @@ ANSWERS_KEPT_MS = 24 * 3_600_000
 METRIC_SAMPLES_KEPT = 20_000
 MAX_BLOCK_MS = 25_000
 """Longest wait for events in one call; a caller that wants more asks again."""
+AUDIT_HEAD = "audit:head"
 _VALUES = ("open", "high", "low", "close", "volume")
+
+
+def audit_key(seq: int) -> str:
+    """Key of the row of the audit at a place; keys sort as the places do."""
+    return f"{seq:012d}"
 
 
 def series(pair: Pair, interval: Interval) -> str:

@@ -1,5 +1,6 @@
 """The store without a server: the same contract in one process, for simulation and tests."""
 
+from desk.store.memory_audit import MemoryAudit
 from desk.store.memory_candles import MemoryCandles
 from desk.store.memory_documents import MemoryDocuments, MemoryEvents
 from desk.store.memory_money import MemoryLeases, MemoryLedgers, MemoryOrders
@@ -14,6 +15,7 @@ class MemoryStore(
     MemoryOrders,
     MemoryLedgers,
     MemoryDocuments,
+    MemoryAudit,
     MemoryVersions,
     MemoryRequests,
     MemoryTurns,

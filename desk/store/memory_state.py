@@ -119,6 +119,11 @@ class MemoryState:
     docs: dict[str, dict[str, DocRow]] = field(
         default_factory=lambda: defaultdict[str, dict[str, DocRow]](dict)
     )
+    audit_seq: int = 0
+    audit_sha256: str = ""
+    audit_trimmed_seq: int = 0
+    audit_ids: dict[str, str] = field(default_factory=dict[str, str])
+    """Audit id → key of its row."""
     requests: dict[str, RequestRow] = field(default_factory=dict[str, RequestRow])
     turns: dict[str, TurnQueue] = field(
         default_factory=lambda: defaultdict[str, TurnQueue](TurnQueue)

@@ -16,7 +16,7 @@ from desk.ids import Pair
 from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
 from desk.market.interval import Interval
-from desk.runs import Agent
+from desk.runs import Agent, AuditEvent
 from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Order
 
@@ -242,7 +242,43 @@ class OrderStore(Protocol):
         ...
 
 
-class DocStore(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditHead:
+    """The end of the audit's chain, and which part of it is in the store."""
+
+    seq: int
+    """Place of the last row; 0: there is none."""
+    sha256: str
+    """Of the last row; empty: there is none."""
+    trimmed_seq: int
+    """Rows up to this place are in the history alone."""
+    rows: int
+    """Held here; `seq - trimmed_seq` unless somebody meddled with them."""
+
+
+class AuditStore(Protocol):
+    """The audit: a chain that only grows at its end. `desk.audit_chain` seals and checks the rows."""
+
+    def audit_head(self) -> AuditHead: ...
+
+    def append_audit(self, row: AuditEvent, *, event: Event | None = None) -> AuditEvent:
+        """Put a sealed row at the end of the chain, with its event, in one call.
+
+        Idempotent by `audit_id` while that row is in the store: it is returned as it stands.
+        Raises `VersionConflict` when the chain does not end at `row.seq - 1`: seal it anew.
+        """
+        ...
+
+    def audit_rows(self, after_seq: int, limit: int) -> list[AuditEvent]:
+        """Rows at the places `after_seq + 1` to `after_seq + limit`, without those that are absent."""
+        ...
+
+    def trim_audit(self, rows: Sequence[AuditEvent]) -> None:
+        """Take the oldest rows out of the store; the last of them becomes `trimmed_seq`."""
+        ...
+
+
+class DocStore(AuditStore, Protocol):
     """Versioned documents: runs, decisions, versions, alerts, jobs, settings of agents, …"""
 
     def put[T](

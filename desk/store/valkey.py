@@ -3,6 +3,7 @@
 import redis
 
 from desk.store.connection import Connection
+from desk.store.valkey_audit import ValkeyAudit
 from desk.store.valkey_candles import ValkeyCandles
 from desk.store.valkey_documents import ValkeyDocuments, ValkeyEvents
 from desk.store.valkey_money import ValkeyLeases, ValkeyLedgers, ValkeyOrders
@@ -16,6 +17,7 @@ class ValkeyStore(
     ValkeyOrders,
     ValkeyLedgers,
     ValkeyDocuments,
+    ValkeyAudit,
     ValkeyVersions,
     ValkeyRequests,
     ValkeyTurns,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
+from actors.audit import keep as keep_audit
 from actors.events import alert_event
 from actors.job_book import JobBook
 from desk import ids
@@ -163,4 +164,4 @@ def _audit(ctx: Context, by: Caller, action: str, resource: str, moved: tuple[st
         after={"status": after},
         trace_id=by.trace_id,
     )
-    ctx.store.put(kinds.AUDIT, event.audit_id, event, at_ms=now_ms)
+    keep_audit(ctx.store, event)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
 from actors.reconciler import STATE_KEY
+from actors.slo_watch import STATE_KEY as LEVELS_KEY
 from desk.clock import DAY_MS, HOUR_MS
 from desk.errors import BadInput
 from desk.store import kinds
@@ -28,6 +29,7 @@ from serve_apps.schemas import (
     ReconcilerView,
     ReconcileView,
     RiskView,
+    ServiceLevel,
     SummaryView,
 )
 from serve_apps.views import accounts, ops
@@ -109,7 +111,15 @@ def read_metrics(
         )
         for each in (name or KNOWN)
     ]
-    return MetricsView(items=items)
+    judged = ctx.store.get(kinds.STATE, LEVELS_KEY)
+    return MetricsView(
+        items=items,
+        service_levels=[
+            ServiceLevel.model_validate(level)
+            for level in (judged.value["levels"] if judged else ())
+        ],
+        judged_at_ms=judged.value["at_ms"] if judged else None,
+    )
 
 
 @router.post("/ops/trading/reconcile")

@@ -57,6 +57,9 @@ def audit_view(event: AuditEvent) -> AuditView:
         before=json_object(event.before),
         after=json_object(event.after),
         trace_id=event.trace_id,
+        seq=event.seq,
+        previous_sha256=event.previous_sha256,
+        sha256=event.sha256,
     )
 
 

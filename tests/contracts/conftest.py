@@ -9,7 +9,7 @@ import pytest
 from desk.evaluation.report import EvaluationReport
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
-from desk.runs import Agent
+from desk.runs import Agent, AuditEvent
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence, Store, Stream
 from desk.trading.ledger import Adjustment, Ledger
@@ -72,6 +72,20 @@ class Rows:
             at_ms=1_700_000_161_000,
         )
         return replace(adjustment, **changes)
+
+    def audit(self, name: str = "a1", **changes: Any) -> AuditEvent:
+        row = AuditEvent(
+            audit_id=name,
+            actor="operator",
+            action="run.pause",
+            resource="run/r1",
+            at_ms=1_700_000_161_000,
+            before={"status": "running", "limit": 1.5},
+            after={"status": "paused", "legs": ["a", None]},
+            trace_id="tr1",
+            sha256=f"hash of {name}",
+        )
+        return replace(row, **changes)
 
     def agent(self, active: str = "", **changes: Any) -> Agent:
         agent = Agent(

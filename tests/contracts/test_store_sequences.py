@@ -165,10 +165,16 @@ CALLS: dict[str, Callable[[Dice], dict[str, Any]]] = {
     },
     "drop": lambda dice: {"slot": dice.randrange(1_101)},
     "record": lambda dice: {"at_ms": dice.randrange(51)},
+    "audit": lambda dice: {
+        "name": dice.choice(NAMES),
+        "at_ms": dice.randrange(10),
+        "off": dice.some(0, -1, 1, share=0.2),
+    },
+    "forget_audit": lambda dice: {"count": dice.randrange(3)},
 }
 WEIGHTS = {
     **{"move": 12, "fill": 5, "flip": 5, "create": 3, "begin": 4, "evaluate": 3},
-    **{"finish": 3, "adjust": 3, "kill": 2, "put": 2},
+    **{"finish": 3, "adjust": 3, "kill": 2, "put": 2, "audit": 2},
 }
 
 
@@ -376,6 +382,16 @@ class Player:
             event=self.rows.event("adjusted", account),
         )
 
+    def audit(self, name: str, at_ms: int, off: int) -> object:
+        head = self.store.audit_head()
+        row = self.rows.audit(name, at_ms=at_ms, seq=head.seq + 1 + off)
+        return self.store.append_audit(row, event=self.rows.event("audit", name))
+
+    def forget_audit(self, count: int) -> object:
+        oldest = self.store.audit_rows(self.store.audit_head().trimmed_seq, count)
+        self.store.trim_audit(oldest)
+        return oldest
+
     def begin(self, name: str, body: str, claim: str, now_ms: int) -> object:
         return self.store.begin_request(
             name, body, claim=claim, now_ms=now_ms, lease_ms=4, kept_ms=DAY_MS
@@ -470,6 +486,7 @@ class Player:
             "of_trade": [store.orders_of_trade(t) for t in ("t0", "t1")],
             "fills": [store.fills_of_order(name) for name in NAMES],
             "notes": store.list(NOTES),
+            "audit": [store.audit_head(), store.audit_rows(0, 50), store.list(kinds.AUDIT)],
             "agents": store.list(kinds.AGENTS),
             "evaluations": [
                 (doc.key, doc.version, doc.at_ms) for doc in store.list(kinds.EVALUATIONS)

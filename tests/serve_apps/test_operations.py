@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from fastapi.testclient import TestClient
 
+from actors.audit import append_row
 from actors.commands import BackfillAsk
 from actors.names import ActorAway
 from desk.clock import HOUR_MS, MINUTE_MS
@@ -284,7 +285,7 @@ def test_the_audit_is_read_by_resource_and_time(scene: Scene, client: TestClient
             before={"status": "running", "limit": Decimal("1.50")},
             after={"status": "paused"},
         )
-        scene.store.put(kinds.AUDIT, event.audit_id, event, at_ms=event.at_ms)
+        append_row(scene.store, event)
 
     query = {"resource": "run/run-1", "start_ms": NOW_MS + 2}
     rows = client.get("/ops/audit", params=query).json()["items"]

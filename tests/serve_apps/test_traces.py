@@ -3,10 +3,10 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from actors.audit import append_row
 from desk import ids
 from desk.clock import MINUTE_MS
 from desk.runs import Action, AuditEvent, DecisionRecord, GateResult
-from desk.store import kinds
 from desk.trading.orders import Order
 from tests.serve_apps.scene import NOW_MS, OPEN_MS, PAIR, Scene
 
@@ -112,7 +112,7 @@ def test_an_operators_request_is_a_trace_too(scene: Scene, client: TestClient) -
         after={},
         trace_id=trace_id,
     )
-    scene.store.put(kinds.AUDIT, "a1", event, at_ms=NOW_MS)
+    append_row(scene.store, event)
     scene.order("manual", trace_id=trace_id)
 
     story = client.get(f"/traces/{trace_id}").json()

@@ -291,6 +291,55 @@ define_read('doc_list', function(args)
   return rows
 end)
 
+-- the audit -------------------------------------------------------------------------------------
+-- Rows are documents of one kind whose keys are their places; the head says where the chain ends.
+-- The hashes are computed by the caller: the functions only let one row follow the head it names.
+
+local AUDIT, AUDIT_HEAD, AUDIT_IDS = 'audit_row', 'audit:head', 'audit:ids'
+
+-- audit id, key, at_ms, place of the row before, sha256, row
+-- -> OK row: of the new row, or of the one that was there
+define('audit_append', function(args, what)
+  local id, key, at_ms, before, sha256, row = unpack(args, OWN)
+  local known = redis.call('HGET', AUDIT_IDS, id)
+  if known then return { 'OK', redis.call('HGET', 'doc:' .. AUDIT .. '/' .. known, 'row') or '' } end
+  local seq = redis.call('HGET', AUDIT_HEAD, 'seq') or '0'
+  if seq ~= before then return { 'CONFLICT', AUDIT_HEAD, seq } end
+  redis.call('HSET', 'doc:' .. AUDIT .. '/' .. key, 'v', '1', 'at_ms', at_ms, 'row', row)
+  redis.call('ZADD', 'docx:' .. AUDIT, at_ms, key)
+  redis.call('HSET', AUDIT_IDS, id, key)
+  redis.call('HSET', AUDIT_HEAD, 'seq', next_version(seq), 'sha256', sha256)
+  return finish(what, args, { 'OK', row })
+end)
+
+-- place of the last row to go, then by row: audit id, key -> OK
+define('audit_trim', function(args, what)
+  local through = args[OWN]
+  for at = OWN + 1, #args, 2 do
+    redis.call('HDEL', AUDIT_IDS, args[at])
+    redis.call('DEL', 'doc:' .. AUDIT .. '/' .. args[at + 1])
+    redis.call('ZREM', 'docx:' .. AUDIT, args[at + 1])
+  end
+  redis.call('HSET', AUDIT_HEAD, 'trimmed_seq', through)
+  return finish(what, args, { 'OK' })
+end)
+
+-- -> place, sha256, place of the last row that left the store, number of rows here
+define_read('audit_head', function()
+  local head = redis.call('HMGET', AUDIT_HEAD, 'seq', 'sha256', 'trimmed_seq')
+  return { head[1] or '0', head[2] or '', head[3] or '0',
+    tostring(redis.call('ZCARD', 'docx:' .. AUDIT)) }
+end)
+
+-- keys -> rows in this order, an empty one for each that is not there
+define_read('audit_rows', function(args)
+  local rows = {}
+  for at, key in ipairs(args) do
+    rows[at] = redis.call('HGET', 'doc:' .. AUDIT .. '/' .. key, 'row') or ''
+  end
+  return rows
+end)
+
 -- index, key prefix -> rows in the order of the index
 define_read('rows_of', function(args)
   local rows = {}
