@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from contextlib import closing
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated, Any
@@ -50,8 +51,10 @@ def drill(
         show(rows, _names(), as_json=as_json)
         return
     chosen = _chosen(name)
-    ground, subject = _enter(load_settings())
-    outcomes, interrupted = _hold_all(chosen, ground, subject)
+    settings = load_settings()
+    with closing(Simulator(_control_url(settings))) as simulator:
+        ground, subject = _enter(settings, simulator)
+        outcomes, interrupted = _hold_all(chosen, ground, subject)
     show([_row(outcome) for outcome in outcomes], _table(outcomes, subject), as_json=as_json)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -111,10 +114,9 @@ def _interrupt(_number: int, _frame: object) -> None:
 # --- where drills may be held -------------------------------------------------------------------
 
 
-def _enter(settings: Settings) -> tuple[Ground, Subject]:
-    """The running desk as a place for drills. Raises `DrillRefused` on any exchange but the simulator."""
-    control_url = _control_url(settings)
-    api, simulator = Api(settings), Simulator(control_url)
+def _enter(settings: Settings, simulator: Simulator) -> tuple[Ground, Subject]:
+    """The running desk as a place for drills. Raises `DrillRefused` where it does not decide."""
+    api = Api(settings)
     simulator.remove_rules()  # what a drill that was killed left
     put_all_back(settings.home)
     subject = _subject(api)
@@ -130,6 +132,7 @@ def _enter(settings: Settings) -> tuple[Ground, Subject]:
 
 
 def _control_url(settings: Settings) -> str:
+    """Where the simulator is told what to do. Raises `DrillRefused` on any other exchange."""
     running = RunFile.read(settings.home)
     if running is None:
         raise DrillRefused(f"no desk runs for {settings.home}: start one with `desk up`")

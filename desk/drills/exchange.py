@@ -22,28 +22,32 @@ class Simulator:
     def __init__(self, control_url: str) -> None:
         self._client = httpx2.Client(base_url=control_url, timeout=TIMEOUT_S)
 
+    def close(self) -> None:
+        """End its connections."""
+        self._client.close()
+
     def state(self) -> dict[str, Any]:
         """Clock, prices, accounts, rules."""
-        return self._call("GET", "state")
+        return self.call("GET", "state")
 
     def add_rules(self, rules: Sequence[Rule]) -> None:
         """Add fault rules, each named by us."""
         named = [{**rule, "id": f"{OURS}{number}"} for number, rule in enumerate(rules)]
-        self._call("POST", "faults", {"rules": named})
+        self.call("POST", "faults", {"rules": named})
 
     def remove_rules(self) -> None:
         """Take every rule away that a drill added; those of others stay."""
-        for rule in self._call("GET", "faults")["rules"]:
+        for rule in self.call("GET", "faults")["rules"]:
             if str(rule["id"]).startswith(OURS):
-                self._call("DELETE", "faults", query={"id": str(rule["id"])})
+                self.call("DELETE", "faults", query={"id": str(rule["id"])})
 
     def set_offset(self, offset_ms: int) -> None:
         """Move the clock that judges signatures from the wall's."""
-        self._call("POST", "clock", {"server_offset_ms": offset_ms})
+        self.call("POST", "clock", {"server_offset_ms": offset_ms})
 
     def shock(self, pair: str, factor: float) -> None:
         """Multiply a price."""
-        self._call("POST", "market", {"pair": pair, "shock": factor})
+        self.call("POST", "market", {"pair": pair, "shock": factor})
 
     def trade(self, key: str, pair: str, quantity: Decimal) -> None:
         """Trade as a person would, by a market order; a negative quantity sells."""
@@ -53,15 +57,16 @@ class Simulator:
             "positionSide": "BOTH",
             "quantity": str(abs(quantity)),
         }
-        self._call("POST", "account", {"key": key, "trade": order})
+        self.call("POST", "account", {"key": key, "trade": order})
 
-    def _call(
+    def call(
         self,
         method: str,
         path: str,
         body: Mapping[str, object] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Any:
+        """One route of the control plane, by its name behind `/_sim/`."""
         try:
             answer = self._client.request(method, f"/_sim/{path}", json=body, params=query)
             told = answer.json()

@@ -66,6 +66,15 @@ def alert_of(code: str, about: str = "") -> Judge:
     return judge
 
 
+def model_refused(before: Before, now: Look, subject: Subject) -> str | None:
+    """The policy is told to be away, and a replay says that its files are not those that answered."""
+    told = alert_of("policy_unavailable")(before, now, subject)
+    if told is None or not before.answered_trace_id:
+        return None
+    code = "replay_artifact_unavailable"
+    return f"{told}, {code}" if code in now.replay_findings(before.answered_trace_id) else None
+
+
 def paused_with(*codes: str) -> Judge:
     """The run is paused with one of these reasons."""
 
@@ -374,7 +383,7 @@ INCIDENTS = (
     Incident(
         name="corrupted-model",
         title="a byte of the policy's weights flips, and its replicas start anew",
-        detected=alert_of("policy_unavailable"),
+        detected=model_refused,
         paused=held_with("policy_unavailable"),
         recovered=alert_resolved("policy_unavailable"),
         bounds=_corrupted,

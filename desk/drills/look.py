@@ -102,6 +102,11 @@ class Look:
         """Failed ingestion jobs by id."""
         return {row["item_id"]: row for row in self.at(f"/ops/retry-queue?limit={MANY}")["items"]}
 
+    def replay_findings(self, trace_id: str) -> set[str]:
+        """Codes of what a replay of this trace's decisions finds."""
+        replays: list[Row] = self.at(f"/traces/{trace_id}")["replays"]
+        return {finding["code"] for replay in replays for finding in replay["findings"]}
+
     def clock_offset_ms(self, after_ms: int) -> float | None:
         """The newest reading, after that market time, of how far the venue's clock is from ours."""
         points: list[Row] = self.at(OFFSETS)["items"][0]["points"]
@@ -119,25 +124,20 @@ class Before:
     """Status, time and count by id."""
     pids: dict[str, int]
     retries: frozenset[str]
-    positions: dict[str, str]
-    """Quantity that the live account holds, by pair."""
+    answered_trace_id: str
+    """Of the run's newest decision that its policy answered; empty: there is none among the last few."""
 
 
 def remember(look: Look, subject: Subject) -> Before:
     """Note what a later look is compared with."""
-    accounts: list[Row] = look.at("/ops/trading/summary")["accounts"]
+    answered = [row for row in look.decisions(subject) if row["confidence"] is not None]
     return Before(
         market_ms=look.market_ms,
         decided_open_ms=int(look.run(subject).get("last_decided_open_ms", 0)),
         alerts={key: _mark(row) for key, row in look.alerts().items()},
         pids={name: int(row["pid"]) for name, row in look.actors().items()},
         retries=frozenset(look.retries()),
-        positions={
-            place["pair"]: str(place["quantity"])
-            for row in accounts
-            if row["account"] == "live"
-            for place in row["positions"]
-        },
+        answered_trace_id=str(answered[0]["trace_id"]) if answered else "",
     )
 
 
