@@ -253,8 +253,9 @@ def _maintenance(subject: Subject) -> Bounds:
 
 
 def _failed_job(subject: Subject) -> Bounds:
-    # 48 s of waits before a backfill gives up; the queue is looked at every 30 s.
-    return Bounds(detect_s=75.0, pause_s=None, recover_s=60.0 + subject.interval_s)
+    # 48 s of waits before a backfill gives up. Of the queue, which is looked at every 30 s, one look
+    # begins the attempt and a later one sees its end.
+    return Bounds(detect_s=75.0, pause_s=None, recover_s=80.0 + subject.interval_s)
 
 
 def _lost_actor(subject: Subject) -> Bounds:
