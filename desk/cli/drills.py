@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from decimal import Decimal
@@ -119,14 +120,15 @@ def _enter(settings: Settings, simulator: Simulator) -> tuple[Ground, Subject]:
     api = Api(settings)
     simulator.remove_rules()  # what a drill that was killed left
     put_all_back(settings.home)
-    subject = _subject(api)
+    lots = _lots(api)
+    subject = _subject(api, lots)
     ground = Ground(
         api=api,
         simulator=simulator,
         processes=_processes(settings, api),
         home=settings.home,
         account_key=bingx_config(settings, "").api_key,
-        lots=_lots(api),
+        lots=lots,
     )
     return ground, subject
 
@@ -148,7 +150,7 @@ def _control_url(settings: Settings) -> str:
     return str(ready["control_url"])
 
 
-def _subject(api: Api) -> Subject:
+def _subject(api: Api, lots: Mapping[str, Decimal]) -> Subject:
     summary = api.get("/ops/trading/summary")
     if not str(summary["venue"]).startswith("simulator"):
         raise DrillRefused(f"the desk says that its venue is {summary['venue']}: no drill there")
@@ -162,8 +164,7 @@ def _subject(api: Api) -> Subject:
         )
     run = mine[0]
     busy = {each["pair"] for each in summary["runs"]}
-    known = [row["pair"] for row in api.get("/market-data/pairs")["items"]]
-    free = [pair for pair in known if pair not in busy]
+    free = [pair for pair in lots if pair not in busy]
     if not free:
         raise DrillRefused("a drill needs a pair without a run: set BINGX_MARKET_DATA_PAIRS to two")
     return Subject(
@@ -180,6 +181,7 @@ def _subject(api: Api) -> Subject:
 
 
 def _lots(api: Api) -> dict[str, Decimal]:
+    """Of each pair whose rules are known."""
     rows = api.get("/market-data/pairs")["items"]
     return {row["pair"]: Decimal(row["lot"]) for row in rows if row.get("lot")}
 

@@ -65,12 +65,11 @@ class Runner:
         met = remember(self._look(), self._subject)
         try:
             self._set_up(drill, met)
-            outcome = self._provoke(drill, outcome)
+            outcome = self._recover(drill, self._provoke(drill, outcome))
         except BaseException:
             self._heal(drill)
             self._back_to_normal()
             raise
-        outcome = self._recover(drill, outcome)
         self._acknowledge(met)
         return outcome
 

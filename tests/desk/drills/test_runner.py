@@ -134,6 +134,23 @@ def test_a_drill_that_is_cut_off_heals_what_it_broke_and_lets_the_run_go_on(
     assert desk.status == "running"
 
 
+def test_an_interrupt_in_the_recovery_lets_the_run_go_on_too() -> None:
+    desk = DeskDouble(may_resume=False)
+
+    def interrupt() -> None:
+        desk.may_resume = True
+        raise KeyboardInterrupt
+
+    injection = breaking(desk, alert_after_s=1.0, pause_after_s=2.0)
+    injection.heals = lambda: desk.after(3.0, interrupt) if not desk.later else None
+
+    with pytest.raises(KeyboardInterrupt):
+        hold(desk, injection)
+
+    assert injection.done[-1] == "heal"
+    assert desk.status == "running"
+
+
 def test_a_desk_whose_run_does_not_decide_is_refused_before_anything_is_broken() -> None:
     desk = DeskDouble()
     desk.pause("lunch")
