@@ -16,6 +16,7 @@ from actors.job_book import (
     JobCancelled,
     worker_name,
 )
+from actors.memory_budget import within_budget
 from actors.parts.jobs import JobParts, job_parts
 from actors.study_period import Period
 from actors.trainer import Train, TrainerActor
@@ -165,7 +166,7 @@ def _queued(
 
 
 def _parts(wiring: Wiring) -> Callable[[], JobParts]:
-    return partial(in_own_process, partial(job_parts, wiring))
+    return partial(in_own_process, partial(within_budget, partial(job_parts, wiring)))
 
 
 def _arguments(period: Period) -> dict[str, Any]:

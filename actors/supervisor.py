@@ -77,7 +77,8 @@ class Child(Protocol):
 class SupervisorParts:
     """Collaborators and settings. `archive` copies candles to the history, outside this process.
 
-    `free_disk_bytes` is asked in a thread; below `least_free_disk_bytes` no run may go on.
+    `free_disk_bytes` and `least_free_disk_bytes` are asked in a thread; with less than that free no
+    run may go on.
     """
 
     store: Store
@@ -90,7 +91,7 @@ class SupervisorParts:
     take_up: Callable[[Job], bool] = lambda _: False
     """Starts a lost learning job's work again where it can; in a thread as well."""
     free_disk_bytes: Callable[[], int] = lambda: 1 << 62
-    least_free_disk_bytes: int = 1 << 30
+    least_free_disk_bytes: Callable[[], int] = lambda: 1 << 30
     beat_every_s: float = 1.0
     beat_patience_s: float = 2.0
     stale_loop_s: float = 20.0
@@ -310,7 +311,7 @@ class Supervisor:
     async def _look_at_the_disk(self) -> None:
         """A full disk ends the store at its next write: before that, every run is paused."""
         free = await asyncio.to_thread(self._parts.free_disk_bytes)
-        least = self._parts.least_free_disk_bytes
+        least = await asyncio.to_thread(self._parts.least_free_disk_bytes)
         if free >= least:
             now_ms = self._clock.now_ms()
             await stored(lambda: resolve_alert(self._store, f"{DISK_LOW}:store", at_ms=now_ms))

@@ -14,6 +14,7 @@ from actors import names
 from desk.alert_codes import CODES, AlertCode, Ends
 from desk.cli import settings_page
 from desk.cli.application import app as cli
+from desk.drills import plan
 from desk.evaluation import gates, promotion
 from desk.settings import OUR_PREFIXES, setting_names
 from desk.trading.limits import default_limits, default_live_policy, default_paper_policy
@@ -496,6 +497,13 @@ def test_every_sample_is_listed_with_its_unit() -> None:
     assert_same(listed, recorded)
 
 
+def test_every_drill_is_in_the_runbook_with_all_that_an_operator_needs() -> None:
+    drilled = rows(section("operations.md", "### Drilled incidents"))
+
+    assert_same([row[0].strip("`").removeprefix("desk drill ") for row in drilled], plan.names())
+    assert [row[0] for row in drilled if not all(row)] == []
+
+
 def test_every_actor_is_listed() -> None:
     roles = {role.name for role in vars(names).values() if isinstance(role, names.Role)}
 
@@ -518,6 +526,18 @@ def test_every_mark_is_of_a_row_and_the_catalogue_is_whole() -> None:
 
     assert len(listed) == len(set(listed)) == 100
     assert sorted(set(tables.marks()) - set(listed)) == []
+
+
+def test_each_known_fault_has_a_test_of_its_number() -> None:
+    listed = [row[0] for row in rows(section("reliability.md", "## Known faults"))]
+    named = {
+        found[1]
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for found in re.finditer(r"def test_regression_(\d+)_\w", path.read_text())
+    }
+
+    assert listed == [str(number) for number in range(1, 16)]
+    assert_same(named, set(listed))
 
 
 def test_every_bound_has_the_value_of_the_code() -> None:

@@ -100,7 +100,7 @@ def supervisor_parts(wiring: Wiring) -> SupervisorParts:
         has_worker=has_worker,
         take_up=take_up,
         free_disk_bytes=lambda: shutil.disk_usage(wiring.home).free,
-        least_free_disk_bytes=server.LOW_DISK_BYTES,
+        least_free_disk_bytes=lambda: server.least_free_bytes(wiring.home),
         beat_every_s=wiring.heartbeat_every_s,
         beat_patience_s=wiring.heartbeat_patience_s,
         stale_loop_s=wiring.stale_loop_s,

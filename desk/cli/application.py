@@ -22,12 +22,14 @@ from desk.cli import (
     telegram,
 )
 from desk.cli.client import Api
+from desk.cli.drills import drill
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
 from desk.cli.parity import parity
 from desk.cli.progress import follow_job
 from desk.cli.tune import tune
 from desk.cli.welcome import first_steps
+from desk.drills.hands import DrillRefused
 from desk.errors import (
     ArtifactRefused,
     BadInput,
@@ -46,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Raydesk: trade, watch, stop, train and evaluate.",
 )
-WRONG_INPUT = (SettingsError, BadInput, NotFound, ArtifactRefused, StoreCorrupt)
+WRONG_INPUT = (SettingsError, BadInput, NotFound, ArtifactRefused, StoreCorrupt, DrillRefused)
 
 
 @app.command()
@@ -216,6 +218,7 @@ app.command()(learning.promote)
 app.command()(learning.rollback)
 app.command()(learning.versions)
 app.command()(parity)
+app.command()(drill)
 app.command()(provenance.replay)
 app.command()(provenance.explain)
 app.command()(tune)

@@ -79,7 +79,7 @@ class Api:
         while True:
             try:
                 answer = self._client.request(
-                    method, path, params=given, json=body, headers=headers
+                    method, path, params=given or None, json=body, headers=headers
                 )
                 if monotonic_s() > until_s or not self._is_starting(answer):
                     break

@@ -114,6 +114,14 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def title_of(pid: int) -> str:
+    """How a process calls itself; empty once it is gone (and without /proc)."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def wait_gone(entry: Started, patience_s: float) -> bool:
     """Wait for a process to end; False when it outlived the patience."""
     deadline = monotonic_s() + patience_s

@@ -36,6 +36,8 @@ START_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 20.0
 LOW_DISK_BYTES = 1 << 30
 """Below this the operator is alerted and entries pause."""
+DISK_RESERVE = ("run", "disk_reserve")
+"""File under the home in which an operator may ask for more than that, as a number of bytes."""
 MIN_FREE_BYTES = 64 << 20
 """Below this the server is not started: it would exit on its first failed write."""
 MAXMEMORY_BYTES = 2 << 30
@@ -122,6 +124,15 @@ def stop(server: RunningServer, *, deadline_s: float = STOP_DEADLINE_S) -> None:
 def free_bytes(home: Path) -> int:
     """Free space on the disk that holds the store."""
     return shutil.disk_usage(store_folder(home)).free
+
+
+def least_free_bytes(home: Path) -> int:
+    """How much must stay free: what the operator's file asks for, never less than `LOW_DISK_BYTES`."""
+    try:
+        asked = int(home.joinpath(*DISK_RESERVE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return LOW_DISK_BYTES
+    return max(asked, LOW_DISK_BYTES)
 
 
 # --- starting ---------------------------------------------------------------------------------

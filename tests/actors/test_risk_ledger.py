@@ -273,3 +273,29 @@ def test_R09_a_pair_taken_off_the_list_meanwhile_takes_exits_and_no_entries(stag
     assert isinstance(entry, Refused)
     assert entry.limit == "pair_not_allowed"
     assert isinstance(exit_, Approved)
+
+
+@pytest.mark.catalogue("R07")
+@pytest.mark.parametrize(("allowed", "passes"), [("1199", False), ("1200", True)])
+def test_R07_a_set_edited_while_orders_are_open_holds_for_the_next_entry_alone(
+    stage: Stage, allowed: str, *, passes: bool
+) -> None:
+    def set_limit(size: str) -> None:
+        changed = replace(risk.default_limits(), max_position_size=Decimal(size))
+        stage.store.put(kinds.RISK_LIMITS, "default", changed, at_ms=0)
+
+    set_limit("2000")
+    hold(stage)  # 400 held, 400 under way
+    approve(stage, wish())
+    opened, reserved = stage.orders(), stage.store.reservations("paper")
+
+    set_limit(allowed)
+    entry, exit_ = approve(stage, wish("d2")), approve(stage, wish("d3", reduce_only=True))
+
+    assert isinstance(entry, Approved) is passes
+    assert passes or (isinstance(entry, Refused) and entry.limit == "max_position_size")
+    assert isinstance(exit_, Approved)
+    still = stage.store.reservations("paper")
+    assert opened[0] in stage.orders()
+    assert reserved.items() <= still.items()
+    assert len([amount for amount in still.values() if Decimal(amount)]) == 1 + passes

@@ -73,6 +73,7 @@ class Nursery:
         self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller")
         self.loops: dict[str, FakeChild] = {}
         self.free_disk_bytes = 2 << 30
+        self.least_free_disk_bytes = 1 << 30
         self.supervisor = self.new_supervisor()
 
     def new_supervisor(self) -> Supervisor:
@@ -83,6 +84,7 @@ class Nursery:
             loop_of=self.loop_of,
             archive=lambda: None,
             free_disk_bytes=lambda: self.free_disk_bytes,
+            least_free_disk_bytes=lambda: self.least_free_disk_bytes,
         )
         return Supervisor(lambda: parts)
 
@@ -272,6 +274,20 @@ def test_a_disk_with_less_than_a_gibibyte_pauses_every_run_and_tells_the_operato
     assert nursery.stage.run.pause_reason == "disk_low"
     assert alert is not None
     assert "1023 MiB are free" in alert.value.detail
+
+
+def test_a_reserve_that_an_operator_asks_for_is_kept_as_the_gibibyte_is(nursery: Nursery) -> None:
+    nursery.free_disk_bytes = nursery.least_free_disk_bytes = 5 << 30
+    with mock.patch.object(supervising, "monotonic_s") as now:
+        now.return_value = time.monotonic() + 60.0
+        nursery.turn()
+        with_space = nursery.stage.run.status
+        nursery.least_free_disk_bytes += 1
+        now.return_value += 60.0
+        nursery.turn()
+
+    assert with_space is RunStatus.RUNNING
+    assert nursery.stage.run.pause_reason == "disk_low"
 
 
 def test_stopping_ends_every_child_in_reverse_order(nursery: Nursery) -> None:

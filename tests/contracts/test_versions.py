@@ -147,7 +147,7 @@ def version_doc(store: Store, name: str) -> Any:
     return found
 
 
-def test_versions_move_together_with_the_pointer(agents, rows):
+def test_regression_13_versions_move_together_with_the_pointer(agents, rows):
     for name, status in (("v0", VersionStatus.PROMOTED), ("v1", VersionStatus.EVALUATING)):
         agents.put(kinds.VERSIONS, name, rows.version(name, status=status), at_ms=500)
     old, new = version_doc(agents, "v0"), version_doc(agents, "v1")

@@ -96,7 +96,7 @@ def test_loopback_needs_no_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "desk.internal"])
-def test_an_open_address_needs_a_token(host: str) -> None:
+def test_regression_14_an_open_address_needs_a_token(host: str) -> None:
     with pytest.raises(SettingsError, match="API_TOKEN"):
         load_settings({"HOST": host})
 
@@ -132,7 +132,7 @@ def test_every_setting_is_described_and_under_one_of_its_names() -> None:
         assert field.description, name
 
 
-def test_no_setting_switches_a_gate_off() -> None:
+def test_regression_14_no_setting_switches_a_gate_off() -> None:
     switches = ("SKIP", "DISABLE", "BYPASS", "FORCE", "INSECURE", "NO_AUTH")
 
     words = [f"_{word}" for word in switches]  # RL_ENFORCE_PROVENANCE switches one on

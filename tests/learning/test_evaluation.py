@@ -169,7 +169,7 @@ def test_an_evaluation_on_training_candles_cannot_pass(
     assert IN_SAMPLE not in evaluate(1_000, 2_900).reasons
 
 
-def test_regression_07_a_failed_engine_leaves_no_report(
+def test_regression_7_a_failed_engine_leaves_no_report(
     memory: MemoryStore, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Replay:

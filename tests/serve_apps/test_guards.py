@@ -91,7 +91,7 @@ def test_health_and_the_login_page_need_no_token(guarded: TestClient) -> None:
 
 
 @pytest.mark.catalogue("S02")
-def test_role_headers_open_nothing(guarded: TestClient, scene: Scene) -> None:
+def test_regression_14_role_headers_open_nothing(guarded: TestClient, scene: Scene) -> None:
     claims = {"X-Ops-Role": "admin", "X-Operator-Role": "admin", "X-Actor": "root"}
 
     assert guarded.post("/ops/trading/kill", headers=claims).status_code == 401
@@ -211,7 +211,7 @@ def test_our_own_addresses_are_known(client: TestClient, host: str) -> None:
     assert client.get("/agents", headers={"Host": host}).status_code == 200
 
 
-def test_without_a_token_only_this_machine_is_served(scene: Scene) -> None:
+def test_regression_14_without_a_token_only_this_machine_is_served(scene: Scene) -> None:
     app = scene.app()
 
     for host, status in (("127.0.0.1", 200), ("::1", 200), ("10.0.0.7", 403), ("unknown", 403)):

@@ -35,14 +35,14 @@ class RunningDesk:
         answer.raise_for_status()
         return answer.json()
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, within_s: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run `desk …` against this desk."""
         return subprocess.run(
             [str(DESK), *words],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=within_s,
             check=False,
         )
 

@@ -1,5 +1,6 @@
 """The whole desk as an operator meets it: one command, then candles, decisions, fills, pages."""
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from desk.cli.processes import marked
+from desk.drills import plan
 from desk.store import server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
@@ -205,6 +207,44 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
     )
     assert [each["run_id"] for each in after] == [run["run_id"]]
     assert trades <= {trade["trade_id"] for trade in paper_trades(desk)}
+
+
+def drilled(desk: Any, name: str, *, within_s: float) -> list[dict[str, Any]]:
+    """Hold a drill, or all; every one must pass, and the desk must be as before."""
+    desk.eventually(lambda: paper_trades(desk), within_s=120)
+    (run,) = desk.get("/ops/trading/summary")["runs"]
+
+    answer = desk.command("drill", name, "--json", within_s=within_s)
+
+    held = json.loads(answer.stdout) if answer.stdout else []
+    assert [one for one in held if not one["passed"]] == [], answer.stderr[-2000:]
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    (after,) = desk.get("/ops/trading/summary")["runs"]
+    assert (after["run_id"], after["status"]) == (run["run_id"], "running")
+    assert after["last_decided_open_ms"] > run["last_decided_open_ms"]
+    control_url = json.loads((desk.home / "run" / "simulator.json").read_text())["control_url"]
+    assert httpx2.get(f"{control_url}/_sim/faults", timeout=10).json()["rules"] == []
+    return held
+
+
+FASTEST = ("performance-degradation", "lost-store", "lost-actor")
+
+
+@pytest.mark.parametrize("name", FASTEST)
+def test_the_fastest_drills_pass(desk: Any, name: str) -> None:
+    (held,) = drilled(desk, name, within_s=240)
+
+    assert held["name"] == name
+    assert held["detected_s"] <= held["bounds"]["detect_s"]
+    assert held["recovered_s"] <= held["bounds"]["recover_s"]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(2400)
+def test_every_drill_of_the_runbook_passes(desk: Any) -> None:
+    held = drilled(desk, "all", within_s=1800)
+
+    assert [one["name"] for one in held] == plan.names()
 
 
 def test_down_ends_every_process_and_the_next_up_continues(

@@ -28,7 +28,7 @@ def column(matrix: np.ndarray, name: str) -> np.ndarray:
 
 @given(end=st.integers(LOOKBACK, 700), start=st.integers(0, 400), seed=st.integers(0, 50))
 @settings(max_examples=40, deadline=None)
-def test_regression_02_any_split_of_history_gives_the_same_bytes(
+def test_regression_2_any_split_of_history_gives_the_same_bytes(
     walk: Walk, end: int, start: int, seed: int
 ) -> None:
     candles = walk(700, seed=seed)
@@ -42,7 +42,7 @@ def test_regression_02_any_split_of_history_gives_the_same_bytes(
 
 @given(at=st.integers(LOOKBACK, 399), seed=st.integers(0, 50))
 @settings(max_examples=30, deadline=None)
-def test_regression_09_no_later_candle_changes_an_earlier_row(
+def test_regression_9_no_later_candle_changes_an_earlier_row(
     walk: Walk, at: int, seed: int
 ) -> None:
     candles = walk(400, seed=seed)

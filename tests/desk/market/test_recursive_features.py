@@ -102,7 +102,7 @@ def test_history_read_from_further_back_changes_no_row(
 
 @given(seed=st.integers(0, 30), holes=holes, at=st.integers(ANCHOR.lookback, COUNT - 1))
 @settings(max_examples=30, deadline=None)
-def test_regression_09_nothing_later_changes_an_earlier_row_of_any_rule(
+def test_regression_9_nothing_later_changes_an_earlier_row_of_any_rule(
     walk: Walk, seed: int, holes: Candidates, at: int
 ) -> None:
     candles = without(walk(COUNT, seed=seed), holes)

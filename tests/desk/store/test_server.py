@@ -227,6 +227,28 @@ def test_a_server_that_cannot_start_says_why(home: Path):
         server.start(home)
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (None, server.LOW_DISK_BYTES),
+        ("", server.LOW_DISK_BYTES),
+        ("much", server.LOW_DISK_BYTES),
+        ("-5", server.LOW_DISK_BYTES),
+        (str(server.LOW_DISK_BYTES - 1), server.LOW_DISK_BYTES),
+        (f"{5 << 30}\n", 5 << 30),
+    ],
+)
+def test_a_reserve_can_ask_for_more_free_space_and_never_for_less(
+    tmp_path: Path, asked: str | None, kept: int
+) -> None:
+    reserve = tmp_path.joinpath(*server.DISK_RESERVE)
+    reserve.parent.mkdir()
+    if asked is not None:
+        reserve.write_text(asked)
+
+    assert server.least_free_bytes(tmp_path) == kept
+
+
 @pytest.mark.catalogue("I13")
 def test_a_full_disk_ends_the_server_and_loses_nothing_acknowledged(
     running: server.RunningServer, home: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,35 @@
+"""How much memory one learning process may have: a training that grows fails, and trading stays."""
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+FRACTION = 0.5
+"""Of what the machine, or the container, has."""
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def budget_bytes(machine_bytes: int, container: str) -> int:
+    """The budget, from the machine's memory and the text of the container's limit (`max`: none)."""
+    limit = int(container) if container.strip().isdigit() else machine_bytes
+    return int(FRACTION * min(limit, machine_bytes))
+
+
+def within_budget[R](build: Callable[[], R]) -> R:
+    """Build in a process that from now on is refused memory beyond the budget.
+
+    The refusal is a `MemoryError` in that process alone, where the kernel would otherwise choose
+    whom to kill. The limit is on private data, so mapped candles and Ray's shared store do not count.
+    """
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        container = CONTAINER_LIMIT.read_text()
+    except OSError:
+        container = ""
+    most = budget_bytes(machine_bytes, container)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    return build()
