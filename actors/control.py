@@ -13,15 +13,26 @@ from actors.audit import Audit
 from actors.backfill_job import job_of
 from actors.channel_book import source_of
 from actors.closing import CancellingExecutor, Closer
-from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from actors.commands import (
+    BackfillAsk,
+    FeedScope,
+    Preflight,
+    ReconcileReport,
+    StartGate,
+    StartRun,
+    Turned,
+    name_of_run,
+)
+from actors.confirming import issue_token, parameters_of, use_token
 from actors.decision_scene import follows_key
-from actors.events import job_event, ops_event, run_event
+from actors.events import job_event, run_event
+from actors.killing import KILL_SWITCH, KillSwitches, kill_reason_of
 from actors.market_time import MarketClock
 from actors.placement import Approver
-from actors.run_book import ACTIVE, DECIDING, RunBook
+from actors.run_book import RunBook
 from actors.signal_status import change_status, new_signal_status, wish_key
 from actors.source_switch import SourceSwitch, in_scope, poll_asks
-from actors.start_gates import Plan, plan_run
+from actors.start_gates import Plan, draft_plan, gates_of, plan_run, slot_holder, slot_key
 from actors.store_calls import retried, stored
 from actors.wiring import Wiring
 from desk import ids, runs
@@ -41,6 +52,8 @@ __all__ = ["BackfillAsk", "Control", "ControlParts", "Floor", "ReconcileReport",
 log = structlog.stdlib.get_logger()
 
 SLOT_TRIES = 5
+START = "start"
+"""What a confirm token of a live start is for."""
 
 
 class Floor(Protocol):
@@ -84,13 +97,57 @@ class Control:
         self._closer = Closer(
             parts.store, parts.clock, parts.floor.approver_of, parts.floor.executor_of
         )
+        self._switches = KillSwitches(parts.store, parts.clock, self._closer, parts.wiring.accounts)
 
     # --- runs -----------------------------------------------------------------------------------
+
+    async def preflight(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Preflight:
+        """Say gate by gate whether a start would be allowed; a live one that would gets its token.
+
+        Raises `BadInput` or `NotFound` for what could not be asked for at all.
+        """
+        now_ms = self._clock.now_ms()
+
+        def judge() -> tuple[Plan, list[StartGate]]:
+            plan = draft_plan(
+                self._store, self._wiring, agent_id, ask, run_id="preflight", now_ms=now_ms
+            )
+            speed = self._clock.anchor.speed
+            return plan, gates_of(self._store, self._wiring, plan, now_ms=now_ms, speed=speed)
+
+        plan, gates = await stored(judge)
+        found = Preflight(
+            agent_id=agent_id,
+            mode=ask.mode,
+            pair=plan.run.pair,
+            version_id=plan.run.version_id,
+            gates=tuple(gates),
+            confirm_name=name_of_run(agent_id, plan.run.pair),
+        )
+        if ask.mode is Mode.LIVE and found.allowed:
+            issued = await issue_token(self._store, START, _asked(agent_id, ask))
+            found = replace(found, confirm_token=issued.token, expires_at_ms=issued.expires_at_ms)
+        await self._audit.note(
+            "run.preflight",
+            f"agent/{agent_id}",
+            actor=actor,
+            trace_id=trace_id,
+            after={
+                "mode": ask.mode.value,
+                "pair": found.pair,
+                "allowed": found.allowed,
+                "failed": [gate.gate for gate in gates if not gate.passed],
+            },
+        )
+        return found
 
     async def start_run(self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str) -> Run:
         """Start a run once everything it rests on is there.
 
-        Raises `BadInput` with what is missing; for live, with every gate that is not passed.
+        Raises `BadInput` with what is missing; for live, with every gate that is not passed, and
+        then without the run's name and the token of a preflight of the same start.
         """
         now_ms = self._clock.now_ms()
         run_id = "run" + ids.trace_id("run", agent_id, ask.pair, trace_id, now_ms)[2:14]
@@ -105,6 +162,8 @@ class Control:
             speed=self._clock.anchor.speed,
         )
         plan = await stored(check)
+        if ask.mode is Mode.LIVE:
+            await self._confirm(agent_id, ask, plan, trace_id)
         await self._take_slot(plan.run)
         await self._closer.drop_wish(plan.run.account, plan.run.pair)
         run = await self._open(plan, trace_id)
@@ -113,10 +172,25 @@ class Control:
             f"run/{run_id}",
             actor=actor,
             trace_id=trace_id,
-            after={"pair": run.pair, "mode": run.mode.value, "version_id": run.version_id},
+            after={
+                "pair": run.pair,
+                "mode": run.mode.value,
+                "version_id": run.version_id,
+                "shadow": run.is_shadow,
+            },
         )
         await self._started(run)
         return run
+
+    async def _confirm(self, agent_id: str, ask: StartRun, plan: Plan, trace_id: str) -> None:
+        """Live is asked for twice: by a token for exactly this start, and by the run's name."""
+        name = name_of_run(agent_id, plan.run.pair)
+        if ask.confirm_name != name:
+            raise BadInput(
+                "confirm_name", f"was {ask.confirm_name!r}, expected {name}: spell the run's name"
+            )
+        parameters = _asked(agent_id, ask)
+        await use_token(self._store, ask.confirm_token, START, parameters, trace_id=trace_id)
 
     async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
         """Pause the agent's current run; pausing a paused run changes nothing."""
@@ -127,11 +201,16 @@ class Control:
         return after
 
     async def resume_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
-        """Let the agent's current run decide again. Refused while a kill switch is on."""
+        """Let the agent's current run decide again. Refused while a kill switch is on.
+
+        One that a kill switch had stopped needs a reason.
+        """
         before = await self._current(agent_id)
-        killed = await stored(lambda: self._store.kill_reason(before.account))
+        killed = await stored(lambda: kill_reason_of(self._store, before.account, before.run_id))
         if killed is not None:
             raise BadInput("run", f"the kill switch is on ({killed}): lift it before resuming")
+        if before.pause_reason == KILL_SWITCH and not reason.strip():
+            raise BadInput("reason", "was empty: say why the run resumes after a kill switch")
         if before.mode is Mode.LIVE:
             await self._check_live(before)
         after = await self._move(before, runs.resume, trace_id)
@@ -185,24 +264,17 @@ class Control:
         with `flatten` its reconciler closes until everything is flat. Both go on after a restart.
         Runs stay paused when it is lifted, and nothing is closed any more.
         """
-        now_ms = self._clock.now_ms()
-        event = ops_event(
-            "risk", "all", {"kill_switch": on, "reason": reason}, at_ms=now_ms, trace_id=trace_id
+        return await self._switches.turn_all(
+            on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id
         )
-        await stored(lambda: self._store.set_kill("all", on=on, reason=reason, event=event))
-        stopped = 0
-        if on:
-            stopped = await self._stop_everything(flatten=flatten, trace_id=trace_id)
-        else:
-            await self._drop_wishes()
-        await self._audit.note(
-            "trading.kill" if on else "trading.kill_lifted",
-            "account/all",
-            actor=actor,
-            trace_id=trace_id,
-            after={"reason": reason, "flatten": flatten, "runs": stopped},
+
+    async def kill_agent(
+        self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
+    ) -> int:
+        """Set or lift an agent's own kill switch; returns how many runs it stops. As `kill`."""
+        return await self._switches.turn_agent(
+            agent_id, on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id
         )
-        return stopped
 
     async def close_trade(
         self,
@@ -371,17 +443,15 @@ class Control:
 
     async def _take_slot(self, run: Run) -> None:
         """One active run per pair and account, whoever starts at the same time."""
-        key = f"slot:{run.account}:{run.pair}"
+        key = slot_key(run)
         for _ in range(SLOT_TRIES):
             slot = await stored(lambda: self._store.get(kinds.STATE, key))
-            if slot is not None:
-                holder_id = str(slot.value["run_id"])
-                holder = await stored(lambda: self._store.get(kinds.RUNS, holder_id))  # noqa: B023 - awaited here
-                if holder is not None and holder.value.status in ACTIVE:
-                    raise BadInput(
-                        "pair",
-                        f"run {holder_id} on {run.pair} is {holder.value.status}: stop it first",
-                    )
+            holder = await stored(lambda: slot_holder(self._store, run))
+            if holder is not None:
+                raise BadInput(
+                    "pair",
+                    f"run {holder.run_id} on {run.pair} is {holder.status}: stop it first",
+                )
             try:
                 await stored(partial(self._claim_slot, key, run, slot.version if slot else 0))
             except VersionConflict:
@@ -436,6 +506,7 @@ class Control:
             version_id=run.version_id,
             stop_loss_fraction=run.stop_loss_fraction,
             take_profit_fraction=run.take_profit_fraction,
+            shadow=run.is_shadow,
         )
         check = partial(
             plan_run,
@@ -449,35 +520,6 @@ class Control:
         )
         await stored(check)
 
-    async def _stop_everything(self, *, flatten: bool, trace_id: str) -> int:
-        stopped = 0
-        for run in await self._runs.active():
-            if run.status in DECIDING:
-                await self._move(run, lambda run: runs.pause(run, "kill_switch"), trace_id)
-                stopped += 1
-        for account in self._wiring.accounts:
-            await self._closer.cancel_entries(account, None, reason="kill_switch")
-            if flatten:
-                await self._flatten_account(account, trace_id)
-        return stopped
-
-    async def _flatten_account(self, account: str, trace_id: str) -> None:
-        """Every pair that is held, or that an order in flight may still come to hold."""
-        active = await stored(lambda: self._store.active_orders(account))
-        ledger = await stored(lambda: self._store.ledger(account))
-        if ledger is None:
-            return
-        for pair in sorted({*ledger.positions, *(order.pair for order in active)}):
-            try:
-                await self._closer.wish_flat(account, pair, reason="kill_switch", trace_id=trace_id)
-            except DeskError as away:
-                # The wish is stored: the account's reconciler carries it out.
-                log.warning("flatten_waits", account=account, pair=pair, error=str(away))
-
-    async def _drop_wishes(self) -> None:
-        for doc in await stored(lambda: self._store.list(kinds.FLATTENINGS)):
-            await self._closer.drop_wish(str(doc.value["account"]), str(doc.value["pair"]))
-
     async def _note_run(
         self, action: str, before: Run, after: Run, *, actor: str, trace_id: str
     ) -> None:
@@ -489,3 +531,9 @@ class Control:
             before={"status": before.status.value, "pause_reason": before.pause_reason},
             after={"status": after.status.value, "pause_reason": after.pause_reason},
         )
+
+
+def _asked(agent_id: str, ask: StartRun) -> dict[str, str]:
+    """What a token of a start is bound to: every part of what was asked."""
+    pair = parse_pair(ask.pair)
+    return parameters_of(replace(ask, pair=pair), agent_id=agent_id)

@@ -111,6 +111,8 @@ class RunView(Answer):
     stop_loss_fraction: Money | None
     """Of the decided price; null: entries go without a protective stop."""
     take_profit_fraction: Money | None
+    shadow: bool
+    """It decides and records, and never orders."""
     row_version: int
 
 
@@ -119,6 +121,37 @@ class PromotionGateView(Answer):
     min_win_rate: float
     min_net_pnl: float
     max_drawdown: float
+
+
+class PromotionGatesView(PromotionGateView):
+    agent_id: str
+    row_version: int
+
+
+class AgentConfigView(Answer):
+    agent_id: str
+    name: str
+    allowed_instruments: list[str]
+    min_confidence: float
+    decision_threshold: float
+    data_pause_lift: Literal["manual", "auto"]
+    row_version: int
+
+
+class SourcePoliciesView(Answer):
+    agent_id: str
+    policies: dict[str, Literal["as_needed", "required", "forbidden"]]
+    row_version: int
+
+
+class AgentKillView(Answer):
+    agent_id: str
+    on: bool
+    reason: str
+    accounts: dict[str, str | None]
+    """Why each account's own kill switch is on; null: it is off."""
+    runs_stopped: int
+    row_version: int
 
 
 class LearningView(Answer):
@@ -135,6 +168,8 @@ class AgentSummary(Answer):
     kill_switch: bool
     kill_reason: str
     decision_threshold: float
+    min_confidence: float
+    data_pause_lift: Literal["manual", "auto"]
     current_run: RunView | None
     """The newest run that is neither stopped nor failed."""
     row_version: int
@@ -401,6 +436,31 @@ class FeatureSetView(Answer):
 
 
 # --- risk and trades ----------------------------------------------------------------------------
+
+
+class StartGateView(Answer):
+    gate: str
+    passed: bool
+    value: str
+    threshold: str
+    problem: str
+    """With the remedy; empty when it is passed."""
+
+
+class PreflightView(Answer):
+    action: str
+    agent_id: str
+    mode: ModeName
+    pair: str
+    version_id: str
+    allowed: bool
+    gates: list[StartGateView]
+    confirm_name: str
+    """What `confirm_name` has to be for a live start."""
+    confirm_token: str | None
+    """Null while a gate is not passed, and for what needs none."""
+    expires_at_ms: int | None
+    """Wall ms."""
 
 
 class RiskLimitView(Answer):

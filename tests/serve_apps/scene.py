@@ -7,7 +7,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from actors.commands import (
+    BackfillAsk,
+    FeedScope,
+    Preflight,
+    ReconcileReport,
+    StartGate,
+    StartRun,
+    Turned,
+    name_of_run,
+)
 from actors.events import decision_event, fill_event, order_event
 from desk import ids
 from desk.clock import MINUTE_MS, ManualClock
@@ -71,6 +80,30 @@ class FakeDesk:
         self.store.put(kinds.RUNS, run.run_id, run, at_ms=run.started_ms)
         return run
 
+    async def preflight(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Preflight:
+        self._hear("preflight", agent_id=agent_id, ask=ask, actor=actor, trace_id=trace_id)
+        gate = StartGate(
+            gate="kill_switch",
+            passed=True,
+            value="off",
+            threshold="off",
+            problem="",
+            field="mode",
+            is_of_live=False,
+        )
+        return Preflight(
+            agent_id=agent_id,
+            mode=ask.mode,
+            pair=ask.pair,
+            version_id=ask.version_id or BASELINE,
+            gates=(gate,),
+            confirm_name=name_of_run(agent_id, ask.pair),
+            confirm_token="k.s",
+            expires_at_ms=WALL_MS + 60_000,
+        )
+
     async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
         self._hear("pause", agent_id=agent_id, reason=reason, actor=actor, trace_id=trace_id)
         return self._move(agent_id, status=RunStatus.PAUSED, pause_reason=reason)
@@ -108,6 +141,16 @@ class FakeDesk:
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         self._hear("kill", on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id)
         self.store.set_kill("all", on=on, reason=reason, event=note(self.clock.now_ms()))
+        return 1
+
+    async def kill_agent(
+        self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
+    ) -> int:
+        self._hear("kill_agent", agent_id=agent_id, on=on, reason=reason, flatten=flatten)
+        row = self.store.get(kinds.AGENTS, agent_id)
+        assert row is not None
+        after = replace(row.value, kill_switch=on, kill_reason=reason if on else "")
+        self.store.put(kinds.AGENTS, agent_id, after, at_ms=row.at_ms)
         return 1
 
     async def cancel_trade(
