@@ -22,6 +22,49 @@ class StartRun:
     stop_loss_fraction: Decimal | None = None
     """Of the decided price, above 0 and below 1; None: no protective stop."""
     take_profit_fraction: Decimal | None = None
+    confirm_token: str = ""
+    """Live needs one of a preflight of the same start."""
+    confirm_name: str = ""
+    """Live needs the run's name, spelled out: `name_of_run`."""
+
+
+def name_of_run(agent_id: str, pair: str) -> str:
+    """What an operator spells to say which run shall trade live."""
+    return f"{agent_id}/{pair}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartGate:
+    """One gate of a start: what is, what is needed, and if it is not passed why and what to do."""
+
+    gate: str
+    passed: bool
+    value: str
+    threshold: str
+    problem: str
+    field: str
+    """Of the request: what the problem is about."""
+    is_of_live: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What would become of a start. Nothing is changed by asking, but for the token."""
+
+    agent_id: str
+    mode: Mode
+    pair: str
+    version_id: str
+    gates: tuple[StartGate, ...]
+    confirm_name: str
+    confirm_token: str | None = None
+    """None: a gate is not passed, or the start needs none."""
+    expires_at_ms: int | None = None
+    """Wall ms."""
+
+    @property
+    def allowed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

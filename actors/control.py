@@ -13,15 +13,25 @@ from actors.audit import Audit
 from actors.backfill_job import job_of
 from actors.channel_book import source_of
 from actors.closing import CancellingExecutor, Closer
-from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from actors.commands import (
+    BackfillAsk,
+    FeedScope,
+    Preflight,
+    ReconcileReport,
+    StartGate,
+    StartRun,
+    Turned,
+    name_of_run,
+)
+from actors.confirming import issue_token, parameters_of, use_token
 from actors.decision_scene import follows_key
 from actors.events import job_event, ops_event, run_event
 from actors.market_time import MarketClock
 from actors.placement import Approver
-from actors.run_book import ACTIVE, DECIDING, RunBook
+from actors.run_book import DECIDING, RunBook
 from actors.signal_status import change_status, new_signal_status, wish_key
 from actors.source_switch import SourceSwitch, in_scope, poll_asks
-from actors.start_gates import Plan, plan_run
+from actors.start_gates import Plan, draft_plan, gates_of, plan_run, slot_holder, slot_key
 from actors.store_calls import retried, stored
 from actors.wiring import Wiring
 from desk import ids, runs
@@ -41,6 +51,8 @@ __all__ = ["BackfillAsk", "Control", "ControlParts", "Floor", "ReconcileReport",
 log = structlog.stdlib.get_logger()
 
 SLOT_TRIES = 5
+START = "start"
+"""What a confirm token of a live start is for."""
 
 
 class Floor(Protocol):
@@ -87,10 +99,53 @@ class Control:
 
     # --- runs -----------------------------------------------------------------------------------
 
+    async def preflight(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Preflight:
+        """Say gate by gate whether a start would be allowed; a live one that would gets its token.
+
+        Raises `BadInput` or `NotFound` for what could not be asked for at all.
+        """
+        now_ms = self._clock.now_ms()
+
+        def judge() -> tuple[Plan, list[StartGate]]:
+            plan = draft_plan(
+                self._store, self._wiring, agent_id, ask, run_id="preflight", now_ms=now_ms
+            )
+            speed = self._clock.anchor.speed
+            return plan, gates_of(self._store, self._wiring, plan, now_ms=now_ms, speed=speed)
+
+        plan, gates = await stored(judge)
+        found = Preflight(
+            agent_id=agent_id,
+            mode=ask.mode,
+            pair=plan.run.pair,
+            version_id=plan.run.version_id,
+            gates=tuple(gates),
+            confirm_name=name_of_run(agent_id, plan.run.pair),
+        )
+        if ask.mode is Mode.LIVE and found.allowed:
+            issued = await issue_token(self._store, START, _asked(agent_id, ask))
+            found = replace(found, confirm_token=issued.token, expires_at_ms=issued.expires_at_ms)
+        await self._audit.note(
+            "run.preflight",
+            f"agent/{agent_id}",
+            actor=actor,
+            trace_id=trace_id,
+            after={
+                "mode": ask.mode.value,
+                "pair": found.pair,
+                "allowed": found.allowed,
+                "failed": [gate.gate for gate in gates if not gate.passed],
+            },
+        )
+        return found
+
     async def start_run(self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str) -> Run:
         """Start a run once everything it rests on is there.
 
-        Raises `BadInput` with what is missing; for live, with every gate that is not passed.
+        Raises `BadInput` with what is missing; for live, with every gate that is not passed, and
+        then without the run's name and the token of a preflight of the same start.
         """
         now_ms = self._clock.now_ms()
         run_id = "run" + ids.trace_id("run", agent_id, ask.pair, trace_id, now_ms)[2:14]
@@ -105,6 +160,8 @@ class Control:
             speed=self._clock.anchor.speed,
         )
         plan = await stored(check)
+        if ask.mode is Mode.LIVE:
+            await self._confirm(agent_id, ask, plan, trace_id)
         await self._take_slot(plan.run)
         await self._closer.drop_wish(plan.run.account, plan.run.pair)
         run = await self._open(plan, trace_id)
@@ -117,6 +174,16 @@ class Control:
         )
         await self._started(run)
         return run
+
+    async def _confirm(self, agent_id: str, ask: StartRun, plan: Plan, trace_id: str) -> None:
+        """Live is asked for twice: by a token for exactly this start, and by the run's name."""
+        name = name_of_run(agent_id, plan.run.pair)
+        if ask.confirm_name != name:
+            raise BadInput(
+                "confirm_name", f"was {ask.confirm_name!r}, expected {name}: spell the run's name"
+            )
+        parameters = _asked(agent_id, ask)
+        await use_token(self._store, ask.confirm_token, START, parameters, trace_id=trace_id)
 
     async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
         """Pause the agent's current run; pausing a paused run changes nothing."""
@@ -371,17 +438,15 @@ class Control:
 
     async def _take_slot(self, run: Run) -> None:
         """One active run per pair and account, whoever starts at the same time."""
-        key = f"slot:{run.account}:{run.pair}"
+        key = slot_key(run)
         for _ in range(SLOT_TRIES):
             slot = await stored(lambda: self._store.get(kinds.STATE, key))
-            if slot is not None:
-                holder_id = str(slot.value["run_id"])
-                holder = await stored(lambda: self._store.get(kinds.RUNS, holder_id))  # noqa: B023 - awaited here
-                if holder is not None and holder.value.status in ACTIVE:
-                    raise BadInput(
-                        "pair",
-                        f"run {holder_id} on {run.pair} is {holder.value.status}: stop it first",
-                    )
+            holder = await stored(lambda: slot_holder(self._store, run))
+            if holder is not None:
+                raise BadInput(
+                    "pair",
+                    f"run {holder.run_id} on {run.pair} is {holder.status}: stop it first",
+                )
             try:
                 await stored(partial(self._claim_slot, key, run, slot.version if slot else 0))
             except VersionConflict:
@@ -489,3 +554,9 @@ class Control:
             before={"status": before.status.value, "pause_reason": before.pause_reason},
             after={"status": after.status.value, "pause_reason": after.pause_reason},
         )
+
+
+def _asked(agent_id: str, ask: StartRun) -> dict[str, str]:
+    """What a token of a start is bound to: every part of what was asked."""
+    pair = parse_pair(ask.pair)
+    return parameters_of(replace(ask, pair=pair), agent_id=agent_id)

@@ -1,41 +1,30 @@
 """What must hold before a run may start; a live start must pass them all, and says which it does not."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
 
-from actors.commands import StartRun
+from actors.commands import StartGate, StartRun
 from actors.decision_scene import read_sources, verdict_of
-from actors.promotion import promotion_verdict
-from actors.provenance import provenance_of
+from actors.live_gates import Plan, gate_row, live_gates
+from actors.run_book import ACTIVE
 from actors.source_book import CANDLES
 from actors.wiring import LIVE, PAPER, Wiring
-from desk.errors import BadInput, NotFound, SettingsError
+from desk.errors import BadInput, NotFound
 from desk.ids import Pair, parse_pair
-from desk.learning.versions import AgentVersion, VersionStatus
-from desk.runs import Agent, Mode, Run, RunStatus, lacking_provenance
+from desk.learning.versions import AgentVersion
+from desk.runs import (
+    Agent,
+    Mode,
+    Run,
+    RunStatus,
+    SourceStatus,
+)
 from desk.store import kinds
-from desk.store.connect import check_durability
 from desk.store.feature_sets import feature_set_of, find_feature_set
 from desk.store.port import Store
-from desk.trading.risk import RiskLimitSet
-from desk.trading.venue_health import objection
-from desk.wallclock import wall_ms
 
 DECISION_INTERVAL = "1m"
 """Candles that runs decide on: those that paper orders fill on."""
-NO_PROTECTIVE_STOP = "no protective stop: give stop_loss_fraction, so that a dead executor leaves no position unguarded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A run that may be started, and what it was checked against."""
-
-    run: Run
-    agent: Agent
-    version: AgentVersion
-    limits: RiskLimitSet
-    follows_agent: bool
 
 
 def plan_run(
@@ -48,11 +37,31 @@ def plan_run(
     now_ms: int,
     speed: float,
 ) -> Plan:
-    """Check everything a start rests on. Raises `BadInput` or `NotFound` with the first problem."""
+    """Check everything a start rests on. Raises `BadInput` or `NotFound` with the first problem.
+
+    A live start is told of every gate of live that is not passed at once.
+    """
+    plan = draft_plan(store, wiring, agent_id, ask, run_id=run_id, now_ms=now_ms)
+    gates = gates_of(store, wiring, plan, now_ms=now_ms, speed=speed)
+    failed = [gate for gate in gates if not gate.passed]
+    if failed and failed[0].is_of_live:
+        told = "; ".join(gate.problem for gate in failed if gate.is_of_live)
+        raise BadInput("mode", f"live is refused: {told}")
+    if failed:
+        raise BadInput(failed[0].field, failed[0].problem)
+    return plan
+
+
+def draft_plan(
+    store: Store, wiring: Wiring, agent_id: str, ask: StartRun, *, run_id: str, now_ms: int
+) -> Plan:
+    """The run that was asked for, before any gate. Raises `BadInput` or `NotFound` for what is no ask."""
     agent = _agent(store, agent_id)
-    pair = _pair(ask.pair, agent, wiring)
+    pair = _pair(ask.pair, wiring)
     version = _version(store, agent, ask)
-    limits = _limits(store, ask.risk_limit_set_id)
+    limits = store.get(kinds.RISK_LIMITS, ask.risk_limit_set_id)
+    if limits is None:
+        raise NotFound("risk limit set", ask.risk_limit_set_id)
     run = Run(
         run_id=run_id,
         agent_id=agent_id,
@@ -61,7 +70,7 @@ def plan_run(
         pair=pair,
         interval=DECISION_INTERVAL,
         version_id=version.version_id,
-        risk_limit_set_id=limits.set_id,
+        risk_limit_set_id=limits.value.set_id,
         decision_threshold=_threshold(agent, ask),
         status=RunStatus.STARTING,
         started_ms=now_ms,
@@ -74,70 +83,73 @@ def plan_run(
         stop_loss_fraction=_fraction("stop_loss_fraction", ask.stop_loss_fraction),
         take_profit_fraction=_fraction("take_profit_fraction", ask.take_profit_fraction),
     )
-    plan = Plan(
+    return Plan(
         run=run,
         agent=agent,
         version=version,
-        limits=limits,
+        limits=limits.value,
         follows_agent=ask.version_id is None,
     )
-    if ask.mode is Mode.LIVE and (failed := live_gates(store, wiring, plan)):
-        raise BadInput("mode", f"live is refused: {'; '.join(failed)}")
-    _check_kill_switch(store, plan)
-    _check_data(store, run, now_ms=now_ms, speed=speed)
-    return plan
 
 
-def live_gates(store: Store, wiring: Wiring, plan: Plan) -> list[str]:
-    """Every gate of a live start that is not passed, each with its remedy."""
-    run, version = plan.run, plan.version
-    promotion = promotion_verdict(store, version.version_id, run.pair)
-    unresolved = store.active_orders(LIVE)
-    checks = {
-        "API_TOKEN is not set: set it and restart": not wiring.has_api_token,
-        "no exchange keys: set BINGX_API_KEY and BINGX_SECRET_KEY": not wiring.has_keys,
-        f"version {version.version_id} is not promoted: promote it": (
-            version.status is not VersionStatus.PROMOTED
+def gates_of(
+    store: Store, wiring: Wiring, plan: Plan, *, now_ms: int, speed: float
+) -> list[StartGate]:
+    """Every gate of a start with its value and threshold, in the order in which they are told."""
+    return [
+        *_own_gates(store, plan),
+        *(live_gates(store, wiring, plan) if plan.run.mode is Mode.LIVE else ()),
+        _kill_switch(store, plan),
+        *_data(store, plan.run, now_ms=now_ms, speed=speed),
+    ]
+
+
+def _own_gates(store: Store, plan: Plan) -> list[StartGate]:
+    """Whether the agent may trade the pair, the limits are in force and nobody else trades it."""
+    run, limits, allowed = plan.run, plan.limits, " ".join(plan.agent.allowed_instruments)
+    holder = slot_holder(store, run)
+    if holder is not None and holder.run_id == run.run_id:
+        holder = None  # it is to be resumed
+    return [
+        gate_row(
+            "instrument_allowed",
+            run.pair,
+            allowed or "none is allowed",
+            ""
+            if run.pair in plan.agent.allowed_instruments
+            else f"was {run.pair}, expected one of allowed_instruments ({allowed}):"
+            " change the agent's config",
+            field="pair",
         ),
-        f"promotion gate on {run.pair}: {', '.join(promotion.reasons)}": not promotion.passed,
-        f"{len(unresolved)} unresolved orders on the live account: reconcile": bool(unresolved),
-        _durability(store): bool(_durability(store)),
-        _health(store): bool(_health(store)),
-        NO_PROTECTIVE_STOP: run.stop_loss_fraction is None,
-    }
-    provenance = _provenance(store, wiring, run) if wiring.enforce_provenance else []
-    return [*(text for text, failed in checks.items() if failed), *provenance]
+        gate_row(
+            "risk_limits_active",
+            limits.set_id if limits.active else f"{limits.set_id}, not active",
+            "an active set",
+            "" if limits.active else f"{limits.set_id} is not active: activate it first",
+            field="risk_limit_set_id",
+        ),
+        gate_row(
+            "one_run_per_pair",
+            holder.run_id if holder else "none",
+            "no other run that has not ended",
+            f"run {holder.run_id} on {run.pair} is {holder.status}: stop it first"
+            if holder
+            else "",
+            field="pair",
+        ),
+    ]
 
 
-_TRACED_BY = {
-    "provenance_dataset_missing": "use a version whose dataset is on record (GET /datasets)",
-    "provenance_feature_set_missing": "use a version of a feature set of GET /feature-sets",
-    "provenance_artifact_missing": "use a version that was registered with its artifact",
-    "provenance_artifact_unavailable": "restore the artifact's files as they were registered",
-}
+def slot_key(run: Run) -> str:
+    """Name of the fact that says which run holds a pair on an account."""
+    return f"slot:{run.account}:{run.pair}"
 
 
-def _provenance(store: Store, wiring: Wiring, run: Run) -> list[str]:
-    """What the run could not be traced back to, each with its remedy."""
-    codes = lacking_provenance(run, provenance_of(store, wiring.home, run))
-    return [f"{code}: {_TRACED_BY[code]}" for code in codes]
-
-
-def _durability(store: Store) -> str:
-    try:
-        check_durability(store)
-    except SettingsError as weak:
-        return str(weak)
-    return ""
-
-
-def _health(store: Store) -> str:
-    found = store.get(kinds.VENUES, LIVE)
-    problem = objection(found.value if found else None, wall_ms=wall_ms())
-    if problem is None:
-        return ""
-    code, what, needed = problem
-    return f"{code}: the exchange has {what}, expected {needed}: wait until it answers steadily"
+def slot_holder(store: Store, run: Run) -> Run | None:
+    """The run that holds the pair on the account and has not ended."""
+    slot = store.get(kinds.STATE, slot_key(run))
+    holder = store.get(kinds.RUNS, str(slot.value["run_id"])) if slot else None
+    return holder.value if holder and holder.value.status in ACTIVE else None
 
 
 def _agent(store: Store, agent_id: str) -> Agent:
@@ -147,19 +159,13 @@ def _agent(store: Store, agent_id: str) -> Agent:
     return found.value
 
 
-def _pair(text: str, agent: Agent, wiring: Wiring) -> Pair:
+def _pair(text: str, wiring: Wiring) -> Pair:
     pair = parse_pair(text)
     if pair not in wiring.pairs:
         raise BadInput(
             "pair",
             f"was {pair}, expected one that is polled ({' '.join(wiring.pairs)}): add it to"
             " BINGX_MARKET_DATA_PAIRS",
-        )
-    if pair not in agent.allowed_instruments:
-        raise BadInput(
-            "pair",
-            f"was {pair}, expected one of allowed_instruments"
-            f" ({' '.join(agent.allowed_instruments)}): change the agent's config",
         )
     if DECISION_INTERVAL not in wiring.intervals:
         raise BadInput(
@@ -180,15 +186,6 @@ def _version(store: Store, agent: Agent, ask: StartRun) -> AgentVersion:
         raise BadInput(
             "version_id", f"{version_id} belongs to agent {found.value.agent_id}: name one of ours"
         )
-    return found.value
-
-
-def _limits(store: Store, set_id: str) -> RiskLimitSet:
-    found = store.get(kinds.RISK_LIMITS, set_id)
-    if found is None:
-        raise NotFound("risk limit set", set_id)
-    if not found.value.active:
-        raise BadInput("risk_limit_set_id", f"{set_id} is not active: activate it first")
     return found.value
 
 
@@ -220,32 +217,54 @@ def _feature_set(store: Store, version: AgentVersion, ask: StartRun) -> str:
     return wanted
 
 
-def _check_kill_switch(store: Store, plan: Plan) -> None:
+def _kill_switch(store: Store, plan: Plan) -> StartGate:
     reason = store.kill_reason(plan.run.account)
     if plan.agent.kill_switch:
         reason = plan.agent.kill_reason or "agent"
-    if reason is not None:
-        raise BadInput("mode", f"the kill switch is on ({reason}): lift it before a start")
+    text = f"the kill switch is on ({reason}): lift it before a start"
+    return gate_row(
+        "kill_switch",
+        "off" if reason is None else f"on: {reason}",
+        "off",
+        "" if reason is None else text,
+    )
 
 
-def _check_data(store: Store, run: Run, *, now_ms: int, speed: float) -> None:
+def _data(store: Store, run: Run, *, now_ms: int, speed: float) -> list[StartGate]:
     """A run that its first candle would pause is refused at once, with the remedy."""
     needed = feature_set_of(store, run.feature_set_id).lookback
     window = store.last_candles(run.pair, run.interval, needed)
     verdict = verdict_of(store, run, window, needed, now_ms=now_ms, speed=speed)
-    if verdict.blocks:
-        raise BadInput(
-            "pair",
-            f"candles of {run.pair} do not allow decisions yet ({', '.join(verdict.blocks)};"
-            f" {len(window)} of {needed} stored): backfill {run.pair} and try again",
-        )
+    blocks = ", ".join(verdict.blocks)
+    remedy = (
+        f"candles of {run.pair} do not allow decisions yet ({blocks};"
+        f" {len(window)} of {needed} stored): backfill {run.pair} and try again"
+    )
     sources = read_sources(store, run, now_ms=now_ms, speed=speed)
-    if not sources:
-        raise BadInput("pair", f"{CANDLES} of {run.pair} has no status: wait until it is ok")
-    for source in sources:
-        if source.enabled and source.status != "ok":
-            raise BadInput(
-                "pair",
-                f"{source.source_id or source.source_type} of {run.pair} is {source.status}: wait"
-                " until it is ok",
-            )
+    late = [source for source in sources if source.enabled and source.status != "ok"]
+    named = ", ".join(f"{one.source_id or one.source_type} {one.status}" for one in sources)
+    return [
+        gate_row(
+            "data_quality",
+            blocks or f"{len(window)} of {needed} candles, whole",
+            f"{needed} candles, whole and fresh",
+            remedy if blocks else "",
+            field="pair",
+        ),
+        gate_row(
+            "data_sources",
+            named or "no status",
+            "every required source ok",
+            _late(run, late[0] if late else None, has_status=bool(sources)),
+            field="pair",
+        ),
+    ]
+
+
+def _late(run: Run, source: SourceStatus | None, *, has_status: bool) -> str:
+    if not has_status:
+        return f"{CANDLES} of {run.pair} has no status: wait until it is ok"
+    if source is None:
+        return ""
+    name = source.source_id or source.source_type
+    return f"{name} of {run.pair} is {source.status}: wait until it is ok"

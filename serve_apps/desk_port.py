@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from actors.commands import (
+    BackfillAsk,
+    FeedScope,
+    Preflight,
+    ReconcileReport,
+    StartRun,
+    Turned,
+)
 from desk.evaluation.walk_forward import FoldPlan
 from desk.learning.training_spec import TrainingSpec
 from desk.market.features import FEATURES_V1
@@ -18,6 +25,12 @@ from desk.trading.intents import NO_PROTECTION, Protection
 class Desk(Protocol):
     """Commands. Each raises `BadInput`, `NotFound`, `VersionConflict` or `StoreUnavailable`, and
     writes an audit event with `actor` (who asked)."""
+
+    async def preflight(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Preflight:
+        """Say gate by gate what would become of a start; with the token of a live one that may be."""
+        ...
 
     async def start_run(
         self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str

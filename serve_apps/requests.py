@@ -40,6 +40,17 @@ class StartBody(Body):
     stop_loss_fraction: Fraction | None = None
     """How far from the decided price each entry's protective stop stands; live needs one."""
     take_profit_fraction: Fraction | None = None
+    confirm_token: Annotated[str, Field(max_length=100)] = ""
+    """Of a preflight of the same start, at most a minute old; live needs one."""
+    confirm_name: Annotated[str, Field(max_length=100)] = ""
+    """`{agent_id}/{pair}`, spelled out; live needs it."""
+
+
+class StartPreflightBody(StartBody):
+    """Ask what would become of a start."""
+
+    action: Literal["start"] = "start"
+    agent_id: Name = "desk"
 
 
 class ReasonBody(Body):

@@ -403,6 +403,31 @@ class FeatureSetView(Answer):
 # --- risk and trades ----------------------------------------------------------------------------
 
 
+class StartGateView(Answer):
+    gate: str
+    passed: bool
+    value: str
+    threshold: str
+    problem: str
+    """With the remedy; empty when it is passed."""
+
+
+class PreflightView(Answer):
+    action: str
+    agent_id: str
+    mode: ModeName
+    pair: str
+    version_id: str
+    allowed: bool
+    gates: list[StartGateView]
+    confirm_name: str
+    """What `confirm_name` has to be for a live start."""
+    confirm_token: str | None
+    """Null while a gate is not passed, and for what needs none."""
+    expires_at_ms: int | None
+    """Wall ms."""
+
+
 class RiskLimitView(Answer):
     set_id: str
     name: str

@@ -17,6 +17,7 @@ from desk.cli import (
     provenance,
     signals,
     source,
+    starting,
     tables,
     telegram,
 )
@@ -104,44 +105,6 @@ def trades(
 
 
 @app.command()
-def start(
-    pair: Pair,
-    *,
-    mode: Annotated[str, typer.Option(help="paper or live.")] = "paper",
-    version: Annotated[
-        str | None, typer.Option(help="Agent version; default: the active one.")
-    ] = None,
-    limits: Annotated[str, typer.Option(help="Risk limit set.")] = "default",
-    threshold: Annotated[float | None, typer.Option(help="Least confidence to act on.")] = None,
-    stop_loss: Annotated[
-        str | None,
-        typer.Option(help="Protective stop, a fraction of the price as 0.02; live needs one."),
-    ] = None,
-    take_profit: Annotated[
-        str | None, typer.Option(help="Take-profit, a fraction of the price.")
-    ] = None,
-    agent: Agent = "desk",
-    as_json: Json = False,
-) -> None:
-    """Start a run."""
-    body: dict[str, object] = {
-        "mode": mode,
-        "pair": parse_pair(pair),
-        "risk_limit_set_id": limits,
-    }
-    optional = {
-        "version_id": version,
-        "decision_threshold": threshold,
-        "stop_loss_fraction": stop_loss,
-        "take_profit_fraction": take_profit,
-    }
-    body |= {name: value for name, value in optional.items() if value is not None}
-    answer = Api(load_settings()).post(f"/agents/{agent}/start", body)
-    text = f"run {answer['run_id']} {answer['status']}: {answer['mode']} {answer['pair']}"
-    show(answer, text, as_json=as_json)
-
-
-@app.command()
 def pause(*, agent: Agent = "desk", reason: Reason = "operator", as_json: Json = False) -> None:
     """Pause the agent's run: no new entries, positions stay."""
     _run_command("pause", agent, {"reason": reason}, as_json=as_json)
@@ -209,6 +172,8 @@ def _run_command(verb: str, agent: str, body: dict[str, object], *, as_json: boo
     show(answer, f"run {answer['run_id']} {answer['status']}", as_json=as_json)
 
 
+app.command()(starting.preflight)
+app.command()(starting.start)
 app.command()(learning.train)
 app.command()(learning.evaluate)
 app.command()(learning.promote)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,12 +21,12 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 """A pipe or a file has no width of its own: nothing is cut there."""
 
 
-def show(answer: Any, text: str | Table | list[Table], *, as_json: bool) -> None:
+def show(answer: Any, text: str | Table | Sequence[Table | str], *, as_json: bool) -> None:
     """Print the answer as JSON, or its text or tables."""
     if as_json:
         sys.stdout.write(json.dumps(answer, indent=1) + "\n")
         return
-    for part in text if isinstance(text, list) else [text]:
+    for part in [text] if isinstance(text, str | Table) else text:
         console.print(part)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from desk.confirmations import Confirmation
 from desk.evaluation.drift import Profile
 from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
@@ -65,6 +66,8 @@ BREAKERS = Kind(name="breaker", type=Breaker)
 """Key: account."""
 VENUES = Kind(name="venue", type=VenueHealth)
 """Key: account. Written by its reconciler where the account trades on an exchange."""
+CONFIRMATIONS = Kind(name="confirmation", type=Confirmation)
+"""Key: the public part of the token. Single use; wall times."""
 ALERTS = Kind(name="alert", type=Alert)
 AUDIT = Kind(name="audit", type=AuditEvent)
 JOBS = Kind(name="job", type=Job)

@@ -66,7 +66,13 @@ def list_decisions(
 @router.post("/agents/{agent_id}/start", status_code=201)
 async def start_run(ctx: Ctx, by: By, agent_id: str, body: StartBody) -> RunView:
     """Start a run; every gate of a start is checked by the desk."""
-    ask = StartRun(
+    run = await ctx.desk.start_run(agent_id, start_ask(body), actor=by.actor, trace_id=by.trace_id)
+    return await _stored_run(ctx, run.run_id)
+
+
+def start_ask(body: StartBody) -> StartRun:
+    """What the body of a start, or of its preflight, asks for."""
+    return StartRun(
         mode=Mode(body.mode),
         pair=parse_pair(body.pair),
         risk_limit_set_id=body.risk_limit_set_id,
@@ -78,9 +84,9 @@ async def start_run(ctx: Ctx, by: By, agent_id: str, body: StartBody) -> RunView
         feature_set_id=body.feature_set_id,
         stop_loss_fraction=body.stop_loss_fraction,
         take_profit_fraction=body.take_profit_fraction,
+        confirm_token=body.confirm_token,
+        confirm_name=body.confirm_name,
     )
-    run = await ctx.desk.start_run(agent_id, ask, actor=by.actor, trace_id=by.trace_id)
-    return await _stored_run(ctx, run.run_id)
 
 
 @router.post("/agents/{agent_id}/pause")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from actors import start_gates
-from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from actors import live_gates, start_gates
+from actors.commands import BackfillAsk, FeedScope, Preflight, ReconcileReport, StartRun, Turned
 from actors.control import Control, ControlParts
 from actors.names import ActorAway
 from actors.order_executor import Cancel
@@ -114,6 +114,21 @@ class Desk:
     def start(self, **changes: Any) -> Run:
         ask = replace(PAPER_RUN, **changes)
         return self.do(lambda control: control.start_run("desk", ask, **WHO))
+
+    def preflight(self, **changes: Any) -> Preflight:
+        ask = replace(PAPER_RUN, **changes)
+        return self.do(lambda control: control.preflight("desk", ask, **WHO))
+
+    def refused(self, **changes: Any) -> str:
+        """The field for which a start is refused."""
+        with pytest.raises(BadInput) as refusal:
+            self.start(**changes)
+        return refusal.value.field
+
+    def end_runs(self) -> None:
+        for doc in self.stage.store.list(kinds.RUNS):
+            ended = replace(doc.value, status=RunStatus.STOPPED)
+            self.stage.store.put(kinds.RUNS, doc.key, ended, at_ms=doc.at_ms)
 
     def end_run(self) -> None:
         self.stage.change_run(lambda run: replace(run, status=RunStatus.STOPPED))
@@ -257,9 +272,9 @@ def test_keys_and_a_token_alone_do_not_select_live(desk: Desk) -> None:
     assert "exchange keys" not in str(refused.value)
 
 
-def test_live_needs_a_protective_stop_and_nothing_more_than_its_gates(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ready(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk whose live gates are all passed, but for the stop that a start has to name."""
     desk.end_run()
     desk.wiring = replace(
         desk.wiring, has_api_token=True, api_key=SecretStr("k"), secret_key=SecretStr("s")
@@ -269,21 +284,137 @@ def test_live_needs_a_protective_stop_and_nothing_more_than_its_gates(
     promoted = replace(row.value, status=VersionStatus.PROMOTED)
     desk.stage.store.put(kinds.VERSIONS, "v1", promoted, at_ms=0)
     passed = PromotionVerdict(reasons=(), evaluation_id="ev1")
-    monkeypatch.setattr(start_gates, "promotion_verdict", lambda *_: passed)
-    monkeypatch.setattr(start_gates, "check_durability", lambda _: None)
+    monkeypatch.setattr(live_gates, "promotion_verdict", lambda *_: passed)
+    monkeypatch.setattr(live_gates, "check_durability", lambda _: None)
     compared = venue_health.answered(VenueHealth(account="live"), wall_ms=wall_ms())
     desk.stage.store.put(kinds.VENUES, "live", compared, at_ms=0)
+    desk.stage.store.put(kinds.STATE, "reconciled:live", {"errors": 0}, at_ms=0)
+    return desk
 
+
+LIVE_RUN = {"mode": Mode.LIVE, "stop_loss_fraction": Decimal("0.02")}
+NAME = f"desk/{PAIR}"
+
+
+def test_live_needs_a_protective_stop(ready: Desk) -> None:
     with pytest.raises(BadInput) as refused:
-        desk.start(mode=Mode.LIVE)
+        ready.start(mode=Mode.LIVE)
 
-    assert refused.value.problem == f"live is refused: {start_gates.NO_PROTECTIVE_STOP}"
-    run = desk.start(mode=Mode.LIVE, stop_loss_fraction=Decimal("0.02"))
+    assert refused.value.problem == f"live is refused: {live_gates.NO_PROTECTIVE_STOP}"
+
+
+def test_a_preflight_lists_every_gate_with_its_value_and_threshold(ready: Desk) -> None:
+    found = ready.preflight(mode=Mode.LIVE)
+
+    failed = [gate for gate in found.gates if not gate.passed]
+    assert [gate.gate for gate in failed] == ["protective_stop"]
+    assert failed[0].problem == live_gates.NO_PROTECTIVE_STOP
+    assert all(gate.value and gate.threshold for gate in found.gates)
+    assert {
+        "instrument_allowed",
+        "risk_limits_active",
+        "one_run_per_pair",
+        "api_token",
+        "exchange_keys",
+        "version_promoted",
+        "promotion_gate",
+        "unresolved_orders",
+        "durability",
+        "exchange_answers",
+        "reconciled",
+        "kill_switch",
+        "data_quality",
+        "data_sources",
+    } < {gate.gate for gate in found.gates}
+    assert (found.allowed, found.confirm_token) == (False, None)
+
+
+def test_a_paper_start_needs_no_token_and_gets_none(ready: Desk) -> None:
+    found = ready.preflight()
+
+    assert (found.allowed, found.confirm_token) == (True, None)
+    assert ready.start().mode is Mode.PAPER
+
+
+def test_going_live_takes_a_token_and_the_runs_name(ready: Desk) -> None:
+    token = ready.preflight(**LIVE_RUN).confirm_token
+    assert token is not None
+
+    assert ready.refused(**LIVE_RUN, confirm_token=token) == "confirm_name"
+    assert ready.refused(**LIVE_RUN, confirm_token=token, confirm_name="desk") == "confirm_name"
+    assert ready.refused(**LIVE_RUN, confirm_name=NAME) == "confirm_token"
+    assert ready.refused(**LIVE_RUN, confirm_name=NAME, confirm_token="a.b") == "confirm_token"
+    assert ready.watched == []
+
+    run = ready.start(**LIVE_RUN, confirm_token=token, confirm_name=NAME)
+
     assert (run.mode, run.account, run.stop_loss_fraction) == (
         Mode.LIVE,
         "live",
         Decimal("0.02"),
     )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"stop_loss_fraction": Decimal("0.9")},
+        {"take_profit_fraction": Decimal("0.02")},
+        {"decision_threshold": 0.0},
+        {"version_id": "v1"},
+        {"learning_enabled": True},
+    ],
+)
+def test_a_token_starts_nothing_but_what_it_was_asked_for(
+    ready: Desk, other: dict[str, Any]
+) -> None:
+    token = ready.preflight(**LIVE_RUN).confirm_token
+
+    asked = {**LIVE_RUN, **other, "confirm_token": token, "confirm_name": NAME}
+
+    assert ready.refused(**asked) == "confirm_token"
+    assert ready.start(**LIVE_RUN, confirm_token=token, confirm_name=NAME).mode is Mode.LIVE
+
+
+def test_a_token_starts_one_run_also_after_a_restart(ready: Desk) -> None:
+    asked = {
+        **LIVE_RUN,
+        "confirm_token": ready.preflight(**LIVE_RUN).confirm_token,
+        "confirm_name": NAME,
+    }
+    ready.start(**asked)
+    ready.end_runs()  # every command makes its own `Control`: nothing is held but the store
+
+    with pytest.raises(BadInput, match="used before"):
+        ready.do(
+            lambda control: control.start_run(
+                "desk", replace(PAPER_RUN, **asked), actor="alice", trace_id="tr-again"
+            )
+        )
+
+
+def test_a_token_expires_after_a_minute(ready: Desk) -> None:
+    token = ready.preflight(**LIVE_RUN).confirm_token
+    assert token is not None
+    key = token.partition(".")[0]
+    row = ready.stage.store.get(kinds.CONFIRMATIONS, key)
+    assert row is not None
+    old = replace(row.value, issued_ms=row.value.issued_ms - 60_000)
+    ready.stage.store.put(kinds.CONFIRMATIONS, key, old, at_ms=0)
+
+    assert ready.refused(**LIVE_RUN, confirm_token=token, confirm_name=NAME) == "confirm_token"
+
+
+def test_a_live_account_that_reconciles_with_errors_or_never_did_starts_nothing(
+    ready: Desk,
+) -> None:
+    for row, text in (({"errors": 2}, "left 2 errors"), (None, "never reconciled")):
+        if row is None:
+            ready.stage.store.delete(kinds.STATE, "reconciled:live")
+        else:
+            ready.stage.store.put(kinds.STATE, "reconciled:live", row, at_ms=0)
+        with pytest.raises(BadInput, match=text):
+            ready.start(**LIVE_RUN)
 
 
 @pytest.mark.catalogue("O23")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from actors import start_gates
+from actors import live_gates as gates_of_live
+from actors.live_gates import Plan, live_gates
 from actors.provenance import provenance_of
-from actors.start_gates import Plan, live_gates
 from actors.version_registry import artifacts_of
 from actors.wiring import Wiring
 from desk.evaluation.promotion import PromotionVerdict
@@ -177,7 +177,7 @@ def provenance_gates(session: Session, *, enforce: bool) -> list[str]:
         follows_agent=False,
     )
     told = live_gates(store, wiring_of(session, enforce=enforce), plan)
-    return [text for text in told if text.startswith("provenance_")]
+    return [gate.problem for gate in told if gate.problem.startswith("provenance_")]
 
 
 @EACH_HARM
@@ -188,7 +188,7 @@ def test_a_live_start_is_refused_by_the_same_code_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     passed = PromotionVerdict(reasons=(), evaluation_id="ev1")
-    monkeypatch.setattr(start_gates, "promotion_verdict", lambda *_: passed)
+    monkeypatch.setattr(gates_of_live, "promotion_verdict", lambda *_: passed)
     assert provenance_gates(session, enforce=True) == []
     harm(session)
 

@@ -7,7 +7,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from actors.commands import BackfillAsk, FeedScope, ReconcileReport, StartRun, Turned
+from actors.commands import (
+    BackfillAsk,
+    FeedScope,
+    Preflight,
+    ReconcileReport,
+    StartGate,
+    StartRun,
+    Turned,
+    name_of_run,
+)
 from actors.events import decision_event, fill_event, order_event
 from desk import ids
 from desk.clock import MINUTE_MS, ManualClock
@@ -70,6 +79,30 @@ class FakeDesk:
         run = make_run(f"run-new-{count}", pair=ask.pair, started_ms=self.clock.now_ms() + count)
         self.store.put(kinds.RUNS, run.run_id, run, at_ms=run.started_ms)
         return run
+
+    async def preflight(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Preflight:
+        self._hear("preflight", agent_id=agent_id, ask=ask, actor=actor, trace_id=trace_id)
+        gate = StartGate(
+            gate="kill_switch",
+            passed=True,
+            value="off",
+            threshold="off",
+            problem="",
+            field="mode",
+            is_of_live=False,
+        )
+        return Preflight(
+            agent_id=agent_id,
+            mode=ask.mode,
+            pair=ask.pair,
+            version_id=ask.version_id or BASELINE,
+            gates=(gate,),
+            confirm_name=name_of_run(agent_id, ask.pair),
+            confirm_token="k.s",
+            expires_at_ms=WALL_MS + 60_000,
+        )
 
     async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
         self._hear("pause", agent_id=agent_id, reason=reason, actor=actor, trace_id=trace_id)

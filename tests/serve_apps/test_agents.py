@@ -229,3 +229,34 @@ def test_a_version_of_another_agent_cannot_be_promoted_here(
     scene.version("ppo-1", agent_id="other")
 
     assert client.post("/agents/desk/versions/ppo-1/promote").status_code == 404
+
+
+def test_a_preflight_answers_with_gates_and_a_token_and_starts_nothing(
+    scene: Scene, client: TestClient
+) -> None:
+    ask = {**START, "mode": "live", "stop_loss_fraction": "0.02"}
+
+    answer = client.post("/ops/preflight", json=ask)
+
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["action"], told["allowed"], told["confirm_name"]) == (
+        "start",
+        True,
+        f"desk/{PAIR}",
+    )
+    assert told["gates"][0] == {
+        "gate": "kill_switch",
+        "passed": True,
+        "value": "off",
+        "threshold": "off",
+        "problem": "",
+    }
+    assert [command for command, _ in scene.desk.heard] == ["preflight"]
+
+
+def test_a_start_hands_its_confirmation_to_the_desk(scene: Scene, client: TestClient) -> None:
+    client.post("/agents/desk/start", json={**START, "confirm_token": "k.s", "confirm_name": "n"})
+
+    asked = scene.desk.heard[-1][1]["ask"]
+    assert (asked.confirm_token, asked.confirm_name) == ("k.s", "n")
