@@ -40,6 +40,7 @@ __all__ = [
     "run_loss",
     "validate_limits",
     "validate_policy",
+    "worst_notionals",
 ]
 
 MAINTENANCE_FRACTION = Decimal("0.0055")
@@ -143,6 +144,21 @@ def reach(held: Decimal, orders: Iterable[Order], side: Side) -> Decimal:
     return min(held, reduced) - plain
 
 
+def worst_notionals(ledger: Ledger, open_orders: Sequence[Order]) -> dict[Pair, Decimal]:
+    """Absolute USDT of every pair at its last mark, if its orders fill as badly as they can.
+
+    Pairs that are flat and can only stay so are left out.
+    """
+    notionals: dict[Pair, Decimal] = {}
+    for pair in sorted({*ledger.positions, *(order.pair for order in open_orders)}):
+        orders = [order for order in open_orders if order.pair == pair]
+        held = books.held_quantity(ledger, pair)
+        worst = max(abs(reach(held, orders, side)) for side in Side)
+        if notional := worst * _price(ledger, pair, orders):
+            notionals[pair] = notional
+    return notionals
+
+
 def liquidation_buffer_bps(
     leverage: Decimal, *, maintenance_fraction: Decimal = MAINTENANCE_FRACTION
 ) -> Decimal:
@@ -205,20 +221,12 @@ def _notionals_with(
     What the intent's pair holds on the other side does not count: a flip must not be refused for
     the position that its own exit closes.
     """
-    pairs = {intent.pair, *ledger.positions, *(order.pair for order in open_orders)}
-    notionals: dict[Pair, Decimal] = {}
-    for pair in sorted(pairs):
-        orders = [order for order in open_orders if order.pair == pair]
-        held = books.held_quantity(ledger, pair)
-        if pair == intent.pair:
-            after = reach(held, orders, intent.side) + intent.signed_quantity
-            notional = abs(after) * price
-        else:
-            worst = max(abs(reach(held, orders, side)) for side in Side)
-            notional = worst * _price(ledger, pair, orders)
-        if notional:
-            notionals[pair] = notional
-    return notionals
+    notionals = worst_notionals(ledger, open_orders)
+    orders = [order for order in open_orders if order.pair == intent.pair]
+    held = books.held_quantity(ledger, intent.pair)
+    after = reach(held, orders, intent.side) + intent.signed_quantity
+    with_intent = {**notionals, intent.pair: abs(after) * price}
+    return {pair: notional for pair, notional in with_intent.items() if notional}
 
 
 def _price(ledger: Ledger, pair: Pair, orders: list[Order]) -> Decimal:
