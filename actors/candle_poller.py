@@ -84,7 +84,7 @@ class Listeners(Protocol):
         """The paper venue: it fills what was decided on the candle before."""
         ...
 
-    async def mark(self, prices: Mapping[Pair, Decimal]) -> None:
+    async def mark(self, prices: Mapping[Pair, Decimal], trace_id: str) -> None:
         """The risk ledgers."""
         ...
 
@@ -339,7 +339,7 @@ class CandlePoller:
         if interval == EXECUTION_INTERVAL:
             close = Decimal(str(float(new.close[-1])))
             await self._pass_on("settle", self._listeners.settle(self._pair, open_ms))
-            await self._pass_on("mark", self._listeners.mark({self._pair: close}))
+            await self._pass_on("mark", self._listeners.mark({self._pair: close}, trace_id))
         closed = CandleClosed(
             pair=self._pair, interval=interval, open_ms=open_ms, trace_id=trace_id
         )

@@ -12,7 +12,7 @@ from desk.clock import Clock
 from desk.errors import BadInput, DeskError, NotFound
 from desk.ids import Pair
 from desk.store import kinds
-from desk.store.port import Store
+from desk.store.port import DocStore, Store
 from desk.trading import ledger as books
 from desk.trading.intents import close_intent
 from desk.trading.ledger import Ledger, Position
@@ -118,9 +118,8 @@ class Closer:
 
         An order that is unknown now may turn out to be filled later: the reconciler carries on.
         """
-        wish = {"account": account, "pair": pair, "reason": reason, "trace_id": trace_id}
-        key, at_ms = f"{account}:{pair}", self._clock.now_ms()
-        await stored(lambda: self._store.put(kinds.FLATTENINGS, key, wish, at_ms=at_ms))
+        at_ms = self._clock.now_ms()
+        await keep_wish(self._store, account, pair, reason=reason, trace_id=trace_id, at_ms=at_ms)
         await self.flatten(account, pair, reason=reason, trace_id=trace_id)
 
     async def drop_wish(self, account: str, pair: Pair) -> None:
@@ -128,11 +127,15 @@ class Closer:
         await stored(lambda: self._store.delete(kinds.FLATTENINGS, f"{account}:{pair}"))
 
     async def flatten_wished(self, account: str) -> int:
-        """Carry on every wish of an account; returns how many orders that took."""
+        """Carry on every wish of an account: its pair's entries end, its position is closed.
+
+        Returns how many orders that took. Repeating it sends nothing twice.
+        """
         sent = 0
         wishes = await stored(lambda: self._store.list(kinds.FLATTENINGS))
         for wish in (doc.value for doc in wishes if doc.value["account"] == account):
             pair = str(wish["pair"])
+            await self.cancel_entries(account, pair, reason=str(wish["reason"]))
             # Orders first: what fills after this reading was active in it, or is in the books below.
             active = await stored(lambda: self._store.active_orders(account))
             if pair in (await self._ledger(account)).positions:
@@ -198,6 +201,29 @@ class Closer:
         if ledger is None:
             raise NotFound("ledger", account)
         return ledger
+
+
+async def keep_wish(
+    store: DocStore,
+    account: str,
+    pair: Pair,
+    *,
+    reason: str,
+    trace_id: str,
+    at_ms: int,
+    expected_version: int | None = None,
+) -> None:
+    """Store that a pair is to be flat: the account's reconciler sees to it, also after a restart.
+
+    Raises `VersionConflict` when `expected_version` is 0 and it is wished already.
+    """
+    wish = {"account": account, "pair": pair, "reason": reason, "trace_id": trace_id}
+    key = f"{account}:{pair}"
+    await stored(
+        lambda: store.put(
+            kinds.FLATTENINGS, key, wish, at_ms=at_ms, expected_version=expected_version
+        )
+    )
 
 
 def _named(orders: Sequence[Order], name: str) -> Order | None:

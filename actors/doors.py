@@ -66,8 +66,8 @@ class LedgerDoor:
         )
         await self._door.ask(lambda actor: actor.adjust.remote(ask), within_s=MONEY_S)
 
-    async def mark(self, prices: Mapping[Pair, Decimal]) -> None:
-        ask = Mark(prices=prices)
+    async def mark(self, prices: Mapping[Pair, Decimal], trace_id: str = "") -> None:
+        ask = Mark(prices=prices, trace_id=trace_id)
         await self._door.ask(lambda actor: actor.mark.remote(ask), within_s=MARK_S)
 
 
@@ -148,9 +148,9 @@ class CandleListeners:
     async def settle(self, pair: Pair, upto_open_ms: int) -> None:
         await self._paper.settle(pair, upto_open_ms)
 
-    async def mark(self, prices: Mapping[Pair, Decimal]) -> None:
+    async def mark(self, prices: Mapping[Pair, Decimal], trace_id: str = "") -> None:
         answers = await asyncio.gather(
-            *(ledger.mark(prices) for ledger in self._ledgers), return_exceptions=True
+            *(ledger.mark(prices, trace_id) for ledger in self._ledgers), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):

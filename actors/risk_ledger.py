@@ -1,6 +1,6 @@
 """The risk ledger of one account: approves intents, marks the books, watches the breaker."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -11,6 +11,7 @@ from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.audit import Did, with_audit
 from actors.events import order_event, position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
+from actors.loss_watch import LossWatch
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.order_rows import cooldown_key
 from actors.store_calls import RequestIds, rebuilt, retried, stored
@@ -19,7 +20,7 @@ from desk.errors import BadInput, Fenced, LimitReached, NotFound
 from desk.ids import Pair
 from desk.runs import agent_kill_reason
 from desk.store import kinds
-from desk.store.port import Event, Store, Stream
+from desk.store.port import Doc, Event, Reading, Store, Stream
 from desk.trading import admission, intents, risk
 from desk.trading import breaker as breakers
 from desk.trading import ledger as books
@@ -51,6 +52,8 @@ class Mark:
     """Prices of pairs now."""
 
     prices: Mapping[Pair, Decimal]
+    trace_id: str = ""
+    """Of the candle they came with, if they came with one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ class LedgerParts:
     default_policy: AccountPolicy
     opening_cash: Callable[[], Awaitable[Decimal]]
     leverage: Decimal = Decimal(1)
+    min_liquidation_buffer_bps: Decimal = risk.MIN_LIQUIDATION_BUFFER_BPS
     max_mark_age_ms: int = 60_000
     heeds_venue: bool = False
     """Whether entries need an exchange that answers."""
@@ -106,6 +110,7 @@ class RiskLedger:
         self._pace = CommitPace()
         self._was_slow: bool | None = None
         """None: not looked at since the start, an alert of before may be open."""
+        self._losses = LossWatch(parts.account, parts.store, parts.clock)
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -124,12 +129,14 @@ class RiskLedger:
 
     @ray.method(max_task_retries=0)
     async def mark(self, ask: Mark) -> None:
-        """Value the books at these prices; a loss between two decisions trips the breaker too."""
+        """Value the books at these prices: a loss between two decisions trips the breaker, pauses
+        the runs whose limit it reaches, and may have the account flattened.
+        """
         before = await stored(lambda: self._store.ledger(self._account))
         if before is None:
             return  # the account is being opened; the next candle marks it
         ledger = await self._move(lambda ledger, at_ms: books.mark(ledger, ask.prices, at_ms))
-        await self._watch(ledger)
+        await self._watch(ledger, ask.trace_id)
 
     @ray.method(max_task_retries=0)
     async def adjust(self, ask: Adjust) -> None:
@@ -237,23 +244,35 @@ class RiskLedger:
             return Refused(
                 limit="risk_limit_set_missing", asked=ask.limits_set_id, allowed="an existing set"
             )
+        found = await self._policy_row()
+        policy, now_ms = found.value if found else self._parts.default_policy, self._clock.now_ms()
         verdict = risk.check(
             intent,
             ledger=ledger,
             open_orders=await stored(lambda: self._store.active_orders(self._account)),
             limits=limits.value,
-            policy=await self._policy(),
-            breaker=await self._breaker(),
+            policy=policy,
+            # As these books make it: between a mark and the row of the breaker nothing slips in.
+            breaker=breakers.observe(
+                await self._breaker(), ledger=ledger, policy=policy, now_ms=now_ms
+            ),
             price=intent.reference_price,
             leverage=self._parts.leverage,
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             max_mark_age_ms=self._parts.max_mark_age_ms
             + acceleration_grace_ms(self._clock.anchor.speed),
             pair_cooldown_until_ms=await self._cooldown(intent.pair),
             venue=await self._venue_view(),
             slow_commit_ms=self._pace.slow_p99_ms(now_s=monotonic_s()),
+            min_liquidation_buffer_bps=self._parts.min_liquidation_buffer_bps,
         )
-        return verdict if isinstance(verdict, Refused) else await self._create(verdict, ledger)
+        if isinstance(verdict, Refused):
+            return verdict
+        readings = (
+            Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, limits),
+            Reading.of(kinds.ACCOUNT_POLICIES, self._account, found),
+        )
+        return await self._create(verdict, ledger, () if intent.reduce_only else readings)
 
     async def _unfit(self, intent: OrderIntent, ledger: Ledger) -> Refused | None:
         """The rule of pair, mode, side or size that the intent breaks."""
@@ -278,7 +297,7 @@ class RiskLedger:
         )
 
     async def _create(
-        self, verdict: Approved[OrderIntent], ledger: Ledger
+        self, verdict: Approved[OrderIntent], ledger: Ledger, readings: Sequence[Reading]
     ) -> Approved[Order] | Refused:
         intent, now_ms = verdict.value, self._clock.now_ms()
         order = intents.order_of(
@@ -292,7 +311,12 @@ class RiskLedger:
         try:
             created = await self._fenced(
                 lambda: self._store.create_order(
-                    order, ledger, fence=self._fence, request_id=request_id, event=event
+                    order,
+                    ledger,
+                    fence=self._fence,
+                    request_id=request_id,
+                    event=event,
+                    readings=readings,
                 )
             )
         except LimitReached as reached:
@@ -347,8 +371,11 @@ class RiskLedger:
         return ledger
 
     async def _policy(self) -> AccountPolicy:
-        found = await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
+        found = await self._policy_row()
         return found.value if found else self._parts.default_policy
+
+    async def _policy_row(self) -> Doc[AccountPolicy] | None:
+        return await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
 
     async def _cooldown(self, pair: Pair) -> int:
         key = cooldown_key(self._account, pair)
@@ -365,11 +392,12 @@ class RiskLedger:
         found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))
         return found.value if found else Breaker(account=self._account)
 
-    async def _watch(self, ledger: Ledger) -> None:
-        """Let the breaker see the books; a change is stored, and a trip is an alert."""
-        await retried(lambda: self._observe(ledger))
+    async def _watch(self, ledger: Ledger, trace_id: str = "") -> None:
+        """Let the breaker see the books, then the limits of losses; a trip or a breach is an alert."""
+        await retried(lambda: self._observe(ledger, trace_id))
+        await self._losses.look(ledger, await self._policy(), trace_id=trace_id)
 
-    async def _observe(self, ledger: Ledger) -> None:
+    async def _observe(self, ledger: Ledger, trace_id: str) -> None:
         found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))
         before = found.value if found else Breaker(account=self._account)
         now_ms = self._clock.now_ms()
@@ -389,7 +417,7 @@ class RiskLedger:
             )
         )
         if after.tripped_ms > before.tripped_ms:
-            await self._alert_trip(after, now_ms)
+            await self._alert_trip(after, now_ms, trace_id)
 
     def _moved(self, ledger: Ledger, before: Breaker, after: Breaker, now_ms: int) -> Event:
         did = Did(
@@ -401,7 +429,7 @@ class RiskLedger:
         )
         return with_audit(risk_event(ledger, at_ms=now_ms, breaker=after), did)
 
-    async def _alert_trip(self, breaker: Breaker, now_ms: int) -> None:
+    async def _alert_trip(self, breaker: Breaker, now_ms: int, trace_id: str) -> None:
         cause = Cause(
             code="circuit_breaker",
             about=self._account,
@@ -409,6 +437,7 @@ class RiskLedger:
             severity="critical",
             detail=f"{self._account}: {breaker.trigger_reason}; no entries until"
             f" {breaker.cooldown_until_ms}",
+            trace_id=trace_id,
         )
         await raise_alert(self._store, cause, at_ms=now_ms)
 

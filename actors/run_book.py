@@ -101,17 +101,17 @@ class RunBook:
         before = await self.get(run_id)
         if before.status not in DECIDING:
             return before
-        after = await self.change(run_id, lambda run: _paused(run, reason), trace_id=trace_id)
         cause = Cause(
             code=reason,
             about=run_id,
             category=category,
             severity="critical" if category == "risk" else "warning",
-            detail=f"run on {after.pair} paused: {reason}{f' ({detail})' if detail else ''}",
+            detail=f"run on {before.pair} paused: {reason}{f' ({detail})' if detail else ''}",
             trace_id=trace_id,
         )
+        # The alert first: whoever dies in between pauses again, and no run pauses in silence.
         await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
-        return after
+        return await self.change(run_id, lambda run: _paused(run, reason), trace_id=trace_id)
 
     async def pause_pair(self, account: str, pair: Pair, reason: str, *, category: str) -> None:
         """Pause every deciding run of a pair on an account."""

@@ -71,6 +71,7 @@ class Wiring:
     """An intent older than this is not sent any more."""
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
+    min_liquidation_buffer_bps: Decimal = Decimal(50)
 
     drift_confidence_baseline: float = 0.5
     drift_confidence_delta: float = 0.3
@@ -168,6 +169,7 @@ class Wiring:
             api_url=settings.local_api_url,
             feature_max_freshness_s=settings.feature_max_freshness_s,
             feature_ood_zscore_limit=settings.feature_ood_zscore_limit,
+            min_liquidation_buffer_bps=settings.min_liquidation_buffer_bps,
             drift_confidence_baseline=settings.drift_confidence_baseline,
             drift_confidence_delta=settings.drift_confidence_delta,
             decision_latency_slo_ms=settings.decision_latency_slo_ms,

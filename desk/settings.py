@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -209,6 +210,13 @@ class Settings(BaseSettings):
         gt=0,
         validation_alias="RL_FEATURE_OOD_ZSCORE_LIMIT",
         description="Feature values beyond this are out of distribution.",
+    )
+    min_liquidation_buffer_bps: Decimal = Field(
+        Decimal(50),
+        ge=0,
+        lt=10_000,
+        validation_alias="ACCOUNT_RISK_MIN_LIQUIDATION_BUFFER_BPS",
+        description="How far, in bps, the price must be able to move against an entry before its liquidation.",
     )
     drift_confidence_baseline: float = Field(
         0.5,

@@ -55,6 +55,7 @@ class ApiFacts:
     accounts: tuple[str, ...] = ("paper", "live")
     leverage: Decimal = Decimal(1)
     """At which positions are opened."""
+    min_liquidation_buffer_bps: Decimal = Decimal(50)
     server_version: str = "0.1.0"
     feeds: Feeds = field(default_factory=Feeds)
     proxies: tuple[Network, ...] = ()

@@ -108,6 +108,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
             pairs=wiring.pairs,
             intervals=wiring.intervals,
             accounts=(PAPER, LIVE),
+            min_liquidation_buffer_bps=wiring.min_liquidation_buffer_bps,
             server_version=version("raydesk"),
             feeds=given.feeds,
             proxies=networks(given.proxy_cidrs),

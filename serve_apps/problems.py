@@ -93,12 +93,18 @@ def of_desk_error(error: DeskError, scope: Scope) -> Response:
         if isinstance(known, kind):
             if isinstance(known, VersionConflict) and _has_if_match(scope):
                 status = 412  # noqa: PLW2901  # the caller named the version it expected
-            field = known.field if isinstance(known, BadInput) else None
+            field = _field_of(known)
             detail = known.problem if isinstance(known, BadInput) else str(known)
             headers = RETRY_AFTER if status == 503 else None
             return problem(status, slug, title, detail, scope=scope, field=field, headers=headers)
     log.error("request_failed", error=type(known).__name__, detail=str(known))
     return problem(500, "desk-error", "The desk could not do this", str(known), scope=scope)
+
+
+def _field_of(error: DeskError) -> str | None:
+    if isinstance(error, BadInput):
+        return error.field
+    return "version" if isinstance(error, VersionConflict) else None
 
 
 def install(app: FastAPI) -> None:

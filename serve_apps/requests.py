@@ -48,6 +48,77 @@ class StartBody(Body):
     """Decide and record, never order."""
 
 
+type Usdt = Annotated[Decimal, Field(allow_inf_nan=False, max_digits=18)]
+type OfEquity = Annotated[Decimal, Field(allow_inf_nan=False, max_digits=18)]
+
+
+class LimitsEditBody(Body):
+    """Fields left out stay as they are."""
+
+    version: Annotated[StrictInt, Field(ge=0)] | None = None
+    """Which revision the caller saw; a stale one is refused. None: whichever it is."""
+    confirm_token: Annotated[str, Field(max_length=200)] = ""
+    """Of a preflight of this edit; needed to loosen a set in use."""
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    max_position_size: Usdt | None = None
+    leverage_cap: Usdt | None = None
+    max_daily_loss: Usdt | None = None
+    max_drawdown: OfEquity | None = None
+    max_open_positions: StrictInt | None = None
+
+
+class LimitsBody(Body):
+    """A whole set: no limit has a default."""
+
+    set_id: Name
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    max_position_size: Usdt
+    leverage_cap: Usdt
+    max_daily_loss: Usdt
+    max_drawdown: OfEquity
+    max_open_positions: StrictInt
+
+
+class ActivateBody(Body):
+    version: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+class PolicyBody(Body):
+    """Guardrails of one account; fields left out stay as they are."""
+
+    account: Name
+    version: Annotated[StrictInt, Field(ge=0)] | None = None
+    confirm_token: Annotated[str, Field(max_length=200)] = ""
+    """Of a preflight of this edit; needed to loosen a guardrail."""
+    max_total_exposure: OfEquity | None = None
+    max_instrument_exposure: OfEquity | None = None
+    max_open_positions: StrictInt | None = None
+    max_daily_loss: OfEquity | None = None
+    max_drawdown: OfEquity | None = None
+    max_leverage: OfEquity | None = None
+    circuit_breaker_loss: OfEquity | None = None
+    cooldown_minutes: StrictInt | None = None
+    flatten_on_drawdown: StrictBool | None = None
+
+
+class LimitsPreflightBody(LimitsEditBody):
+    """Ask what an edit of a limit set would need."""
+
+    action: Literal["risk-limits.edit"]
+    set_id: Name
+
+
+class PolicyPreflightBody(PolicyBody):
+    """Ask what an edit of an account's guardrails would need."""
+
+    action: Literal["risk-policy.edit"]
+
+
+class BreakerResetBody(Body):
+    account: Name
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class StartPreflightBody(StartBody):
     """Ask what would become of a start."""
 

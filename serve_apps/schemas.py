@@ -474,6 +474,29 @@ class RiskLimitView(Answer):
     effective_from_ms: int
     active: bool
     row_version: int
+    """The revision: each edit makes the next one."""
+
+
+class RiskPreflightView(Answer):
+    """What an edit of limits would need."""
+
+    action: str
+    key: str
+    """Limit set or account."""
+    version: int
+    """The revision it would replace; give it with the edit."""
+    raises: list[str]
+    """Limits that would allow more than now."""
+    confirm_token: str | None
+    """Null: none is needed."""
+    expires_at_ms: int | None
+    """Wall ms."""
+
+
+class BreakerView(Answer):
+    account: str
+    state: Literal["ok", "cooldown"]
+    cooldown_until_ms: int | None
 
 
 class TradeView(Answer):
@@ -686,7 +709,9 @@ class CapView(Answer):
     name: str
     used: Money
     cap: Money
-    unit: Literal["fraction", "count", "x", "USDT"]
+    headroom: Money
+    """What is left; negative beyond the limit."""
+    unit: Literal["fraction", "count", "x", "USDT", "bps"]
     breached: bool
 
 
@@ -695,6 +720,19 @@ class InstrumentExposureView(Answer):
     notional: Money
     fraction_of_equity: Money
     reserved: Money
+
+
+class RunRiskView(Answer):
+    """One run against its limit set."""
+
+    run_id: str
+    pair: str
+    status: str
+    pause_reason: str
+    set_id: str
+    set_version: int
+    """0: the set is missing, and nothing is approved."""
+    caps: list[CapView]
 
 
 class AccountRiskView(Answer):
@@ -711,6 +749,10 @@ class AccountRiskView(Answer):
     caps: list[CapView]
     instruments: list[InstrumentExposureView]
     policy: dict[str, Money]
+    """Numbers; `flatten_on_drawdown` is 1 or 0."""
+    policy_version: int
+    runs: list[RunRiskView]
+    """Of the runs that have not ended."""
 
 
 class RiskView(VenueStrip):

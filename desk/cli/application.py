@@ -15,6 +15,7 @@ from desk.cli import (
     ingestion,
     learning,
     learning_cycles,
+    limits,
     provenance,
     signals,
     source,
@@ -196,6 +197,7 @@ app.add_typer(ingestion.retries, name="retries")
 app.add_typer(telegram.app, name="telegram")
 app.add_typer(features.app, name="features")
 app.add_typer(learning_cycles.app, name="learning")
+app.add_typer(limits.app, name="limits")
 
 
 def main() -> None:

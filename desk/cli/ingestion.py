@@ -1,12 +1,11 @@
 """`desk ingestion` and `desk retries`: what was read, what failed, and what to do about it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from desk.cli.client import Api
-from desk.cli.output import Json, show
+from desk.cli.output import Json, rows_of, show
 from desk.clock import to_iso
 from desk.ids import parse_pair
 from desk.market.interval import parse_interval
@@ -24,7 +23,7 @@ def status(*, as_json: Json = False) -> None:
     answer = Api(load_settings()).get("/ops/ingestion/status")
     names = ("source", "enabled", "paused", "ok", "stale", "unavailable", "workers_alive")
     names = (*names, "rows_per_min", "retries_waiting", "retries_dead")
-    show(answer, _table("ingestion", names, answer["items"]), as_json=as_json)
+    show(answer, rows_of("ingestion", names, answer["items"]), as_json=as_json)
 
 
 @app.command()
@@ -48,7 +47,7 @@ def runs(
     )
     rows = [{**row, "began": to_iso(row["started_ms"])[:19]} for row in answer["items"]]
     names = ("began", "source_type", "kind", "pair", "interval", "status", "new", "updated")
-    show(answer, _table("runs", (*names, "errors", "error"), rows), as_json=as_json)
+    show(answer, rows_of("runs", (*names, "errors", "error"), rows), as_json=as_json)
 
 
 @retries.command("list")
@@ -65,7 +64,7 @@ def list_retries(
         for row in answer["items"]
     ]
     names = ("item_id", "dedupe_key", "status", "attempts", "next", "last_error")
-    show(answer, _table("failed jobs", names, rows), as_json=as_json)
+    show(answer, rows_of("failed jobs", names, rows), as_json=as_json)
 
 
 @retries.command()
@@ -83,12 +82,3 @@ def discard(item: Item, *, as_json: Json = False) -> None:
 def _decide(item: str, verb: str, *, as_json: bool) -> None:
     answer = Api(load_settings()).post(f"/ops/retry-queue/{item}/{verb}")
     show(answer, f"{verb} {answer['item_id']}: {answer['dedupe_key']}", as_json=as_json)
-
-
-def _table(title: str, names: tuple[str, ...], rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
-    for name in names:
-        table.add_column(name.replace("_", " "))
-    for row in rows:
-        table.add_row(*(str(row[name]) for name in names))
-    return table

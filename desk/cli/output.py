@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +28,16 @@ def show(answer: Any, text: str | Table | Sequence[Table | str], *, as_json: boo
         return
     for part in [text] if isinstance(text, str | Table) else text:
         console.print(part)
+
+
+def rows_of(title: str, names: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A table of these fields of each row."""
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in names:
+        table.add_column(name.replace("_", " "))
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in names))
+    return table
 
 
 def moment(option: str, text: str | None) -> int | None:

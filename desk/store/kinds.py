@@ -106,6 +106,11 @@ STATE: Kind[dict[str, Any]] = Kind(name="state", type=dict[str, Any])
 """Small named facts: `clock` (the venue's clock anchor), `system` (mode, base url, speed), cursors."""
 
 
+def revisions_of[T](kind: Kind[T], key: str) -> Kind[T]:
+    """Earlier revisions of a limit set or of an account's guardrails; key: the version it had."""
+    return Kind(name=f"{kind.name}rev:{key}", type=kind.type)
+
+
 def decisions_of_run(run_id: str) -> Kind[DecisionRecord]:
     """Decisions of one run, by candle open time."""
     return Kind(name=f"dec:{run_id}", type=DecisionRecord)

@@ -1,12 +1,12 @@
 """Leases, orders, fills, ledgers and kill flags in memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from desk.errors import IllegalTransition, LimitReached, VersionConflict
 from desk.store.codec import from_json, to_json
 from desk.store.memory_state import MemoryState, OrderRow
-from desk.store.port import Event, Fence
+from desk.store.port import Event, Fence, Reading
 from desk.store.rows import check_same_order, reservation
 from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import TRANSITIONS, Fill, Order, OrderState
@@ -33,7 +33,14 @@ class MemoryOrders:
     _state: MemoryState
 
     def create_order(
-        self, order: Order, ledger: Ledger, *, fence: Fence, request_id: str, event: Event
+        self,
+        order: Order,
+        ledger: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+        readings: Sequence[Reading] = (),
     ) -> Order:
         what, row = (
             f"order_intent {order.client_order_id}",
@@ -48,6 +55,7 @@ class MemoryOrders:
                     raise IllegalTransition("none", f"move to {order.state.value}")
                 _refuse_killed(self._state, order.account, reduce_only=order.reduce_only)
                 ledger_v = _expect_ledger(self._state, order.account, ledger.version)
+                _expect_readings(self._state, readings)
                 self._insert(order, row)
                 _bump_ledger(self._state, order.account, ledger_v + 1)
                 answer = self._state.finish(what, request_id, event, row)
@@ -264,6 +272,14 @@ def _expect_ledger(state: MemoryState, account: str, expected: int) -> int:
     if found == 0 or found != expected:
         raise VersionConflict(f"led:{account}", expected, found)
     return found
+
+
+def _expect_readings(state: MemoryState, readings: Sequence[Reading]) -> None:
+    for seen in readings:
+        found = state.docs[seen.kind].get(seen.key)
+        version = found.version if found else 0
+        if version != seen.version:
+            raise VersionConflict(f"doc:{seen.kind}/{seen.key}", seen.version, version)
 
 
 def _bump_ledger(state: MemoryState, account: str, version: int) -> None:

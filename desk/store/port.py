@@ -71,6 +71,20 @@ class Doc[T]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A document as a decision read it; version 0: it was not there."""
+
+    kind: str
+    key: str
+    version: int
+
+    @classmethod
+    def of[T](cls, kind: Kind[T], key: str, found: Doc[T] | None) -> "Reading":
+        """What was read."""
+        return cls(kind=kind.name, key=key, version=found.version if found else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One row of `observability_metrics`."""
 
@@ -138,13 +152,20 @@ class OrderStore(Protocol):
     """Orders, fills and the ledger. The executor and the risk ledger own them; others read."""
 
     def create_order(
-        self, order: Order, ledger: Ledger, *, fence: Fence, request_id: str, event: Event
+        self,
+        order: Order,
+        ledger: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+        readings: Sequence[Reading] = (),
     ) -> Order:
         """Reserve `order.reserved_quote` and create the row in one call; returns it with version 1.
 
         Idempotent by client order id: an existing row is returned as it stands, nothing changes.
-        Raises `VersionConflict` if the ledger moved past `ledger.version` (read it and check the
-        limits again), `Fenced`, and `LimitReached("kill_switch")` for an order that is not
+        Raises `VersionConflict` if the ledger moved past `ledger.version`, or one of the documents
+        that the limits came from past its reading (read them and check again), `Fenced`, and `LimitReached("kill_switch")` for an order that is not
         reduce-only while a kill flag of its account or of all is set. Moves the ledger's version.
         """
         ...

@@ -1,11 +1,12 @@
 """Leases, orders, fills, ledgers and kill flags in the Redis-protocol store."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from desk.store.answers import accepted, envelope
 from desk.store.codec import from_json, to_json
 from desk.store.connection import Argument, Connection
-from desk.store.port import Event, Fence
+from desk.store.port import Event, Fence, Reading
 from desk.store.rows import check_same_order, reservation
 from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Order, OrderState
@@ -31,7 +32,14 @@ class ValkeyOrders:
     _connection: Connection
 
     def create_order(
-        self, order: Order, ledger: Ledger, *, fence: Fence, request_id: str, event: Event
+        self,
+        order: Order,
+        ledger: Ledger,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+        readings: Sequence[Reading] = (),
     ) -> Order:
         first = replace(order, version=1)
         answer = self._connection.change(
@@ -46,8 +54,10 @@ class ValkeyOrders:
             reservation(first),
             ledger.version,
             to_json(Order, first),
+            *(part for seen in readings for part in (f"{seen.kind}/{seen.key}", seen.version)),
         )
         expected = {f"led:{order.account}": ledger.version}
+        expected |= {f"doc:{seen.kind}/{seen.key}": seen.version for seen in readings}
         [row] = accepted(answer, fence=fence, expected=expected) or []
         return from_json(Order, row)
 

@@ -5,6 +5,9 @@ from decimal import Decimal
 
 from desk.errors import BadInput
 
+MOST_SETS = 200
+"""Limit sets of a desk: each mark looks at all of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskLimitSet:
@@ -35,6 +38,8 @@ class AccountPolicy:
     max_leverage: Decimal = Decimal(3)
     circuit_breaker_loss: Decimal = Decimal("0.02")
     cooldown_minutes: int = 60
+    flatten_on_drawdown: bool = True
+    """Whether reaching `max_drawdown` cancels the account's entries and closes its positions."""
 
 
 def default_limits(*, effective_from_ms: int = 0) -> RiskLimitSet:
@@ -66,6 +71,7 @@ def default_paper_policy(account: str = "paper") -> AccountPolicy:
         max_daily_loss=Decimal("0.05"),
         max_drawdown=Decimal("0.25"),
         circuit_breaker_loss=Decimal("0.05"),
+        flatten_on_drawdown=False,
     )
 
 

@@ -9,7 +9,7 @@ from desk.trading import ledger as books
 from desk.trading.breaker import Breaker, is_cooling
 from desk.trading.commit_pace import MOST_P99_MS
 from desk.trading.intents import OrderIntent
-from desk.trading.ledger import ZERO, Ledger
+from desk.trading.ledger import ZERO, Ledger, Position
 from desk.trading.limits import (
     AccountPolicy,
     RiskLimitSet,
@@ -28,15 +28,19 @@ __all__ = [
     "Refused",
     "RiskLimitSet",
     "VenueView",
+    "account_loss",
     "check",
     "default_limits",
     "default_live_policy",
     "default_paper_policy",
+    "held_buffer_bps",
     "liquidation_buffer_bps",
     "reach",
     "reservation",
+    "run_loss",
     "validate_limits",
     "validate_policy",
+    "worst_notionals",
 ]
 
 MAINTENANCE_FRACTION = Decimal("0.0055")
@@ -92,6 +96,7 @@ def check(
     pair_cooldown_until_ms: int = 0,
     venue: VenueView | None = None,
     slow_commit_ms: float | None = None,
+    min_liquidation_buffer_bps: Decimal = MIN_LIQUIDATION_BUFFER_BPS,
 ) -> Approved[OrderIntent] | Refused:
     """Approve an intent, or name the first limit it would cross, in the order of the contract.
 
@@ -112,6 +117,9 @@ def check(
         or _stale(ledger, now_ms, max_mark_age_ms)
         or _against_run(intent.pair, notionals, ledger, limits, leverage)
         or _against_account(intent.pair, notionals, ledger, policy, leverage)
+        or _too_near_liquidation(
+            intent, ledger, price, leverage, least_bps=min_liquidation_buffer_bps
+        )
         or _cooling(breaker, now_ms)
         or _cooling_pair(pair_cooldown_until_ms, now_ms)
     )
@@ -136,6 +144,21 @@ def reach(held: Decimal, orders: Iterable[Order], side: Side) -> Decimal:
     return min(held, reduced) - plain
 
 
+def worst_notionals(ledger: Ledger, open_orders: Sequence[Order]) -> dict[Pair, Decimal]:
+    """Absolute USDT of every pair at its last mark, if its orders fill as badly as they can.
+
+    Pairs that are flat and can only stay so are left out.
+    """
+    notionals: dict[Pair, Decimal] = {}
+    for pair in sorted({*ledger.positions, *(order.pair for order in open_orders)}):
+        orders = [order for order in open_orders if order.pair == pair]
+        held = books.held_quantity(ledger, pair)
+        worst = max(abs(reach(held, orders, side)) for side in Side)
+        if notional := worst * _price(ledger, pair, orders):
+            notionals[pair] = notional
+    return notionals
+
+
 def liquidation_buffer_bps(
     leverage: Decimal, *, maintenance_fraction: Decimal = MAINTENANCE_FRACTION
 ) -> Decimal:
@@ -145,6 +168,41 @@ def liquidation_buffer_bps(
     """
     level = (1 - 1 / leverage) / (1 - maintenance_fraction)
     return (1 - level) * 10_000
+
+
+def held_buffer_bps(
+    held: Position,
+    price: Decimal,
+    leverage: Decimal,
+    *,
+    maintenance_fraction: Decimal = MAINTENANCE_FRACTION,
+) -> Decimal:
+    """Return how far the price may still move before a held position is liquidated, in bps of it.
+
+    Isolated margin as above, from the average entry price; negative beyond the level.
+    """
+    sign = 1 if held.quantity > 0 else -1
+    level = held.average_price * (1 - sign / leverage) / (1 - sign * maintenance_fraction)
+    return sign * (price - level) / price * 10_000
+
+
+def run_loss(ledger: Ledger, limits: RiskLimitSet) -> Refused | None:
+    """Name the loss limit of a run that the marked books have reached, if any.
+
+    Sizes are not looked at: a price that moved is no breach, only an order can be.
+    """
+    lost, drawdown = books.daily_loss(ledger), books.drawdown_fraction(ledger)
+    return _reached("max_daily_loss", lost, limits.max_daily_loss, "run") or _reached(
+        "max_drawdown", drawdown, limits.max_drawdown, "run"
+    )
+
+
+def account_loss(ledger: Ledger, policy: AccountPolicy) -> Refused | None:
+    """Name the loss guardrail of the account that the marked books have reached, if any."""
+    lost, drawdown = books.daily_loss_fraction(ledger), books.drawdown_fraction(ledger)
+    return _reached("max_daily_loss", lost, policy.max_daily_loss, "account") or _reached(
+        "max_drawdown", drawdown, policy.max_drawdown, "account"
+    )
 
 
 def _reduced(held: Decimal, order: Order) -> Decimal:
@@ -163,20 +221,12 @@ def _notionals_with(
     What the intent's pair holds on the other side does not count: a flip must not be refused for
     the position that its own exit closes.
     """
-    pairs = {intent.pair, *ledger.positions, *(order.pair for order in open_orders)}
-    notionals: dict[Pair, Decimal] = {}
-    for pair in sorted(pairs):
-        orders = [order for order in open_orders if order.pair == pair]
-        held = books.held_quantity(ledger, pair)
-        if pair == intent.pair:
-            after = reach(held, orders, intent.side) + intent.signed_quantity
-            notional = abs(after) * price
-        else:
-            worst = max(abs(reach(held, orders, side)) for side in Side)
-            notional = worst * _price(ledger, pair, orders)
-        if notional:
-            notionals[pair] = notional
-    return notionals
+    notionals = worst_notionals(ledger, open_orders)
+    orders = [order for order in open_orders if order.pair == intent.pair]
+    held = books.held_quantity(ledger, intent.pair)
+    after = reach(held, orders, intent.side) + intent.signed_quantity
+    with_intent = {**notionals, intent.pair: abs(after) * price}
+    return {pair: notional for pair, notional in with_intent.items() if notional}
 
 
 def _price(ledger: Ledger, pair: Pair, orders: list[Order]) -> Decimal:
@@ -218,8 +268,7 @@ def _against_run(
     return (
         _above("max_position_size", notionals.get(pair, ZERO), limits.max_position_size, "run")
         or _above("leverage_cap", leverage, limits.leverage_cap, "run")
-        or _reached("max_daily_loss", books.daily_loss(ledger), limits.max_daily_loss, "run")
-        or _reached("max_drawdown", books.drawdown_fraction(ledger), limits.max_drawdown, "run")
+        or run_loss(ledger, limits)
         or _too_many(notionals, limits.max_open_positions, "run")
     )
 
@@ -233,7 +282,6 @@ def _against_account(
 ) -> Refused | None:
     equity = max(books.equity(ledger), ZERO)
     total = sum(notionals.values(), ZERO)
-    loss, drawdown = books.daily_loss_fraction(ledger), books.drawdown_fraction(ledger)
     of_pair, scope = notionals.get(pair, ZERO), "account"
     return (
         _above("max_total_exposure", total, policy.max_total_exposure * equity, scope)
@@ -241,10 +289,8 @@ def _against_account(
             "max_instrument_exposure", of_pair, policy.max_instrument_exposure * equity, scope
         )
         or _too_many(notionals, policy.max_open_positions, scope)
-        or _reached("max_daily_loss", loss, policy.max_daily_loss, scope)
-        or _reached("max_drawdown", drawdown, policy.max_drawdown, scope)
+        or account_loss(ledger, policy)
         or _above("max_leverage", leverage, policy.max_leverage, scope)
-        or _too_near_liquidation(leverage)
     )
 
 
@@ -268,14 +314,25 @@ def _too_many(notionals: dict[Pair, Decimal], allowed: int, scope: str) -> Refus
     )
 
 
-def _too_near_liquidation(leverage: Decimal) -> Refused | None:
+def _too_near_liquidation(
+    intent: OrderIntent,
+    ledger: Ledger,
+    price: Decimal,
+    leverage: Decimal,
+    *,
+    least_bps: Decimal,
+) -> Refused | None:
+    """A new position's buffer, and that of the held one which the intent would enlarge."""
     buffer_bps = liquidation_buffer_bps(leverage)
-    if buffer_bps >= MIN_LIQUIDATION_BUFFER_BPS:
+    held = ledger.positions.get(intent.pair)
+    if held is not None and held.quantity * intent.side.sign > 0:
+        buffer_bps = min(buffer_bps, held_buffer_bps(held, price, leverage))
+    if buffer_bps >= least_bps:
         return None
     return Refused(
         limit="liquidation_buffer",
         asked=f"{buffer_bps:.1f} bps",
-        allowed=f"{MIN_LIQUIDATION_BUFFER_BPS} bps",
+        allowed=f"{least_bps:f} bps",
         scope="account",
     )
 

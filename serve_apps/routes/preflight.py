@@ -1,18 +1,64 @@
 """What would be allowed, gate by gate, and the token that confirms it."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from serve_apps.context import By, Ctx
-from serve_apps.requests import StartPreflightBody
+from fastapi import APIRouter
+from pydantic import Discriminator, Tag
+
+from actors.limit_book import LimitBook
+from serve_apps.context import By, Caller, Ctx
+from serve_apps.requests import LimitsPreflightBody, PolicyPreflightBody, StartPreflightBody
 from serve_apps.routes.agents import start_ask
-from serve_apps.schemas import PreflightView, StartGateView
+from serve_apps.routes.risk import Limits, asked_of, changes_of
+from serve_apps.schemas import PreflightView, RiskPreflightView, StartGateView
 
 router = APIRouter(tags=["ops"])
 
 
+def _action(body: object) -> str:
+    """What a preflight is for; a start when nothing is said."""
+    if isinstance(body, dict):
+        return str(body.get("action", "start"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - JSON
+    return str(getattr(body, "action", "start"))
+
+
+type PreflightBody = Annotated[
+    Annotated[StartPreflightBody, Tag("start")]
+    | Annotated[LimitsPreflightBody, Tag("risk-limits.edit")]
+    | Annotated[PolicyPreflightBody, Tag("risk-policy.edit")],
+    Discriminator(_action),
+]
+
+
 @router.post("/ops/preflight")
-async def preflight(ctx: Ctx, by: By, body: StartPreflightBody) -> PreflightView:
-    """Judge a start without starting; a live one that would be allowed gets its 60 s token."""
+async def preflight(
+    ctx: Ctx, by: By, book: Limits, body: PreflightBody
+) -> PreflightView | RiskPreflightView:
+    """Judge a live start or a raise of limits without doing it; what may be done gets its 60 s token."""
+    if isinstance(body, StartPreflightBody):
+        return await _of_start(ctx, by, body)
+    return await _of_limits(by, book, body)
+
+
+async def _of_limits(
+    by: Caller, book: LimitBook, body: LimitsPreflightBody | PolicyPreflightBody
+) -> RiskPreflightView:
+    asked = asked_of(by, body)
+    if isinstance(body, LimitsPreflightBody):
+        edit, issued = await book.preflight_limits(body.set_id, changes_of(body), asked)
+    else:
+        edit, issued = await book.preflight_policy(body.account, changes_of(body), asked)
+    return RiskPreflightView(
+        action=body.action,
+        key=edit.key,
+        version=edit.version,
+        raises=list(edit.raises),
+        confirm_token=issued.token if issued else None,
+        expires_at_ms=issued.expires_at_ms if issued else None,
+    )
+
+
+async def _of_start(ctx: Ctx, by: Caller, body: StartPreflightBody) -> PreflightView:
     found = await ctx.desk.preflight(
         body.agent_id, start_ask(body), actor=by.actor, trace_id=by.trace_id
     )

@@ -1,6 +1,5 @@
 """Trading as a whole: summary, guardrails, metrics, reconciliation, the kill switch."""
 
-from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,9 +11,6 @@ from actors.slo_watch import STATE_KEY as LEVELS_KEY
 from desk.clock import DAY_MS, HOUR_MS
 from desk.errors import BadInput
 from desk.store import kinds
-from desk.trading.breaker import Breaker
-from desk.trading.ledger import ZERO, Ledger
-from desk.trading.limits import AccountPolicy, default_live_policy, default_paper_policy
 from serve_apps import lookups
 from serve_apps.auth import form_of
 from serve_apps.context import By, Context, Ctx
@@ -23,7 +19,6 @@ from serve_apps.metric_series import KNOWN, MAX_POINTS, of_stage, percentile, se
 from serve_apps.paging import Windowed
 from serve_apps.requests import KillBody, ReconcileBody
 from serve_apps.schemas import (
-    AccountRiskView,
     KillView,
     MetricsView,
     ReconcilerView,
@@ -35,6 +30,7 @@ from serve_apps.schemas import (
 from serve_apps.views import accounts, ops
 from serve_apps.views.agents import ENDED, run_view
 from serve_apps.views.orders import order_view
+from serve_apps.views.risk import read_account_risk
 
 router = APIRouter(tags=["trading"])
 
@@ -73,9 +69,9 @@ def read_summary(ctx: Ctx) -> SummaryView:
 
 @router.get("/ops/trading/risk")
 def read_risk(ctx: Ctx) -> RiskView:
-    """Show each account's guardrails, how much of them is used, and its circuit breaker."""
+    """Show each limit of each account and of its runs with its use and headroom, and the breakers."""
     strip = lookups.strip(ctx, lookups.runs(ctx.store))
-    views = [_account_risk(ctx, ledger, strip.market_now_ms) for ledger in lookups.ledgers(ctx)]
+    views = [read_account_risk(ctx, ledger.account) for ledger in lookups.ledgers(ctx)]
     return RiskView(**strip.model_dump(), accounts=views)
 
 
@@ -181,28 +177,6 @@ async def kill(
         return RedirectResponse("/rl-ops", status_code=303)
     view = KillView(on=body.on, reason=body.reason, runs_stopped=stopped, trace_id=by.trace_id)
     return Response(view.model_dump_json(), media_type="application/json")
-
-
-def _account_risk(ctx: Context, ledger: Ledger, now_ms: int) -> AccountRiskView:
-    account = ledger.account
-    policy = ctx.store.get(kinds.ACCOUNT_POLICIES, account)
-    breaker = ctx.store.get(kinds.BREAKERS, account)
-    reserved: dict[str, Decimal] = {}
-    for order in ctx.store.active_orders(account):
-        reserved[order.pair] = reserved.get(order.pair, ZERO) + order.reserved_quote
-    return accounts.account_risk_view(
-        ledger,
-        policy=policy.value if policy else _default_policy(account),
-        breaker=breaker.value if breaker else Breaker(account=account),
-        reserved=reserved,
-        kill_reason=ctx.store.kill_reason(account),
-        now_ms=now_ms,
-    )
-
-
-def _default_policy(account: str) -> AccountPolicy:
-    make = default_live_policy if account == "live" else default_paper_policy
-    return make(account)
 
 
 def _reconciler(ctx: Context, account: str) -> ReconcilerView:

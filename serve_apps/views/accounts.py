@@ -1,23 +1,15 @@
-"""Accounts: books, positions, exposure against its caps, as the API shows them."""
+"""Accounts: books and positions, as the API shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from decimal import Decimal
-from typing import Literal
 
 from desk.learning.versions import AgentVersion
 from desk.runs import Run
 from desk.store.port import Doc
 from desk.trading import ledger as books
-from desk.trading.breaker import Breaker, is_cooling
-from desk.trading.ledger import ZERO, Ledger, Position
-from desk.trading.limits import AccountPolicy
+from desk.trading.ledger import Ledger, Position
 from desk.trading.orders import Order, OrderState
 from serve_apps.schemas import (
-    AccountRiskView,
     AccountView,
-    CapView,
-    InstrumentExposureView,
     ModeName,
     PositionView,
 )
@@ -74,90 +66,6 @@ def account_view(
         open_orders=len(orders),
         unresolved_orders=sum(order.state in UNRESOLVED for order in orders),
     )
-
-
-def account_risk_view(
-    ledger: Ledger,
-    *,
-    policy: AccountPolicy,
-    breaker: Breaker,
-    reserved: Mapping[str, Decimal],
-    kill_reason: str | None,
-    now_ms: int,
-) -> AccountRiskView:
-    """How much of each guardrail is used; `reserved` is USDT by pair for orders under way."""
-    equity = books.equity(ledger)
-    promised = sum(reserved.values(), ZERO)
-    cooling = is_cooling(breaker, now_ms)
-    pairs = sorted({*ledger.positions, *reserved})
-    return AccountRiskView(
-        account=ledger.account,
-        mode=mode_of(ledger.account),
-        state="cooldown" if cooling else "ok",
-        cooldown_until_ms=breaker.cooldown_until_ms if cooling else None,
-        trigger_reason=breaker.trigger_reason if cooling else "",
-        kill_reason=kill_reason,
-        equity=money(equity),
-        exposure=money(books.exposure(ledger)),
-        reserved=money(promised),
-        caps=_caps(ledger, policy, breaker, promised),
-        instruments=[
-            InstrumentExposureView(
-                pair=pair,
-                notional=money(books.exposure_of(ledger, pair)),
-                fraction_of_equity=money(_share(books.exposure_of(ledger, pair), equity)),
-                reserved=money(reserved.get(pair, ZERO)),
-            )
-            for pair in pairs
-        ],
-        policy={
-            field.name: money(Decimal(getattr(policy, field.name)))
-            for field in fields(policy)
-            if field.name != "account"
-        },
-    )
-
-
-def _caps(
-    ledger: Ledger, policy: AccountPolicy, breaker: Breaker, promised: Decimal
-) -> list[CapView]:
-    equity = books.equity(ledger)
-    total = books.exposure(ledger) + promised
-    largest = max((books.exposure_of(ledger, pair) for pair in ledger.positions), default=ZERO)
-    reference = breaker.reference_equity
-    since = max(_share(reference - equity, reference), ZERO)
-    return [
-        _cap("max_total_exposure", _share(total, equity), policy.max_total_exposure, "fraction"),
-        _cap(
-            "max_instrument_exposure",
-            _share(largest, equity),
-            policy.max_instrument_exposure,
-            "fraction",
-        ),
-        _cap(
-            "max_open_positions",
-            Decimal(len(ledger.positions)),
-            Decimal(policy.max_open_positions),
-            "count",
-        ),
-        _cap(
-            "max_daily_loss", books.daily_loss_fraction(ledger), policy.max_daily_loss, "fraction"
-        ),
-        _cap("max_drawdown", books.drawdown_fraction(ledger), policy.max_drawdown, "fraction"),
-        _cap("circuit_breaker_loss", since, policy.circuit_breaker_loss, "fraction"),
-    ]
-
-
-def _cap(
-    name: str, used: Decimal, cap: Decimal, unit: Literal["fraction", "count", "x", "USDT"]
-) -> CapView:
-    # A cap on losses speaks when it is reached, one on exposure or a count when it is passed.
-    breached = used >= cap if "loss" in name or name == "max_drawdown" else used > cap
-    return CapView(name=name, used=money(used), cap=money(cap), unit=unit, breached=breached)
-
-
-def _share(part: Decimal, whole: Decimal) -> Decimal:
-    return (part / whole).quantize(Decimal("1e-6")) if whole > 0 else ZERO
 
 
 def _position_view(ledger: Ledger, position: Position, baseline: Baselines) -> PositionView:

@@ -108,7 +108,7 @@ class Audience:
             raise VenueUnavailable("settle", "away")
         self.heard.append(("settle", upto_open_ms))
 
-    async def mark(self, prices: Mapping[str, Decimal]) -> None:
+    async def mark(self, prices: Mapping[str, Decimal], trace_id: str = "") -> None:
         self.heard.append(("mark", 0))
 
     async def tell(self, closed: CandleClosed) -> None:

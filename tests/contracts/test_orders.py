@@ -7,8 +7,10 @@ from decimal import Decimal
 import pytest
 
 from desk.errors import BadInput, IllegalTransition, LimitReached, VersionConflict
-from desk.store.port import Event, Stream
-from desk.trading.orders import TRANSITIONS, OrderState
+from desk.store import kinds
+from desk.store.port import Event, Reading, Stream
+from desk.trading.limits import default_limits
+from desk.trading.orders import TRANSITIONS, Order, OrderState
 
 REPEATS = 1_000
 
@@ -195,6 +197,37 @@ def test_one_request_id_cannot_stand_for_two_changes(books, rows):
         books.move(second, OrderState.SENDING, request_id="same")
     with pytest.raises(BadInput, match="request_id"):
         books.create(rows.order("c3"), request_id="same")
+
+
+@pytest.mark.catalogue("R01")
+def test_an_order_is_not_created_on_limits_that_were_edited_since_they_were_read(books, rows):
+    def read() -> Reading:
+        return Reading.of(
+            kinds.RISK_LIMITS, "default", books.store.get(kinds.RISK_LIMITS, "default")
+        )
+
+    def create(name: str, seen: Reading) -> Order:
+        return books.store.create_order(
+            rows.order(name),
+            books.ledger(),
+            fence=books.fence,
+            request_id=f"create {name}",
+            event=rows.event("order_created", name),
+            readings=(seen,),
+        )
+
+    absent = read()
+    assert create("c0", absent).version == 1
+    books.store.put(kinds.RISK_LIMITS, "default", default_limits(), at_ms=0)
+    with pytest.raises(VersionConflict, match="risk/default was at version 1, expected 0"):
+        create("c1", absent)
+    first = read()
+    assert create("c1", first).version == 1
+    books.store.put(kinds.RISK_LIMITS, "default", default_limits(), at_ms=0)
+    with pytest.raises(VersionConflict, match="risk/default was at version 2, expected 1"):
+        create("c2", first)
+    assert books.store.order("c2") is None
+    assert create("c1", first).client_order_id == "c1", "an order that exists is returned as before"
 
 
 def test_a_kill_flag_stops_entries_but_not_exits(books, rows):

@@ -121,7 +121,8 @@ local function reserve(account, cid, reserved)
   end
 end
 
--- client order id, account, trade id, state, created_ms, reduce only, reserved, ledger v, row
+-- client order id, account, trade id, state, created_ms, reduce only, reserved, ledger v, row,
+-- then by document that the limits came from: kind/key, v
 -- -> OK row: of the new order, or of the one that was there
 define('order_intent', function(args, what)
   local cid, account, trade, state, created, reduce_only, reserved, ledger_v, row =
@@ -134,6 +135,11 @@ define('order_intent', function(args, what)
   local ledger_key = 'led:' .. account
   local found_v = version_of(ledger_key)
   if found_v == '0' or found_v ~= ledger_v then return { 'CONFLICT', ledger_key, found_v } end
+  for at = OWN + 9, #args, 2 do
+    local doc_key = 'doc:' .. args[at]
+    local doc_v = version_of(doc_key)
+    if doc_v ~= args[at + 1] then return { 'CONFLICT', doc_key, doc_v } end
+  end
 
   redis.call('HSET', key, 'v', '1', 'epoch', args[4], 'state', state, 'account', account,
     'reduce_only', reduce_only, 'created_ms', created, 'row', row)
