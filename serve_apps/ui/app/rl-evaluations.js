@@ -99,7 +99,7 @@ const figures = (row) => [
   ['period', html`<${When} full ms=${row.period_start_ms} /> to <${When} full ms=${row.period_end_ms} />`],
   ['net PnL after fees, USDT', money(row.net_pnl_after_fees)], ['fees, USDT', money(row.fees)], ['funding, USDT', money(row.funding)],
   ['trades', row.trade_count], ['win rate', percent(row.win_rate)], ['max drawdown', percent(row.max_drawdown)],
-  ['Sharpe, daily, 365 days', row.sharpe.toFixed(2)], ['exposure', percent(row.exposure)], ['decision threshold', row.decision_threshold],
+  ['Sharpe (daily, 365 days)', row.sharpe.toFixed(2)], ['exposure', percent(row.exposure)], ['decision threshold', row.decision_threshold],
   ['engine', row.engine], ['dataset', row.dataset_id],
 ];
 
@@ -122,7 +122,8 @@ function Curves() {
 
 const OUTCOME = [
   { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.outcome.net_pnl_after_fees} />` },
-  { name: 'Sharpe', num: true, cell: (row) => row.outcome.sharpe.toFixed(2) },
+  { name: 'Sharpe', num: true, title: 'of daily returns, 365 days', cell: (row) => row.outcome.sharpe.toFixed(2) },
+  { name: 'hourly Sharpe', num: true, title: 'of hourly changes of equity, 365 days', cell: (row) => row.outcome.hourly_sharpe?.toFixed(2) ?? '–' },
   { name: 'drawdown', num: true, cell: (row) => percent(row.outcome.max_drawdown) },
   { name: 'trades', num: true, cell: (row) => row.outcome.trade_count },
   { name: 'exposure', num: true, cell: (row) => percent(row.outcome.exposure, 0) },
@@ -153,7 +154,7 @@ function Sureness({ evidence }) {
       { name: 'figure', cell: ([name]) => name.replace('_', ' ') }, { name: 'value', num: true, cell: ([name, one]) => shown(name, one.estimate) },
       { name: '95 of 100 histories', num: true, cell: ([name, one]) => `${shown(name, one.low)} … ${shown(name, one.high)}` },
     ]} />
-    <p class="pad">Sharpe above 0 with probability ${evidence.probabilistic_sharpe.toFixed(3)}; deflated by ${evidence.trials} trial(s) ${evidence.deflated_sharpe.toFixed(3)}; probability of overfitting ${evidence.overfitting_probability === null ? 'not measurable' : evidence.overfitting_probability.toFixed(3)}; ${evidence.observations} observations.</p><//>`;
+    <p class="pad">Hourly Sharpe above 0 with probability ${evidence.probabilistic_sharpe.toFixed(3)}; deflated by ${evidence.trials} trial(s) ${evidence.deflated_sharpe.toFixed(3)}; probability of overfitting ${evidence.overfitting_probability === null ? 'not measurable' : evidence.overfitting_probability.toFixed(3)}; ${evidence.observations} observations.</p><//>`;
 }
 
 const Thresholds = ({ evidence }) => html`<${Panel} title="Other thresholds" span="6">

@@ -99,6 +99,8 @@ def test_what_is_walked_is_what_the_decimal_ledger_and_its_measure_say(
     assert found.net_pnl == pytest.approx(float(figures.net_pnl_after_fees), abs=0.005)
     assert found.exposure == figures.exposure
     assert found.max_drawdown == pytest.approx(figures.max_drawdown, abs=1e-6)
+    assert found.sharpe == pytest.approx(figures.sharpe, abs=1e-4) != 0.0
+    assert found.hourly_sharpe != found.sharpe
     assert found.changes.sum() == pytest.approx(found.net_pnl, abs=1e-6)
     np.testing.assert_array_equal(found.lots, figures.position_lots)
 
