@@ -77,7 +77,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         _money(outcome["net_pnl_after_fees"]),
         f"{outcome['sharpe']:.2f}",
-        "–" if outcome["hourly_sharpe"] is None else f"{outcome['hourly_sharpe']:.2f}",
+        "-" if outcome["hourly_sharpe"] is None else f"{outcome['hourly_sharpe']:.2f}",
         f"{outcome['max_drawdown']:.2%}",
         str(outcome["trade_count"]),
         f"{outcome['exposure']:.1%}",
