@@ -22,6 +22,7 @@ from actors.sweep_data import (
     TrialNames,
     check_points,
     load_data,
+    period_of_folds,
     period_of_rows,
     task_of,
 )
@@ -295,8 +296,6 @@ def _confirm(scene: _Scene, book: SweepBook) -> None:
     for row in best:
         version_id, seed = _register(scene, book, row)
         seeds.append(seed)
-        folds = task.stretches[-1].folds
-        period = period_of_rows(scene.data, scene.chosen, folds[0][0], folds[-1][1])
         configuration = book.trial(row.trial_key).configuration
         tasks.append(
             EvaluationTask(
@@ -304,7 +303,7 @@ def _confirm(scene: _Scene, book: SweepBook) -> None:
                 store_url=place.store_url,
                 dataset_id=scene.data.dataset.dataset_id,
                 ask=EvaluateAsk(
-                    period=period,
+                    period=period_of_folds(scene.data, scene.chosen, task.stretches[-1]),
                     version_id=version_id,
                     cash=Decimal(str(sweep.money.cash)),
                     size_quote=Decimal(str(sweep.money.size_quote)),
@@ -312,6 +311,7 @@ def _confirm(scene: _Scene, book: SweepBook) -> None:
                         configuration.get("decision_threshold", sweep.decision_threshold)
                     ),
                     feature_limit=FEATURE_LIMIT,
+                    most_missing_fraction=sweep.dataset.most_missing_fraction,
                 ),
                 rates=scene.data.rates,
                 now_ms=book.record.started_ms,

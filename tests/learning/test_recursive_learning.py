@@ -125,7 +125,12 @@ def test_an_evaluation_over_holes_repeats_itself(
     memory: MemoryStore, market: Candles, period: Cut, home: Path, clock: ManualClock
 ) -> None:
     trend(memory, home)
-    ask = EvaluateAsk(period=period(FIRST, LAST), version_id="trend", decision_threshold=0.0)
+    ask = EvaluateAsk(
+        period=period(FIRST, LAST),
+        version_id="trend",
+        decision_threshold=0.0,
+        most_missing_fraction=0.02,
+    )
 
     report = evaluate_version(home, memory, with_holes(market), ask, clock=clock)
     again = evaluate_version(home, memory, with_holes(market), ask, clock=clock)
