@@ -21,6 +21,7 @@ from desk.learning.sweep_results import (
     SweepRecord,
     SweepStatus,
     TaskResult,
+    overfitting_of_results,
     trial_key_of,
 )
 from desk.learning.sweeps import EvaluationSweep
@@ -68,6 +69,7 @@ def run_evaluation_sweep(
                     sweep_id=ids.sweep_id,
                     stage=stage,
                     rows=(),
+                    overfitting=None,
                     done=float(len(results)),
                     total=float(len(tasks)),
                     unit="evaluations",
@@ -106,6 +108,7 @@ def run_evaluation_sweep(
             record,
             status=stopped_as[0] if stopped_as else status,
             results=ordered,
+            overfitting=overfitting_of_results(ordered),
             updated_ms=clock.now_ms(),
         )
         record = journal.keep_results(ended)

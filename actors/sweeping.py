@@ -40,6 +40,7 @@ from desk.learning.sweep_results import (
     SweepStatus,
     TrialRecord,
     TrialStatus,
+    overfitting_of,
     tried_policies,
 )
 from desk.learning.sweep_space import SLOT
@@ -140,6 +141,7 @@ def run_training_sweep(
                 ray_lives.enter_context(start_ray())
                 _confirm(scene, book)
         tried = tried_policies(book.record.trials, journal.trials(book.record))
+        book.keep(replace(book.record, overfitting=overfitting_of(tried)))
         book.keep(journal.keep_leaderboard(book.record, book.rows(), tried))
         ended = book.end(book.stopped_as or SweepStatus.DONE)
         book.show(ended.status.value)

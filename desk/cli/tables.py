@@ -290,12 +290,13 @@ def checked(rows: Sequence[Row]) -> Table:
     return table
 
 
-def sweep_trials(rows: Sequence[Row], metric: str, sweep_id: str) -> Table:
+def sweep_trials(rows: Sequence[Row], metric: str, sweep_id: str, overfitting: Row | None) -> Table:
     """Trials of a sweep, best first."""
     varied = sorted({name for row in rows for name in row["point"]})
     table = _table(
         sweep_id, ">rank", ">trial", "status", ">steps", f">{metric}", ">by fold", *varied, "draft"
     )
+    table.caption = _overfitting(overfitting)
     for row in rows:
         folds = [score for scores in row["fold_scores"] for score in scores]
         table.add_row(
@@ -337,6 +338,7 @@ def sweep_results(answer: Row) -> Table:
         *("version", ">threshold", "from", "to", ">trades", ">sharpe", ">net PnL"),
         *(">drawdown", ">parity difference", "verdict"),
     )
+    table.caption = _overfitting(answer["overfitting"])
     for row in answer["results"]:
         table.add_row(
             row["version_id"],
@@ -351,6 +353,15 @@ def sweep_results(answer: Row) -> Table:
             row["verdict"],
         )
     return table
+
+
+def _overfitting(found: Row | None) -> str | None:
+    if found is None:
+        return None
+    probability = found["probability"]
+    shown = f"none: {found['reason']}" if probability is None else f"{probability:.3f}"
+    among = f"{found['candidates']} candidates, {found['periods']} periods"
+    return f"probability of overfitting, by choosing the best ({among}): {shown}"
 
 
 def _short(value: Any) -> str:
