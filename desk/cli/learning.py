@@ -26,6 +26,7 @@ from desk.cli.output import Json, console, moment, show
 from desk.cli.progress import bars
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput, DeskError
+from desk.evaluation.by_pair import by_pair, newest_on_each_pair, together
 from desk.evaluation.overfitting import Trials
 from desk.evaluation.walk_forward import DEFAULT_FOLDS, FoldPlan
 from desk.ids import parse_pair, trace_id
@@ -336,8 +337,13 @@ def evaluate(
                 rates=study.rates,
                 sheet=tearsheet,
             )
+        stored = [doc.value for doc in store.list(kinds.EVALUATIONS, limit=1_000)]
     row = viewed(report)
-    show(row, [tables.evaluation(row), *evidence_tables(row["evidence"])], as_json=as_json)
+    shown = [tables.evaluation(row), *evidence_tables(row["evidence"])]
+    others = newest_on_each_pair(stored, version_id)
+    if len(others) > 1:
+        shown.append(tables.by_pair(version_id, by_pair(others), together(others)))
+    show(row, shown, as_json=as_json)
 
 
 def promote(

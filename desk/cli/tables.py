@@ -1,11 +1,12 @@
 """The API's answers as tables for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from desk.clock import to_iso
+from desk.evaluation.by_pair import Together
 
 _SHOWN_FOLDS = 8
 
@@ -151,6 +152,27 @@ def evaluation(row: Row) -> Table:
         ("verdict", " ".join([row["verdict"], *row["reasons"]])),
     ):
         table.add_row(name, value)
+    return table
+
+
+def by_pair(version_id: str, pairs: Mapping[str, Together], total: Together) -> Table:
+    """A version's newest evaluation on every pair, and all of them together."""
+    table = _table(
+        f"{version_id} by pair, newest evaluation of each",
+        *("pair", ">passed", ">trades", ">win rate", ">net PnL, USDT", ">fees, USDT"),
+        *(">deepest drawdown", ">exposure"),
+    )
+    for name, one in (*pairs.items(), ("all", total)):
+        table.add_row(
+            name,
+            f"{one.passed} of {one.evaluations}",
+            f"{one.trade_count:,}",
+            f"{one.win_rate:.1%}",
+            _money(f"{one.net_pnl_after_fees:f}"),
+            _money(f"{one.fees:f}"),
+            f"{one.deepest_drawdown:.2%}",
+            f"{one.exposure:.1%}",
+        )
     return table
 
 

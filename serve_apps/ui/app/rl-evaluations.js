@@ -19,11 +19,22 @@ const equity = resource(async () => {
   return get(`${EVALUATIONS}/${encodeURIComponent(chosen.value)}/equity`, { points: 600 });
 });
 
+/** What the version of the report shown came to on each pair: its newest evaluation there. */
+const byPair = resource(async () => {
+  const version = detail.held.value.data?.version_id;
+  if (!version) return null;
+  const newest = new Map();
+  for (const row of (await get(EVALUATIONS, { agent_version_id: version, limit: 200 })).items) if (!newest.has(row.pair)) newest.set(row.pair, row.evaluation_id);
+  if (newest.size < 2) return null;
+  return { version, ...await get(`${EVALUATIONS}/compare`, { ids: [...newest.values()].slice(0, 20).join(',') }) };
+});
+
 async function show(id) {
   chosen.value = id;
   history.replaceState(null, '', `?id=${encodeURIComponent(id)}`);
   await detail.load();
   equity.load();
+  byPair.load();
 }
 
 effect(() => {
@@ -67,7 +78,7 @@ function evaluate() {
 function Page() {
   const report = detail.held.value.data;
   return html`<h1 class="sr">Evaluations</h1>
-    <div class="grid"><${Reports} /><${Report} />${report?.evidence && html`<${Curves} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
+    <div class="grid"><${Reports} /><${Report} />${byPair.held.value.data && html`<${Pairs} of=${byPair.held.value.data} />`}${report?.evidence && html`<${Curves} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
 }
 
 const Verdict = ({ report }) => html`<${Pill} tone=${report.verdict === 'pass' ? 'ok' : 'bad'} icon=${report.verdict === 'pass' ? '✓' : '✕'}>${report.verdict}<//>`;
@@ -118,6 +129,18 @@ function Curves() {
         <p class="pad">${drawn.map((name) => html`<svg key=${name} width="18" height="8" aria-hidden="true"><line x1="0" y1="4" x2="18" y2="4" stroke=${COLOURS[name]} stroke-width="2" /></svg> ${name.replace('_', ' ')} `)} · ${money(low)} to ${money(high)} USDT</p>`;
     }}
   <//>`;
+}
+
+function Pairs({ of }) {
+  const rows = [...Object.entries(of.by_pair), ['all', of.total]].map(([pair, one]) => ({ pair, ...one }));
+  return html`<${Panel} title="By pair" span="12">
+    <${Table} label="By pair" rows=${rows} rowKey=${(row) => row.pair} columns=${[
+      { name: 'pair', cell: (row) => row.pair }, { name: 'passed', num: true, cell: (row) => `${row.passed} of ${row.evaluations}` },
+      { name: 'trades', num: true, cell: (row) => row.trade_count }, { name: 'win rate', num: true, cell: (row) => percent(row.win_rate) },
+      { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.net_pnl_after_fees} />` }, { name: 'fees', num: true, cell: (row) => money(row.fees) },
+      { name: 'deepest drawdown', num: true, cell: (row) => percent(row.deepest_drawdown) }, { name: 'exposure', num: true, cell: (row) => percent(row.exposure, 0) },
+    ]} />
+    <p class="pad">The newest evaluation of ${of.version} on each pair, every one with an account of its own.</p><//>`;
 }
 
 const OUTCOME = [
