@@ -118,7 +118,7 @@ def test_the_flat_baseline_earns_nothing_and_the_held_one_buys_once(
     assert held.net_pnl == pytest.approx(1_000.0 * (moved - 0.001), abs=3.0)  # funding besides
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), threshold=st.sampled_from([0.5, 0.7, 0.85]))
 def test_a_random_baseline_trades_as_often_and_as_long_at_another_time(
     arrays: MarketArrays, seed: int, threshold: float
