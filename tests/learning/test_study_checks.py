@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors import learning_jobs, training
+from actors import learning_jobs
 from actors.evaluation import EvaluateAsk, evaluate_version
 from actors.study_checks import check_evaluation, check_training, rows_with_features
 from actors.study_period import Period
-from actors.training import TrainAsk, train_version
+from actors.training import TrainAsk
 from actors.version_registry import ensure_baseline
 from actors.wiring import Wiring
 from desk.clock import MINUTE_MS, ManualClock
-from desk.engines.rllib import TrainedPolicy, TrainingProgress
 from desk.errors import ArtifactRefused, BadInput
 from desk.learning.baseline import BASELINE_VERSION_ID
 from desk.learning.episode import EpisodeSpec, split_at_holes
@@ -36,8 +35,8 @@ from desk.trading.intents import Protection
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.learning import RayLearning
 from tests.learning.conftest import INSTRUMENT
+from tests.learning.untrained import Cut, train_no_steps
 
-Cut = Callable[[int, int], Period]
 MOVING = make_feature_set(
     "moving",
     [Feature(name="rsi", rule="rsi", windows=(14,))],
@@ -50,16 +49,6 @@ PAID = make_feature_set(
 )
 SAID = make_feature_set(
     "said", FEATURES_V1.features, [SignalColumns(source_id="feed", half_life_min=30)]
-)
-NO_PROGRESS = TrainingProgress(
-    steps=0,
-    total_steps=1,
-    episodes=0,
-    reward_mean=None,
-    entropy=None,
-    kl=None,
-    steps_per_s=1.0,
-    eta_s=0.0,
 )
 
 
@@ -153,22 +142,10 @@ def failed(
     home: Path, store: MemoryStore, candles: Candles, ask: TrainAsk, now_ms: int
 ) -> BadInput | None:
     """What the job says, up to the first step."""
-
-    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
-        size = make_env(8).reset(seed=3)[0].shape[1]
-        weight = np.zeros((len(ask.levels), size), dtype=np.float32)
-        bias = np.zeros(len(ask.levels), dtype=np.float32)
-        tensors = {"layers.0.weight": weight, "layers.0.bias": bias}
-        return TrainedPolicy(tensors=tensors, progress=NO_PROGRESS)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", no_steps)
-        try:
-            train_version(
-                home, store, candles, ask, clock=ManualClock(now_ms), progress=lambda _: False
-            )
-        except BadInput as wrong:
-            return wrong
+    try:
+        train_no_steps(home, store, candles, ask, ManualClock(now_ms))
+    except BadInput as wrong:
+        return wrong
     return None
 
 
