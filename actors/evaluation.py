@@ -24,6 +24,7 @@ from desk.evaluation.report import EvaluationReport
 from desk.evaluation.tearsheet import tearsheet
 from desk.learning.policy import MlpPolicy
 from desk.learning.study import Dataset, Window
+from desk.learning.training_window import MOST_MISSING_FRACTION
 from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles, Floats
 from desk.runs import Agent
@@ -63,6 +64,8 @@ class EvaluateAsk:
     leverage: int | None = None
     """Isolated margin, whose loss liquidates; None: nothing is liquidated."""
     weighing: WeighAsk = field(default_factory=WeighAsk)
+    most_missing_fraction: float = MOST_MISSING_FRACTION
+    """Of the period's candles; with more missing it is refused: nobody knows what would have happened."""
     is_comparison: bool = False
     """Kept apart from the evaluations that promotion looks at."""
 
@@ -83,11 +86,12 @@ def evaluate_version(
     `sheet` is where its page for people goes, if it is wanted.
 
     Raises `EvaluationFailed` when there is no true result, `NotFound`, `ArtifactRefused`,
-    `BadInput` for a period without usable candles.
+    `BadInput` for a period without usable candles, or with more missing than allowed.
     """
     from desk.engines import nautilus  # noqa: PLC0415 - takes seconds and memory to import
 
     ask.period.check_leverage(ask.leverage)
+    ask.period.check_gaps(candles, ask.most_missing_fraction)
     version = version_of(store, ask.version_id)
     agent = _agent(store, version.agent_id)
     threshold = (

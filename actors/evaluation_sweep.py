@@ -21,6 +21,7 @@ from desk.learning.sweep_results import (
     SweepRecord,
     SweepStatus,
     TaskResult,
+    overfitting_of_results,
     trial_key_of,
 )
 from desk.learning.sweeps import EvaluationSweep
@@ -68,6 +69,7 @@ def run_evaluation_sweep(
                     sweep_id=ids.sweep_id,
                     stage=stage,
                     rows=(),
+                    overfitting=None,
                     done=float(len(results)),
                     total=float(len(tasks)),
                     unit="evaluations",
@@ -106,6 +108,7 @@ def run_evaluation_sweep(
             record,
             status=stopped_as[0] if stopped_as else status,
             results=ordered,
+            overfitting=overfitting_of_results(ordered),
             updated_ms=clock.now_ms(),
         )
         record = journal.keep_results(ended)
@@ -123,6 +126,7 @@ def _tasks(
 ) -> dict[str, EvaluationTask]:
     """Every task by its key, in the order versions, thresholds, periods."""
     tasks: dict[str, EvaluationTask] = {}
+    periods = _periods(data, sweep, file)
     for version_id in sweep.versions:
         try:
             version = version_of(place.store, version_id)
@@ -131,7 +135,7 @@ def _tasks(
                 file, f"versions: {refused}: `desk versions` lists those there are"
             ) from refused
         for threshold in sweep.decision_thresholds:
-            for period in _periods(data, sweep.periods, file):
+            for period in periods:
                 asked = {
                     "version": version_id,
                     "artifact": version.artifact_sha256,
@@ -152,6 +156,7 @@ def _tasks(
                         cash=Decimal(str(sweep.money.cash)),
                         size_quote=Decimal(str(sweep.money.size_quote)),
                         decision_threshold=threshold,
+                        most_missing_fraction=sweep.dataset.most_missing_fraction,
                     ),
                     rates=data.rates,
                     now_ms=data.dataset.created_ms,
@@ -164,19 +169,26 @@ def _account_of(sweep: EvaluationSweep) -> dict[str, float]:
     return {"cash": sweep.money.cash, "size_quote": sweep.money.size_quote}
 
 
-def _periods(data: SweepData, count: int, file: str) -> list[Period]:
-    """The dataset's range in equal contiguous parts, whole candles each."""
-    dataset = data.dataset
+def _periods(data: SweepData, sweep: EvaluationSweep, file: str) -> list[Period]:
+    """The dataset's range in equal contiguous parts, whole candles each. Raises `BadInput` for too many
+    of them, and for one with too many holes."""
+    dataset, count = data.dataset, sweep.periods
     step = interval_ms(dataset.interval)
     rows = (dataset.end_ms - dataset.start_ms) // step
     if rows < 2 * count:
         raise BadInput(file, f"periods: was {count} for {rows} candles: take at most {rows // 2}")
     bounds = np.linspace(0, rows, count + 1).round().astype(int).tolist()
     ends = [dataset.start_ms + bound * step for bound in bounds]
-    return [
+    periods = [
         replace(data.period, start_ms=start_ms, end_ms=end_ms)
         for start_ms, end_ms in itertools.pairwise(ends)
     ]
+    try:
+        for period in periods:
+            period.check_gaps(data.candles, sweep.dataset.most_missing_fraction)
+    except BadInput as wrong:
+        raise BadInput(file, f"dataset: {wrong}") from wrong
+    return periods
 
 
 def _begun(

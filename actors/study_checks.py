@@ -55,6 +55,7 @@ def check_training(
     features: FeatureSet,
     episode: EpisodeSpec,
     *,
+    most_missing_fraction: float,
     now_ms: int,
 ) -> None:
     """Raise `BadInput` naming what a training would fail for.
@@ -63,7 +64,9 @@ def check_training(
     """
     check_spec(episode)
     exits = (episode.protection, episode.leverage)
-    with_features = _check_market(store, candles, period, features, exits, now_ms=now_ms)
+    with_features = _check_market(
+        store, candles, period, features, exits, most_missing_fraction, now_ms=now_ms
+    )
     check_sizes(_dearest(candles, period, features), episode)
     opens = candles.between(period.start_ms, period.end_ms).open_ms
     is_behind = np.diff(opens, prepend=opens[0]) > interval_ms(period.interval)
@@ -84,19 +87,21 @@ def check_evaluation(
     *,
     protection: Protection = NO_PROTECTION,
     leverage: int | None = None,
+    most_missing_fraction: float,
     now_ms: int,
 ) -> None:
     """Raise `BadInput` naming what an evaluation would fail for; `candles` as for a training."""
     exits = (protection, leverage)
-    _check_market(store, candles, period, features, exits, now_ms=now_ms)
+    _check_market(store, candles, period, features, exits, most_missing_fraction, now_ms=now_ms)
 
 
-def _check_market(
+def _check_market(  # noqa: PLR0917 - what is looked at, and what with
     store: DocStore,
     candles: Candles,
     period: Period,
     features: FeatureSet,
     exits: tuple[Protection, int | None],
+    most_missing_fraction: float,
     *,
     now_ms: int,
 ) -> NDArray[np.bool_]:
@@ -109,6 +114,7 @@ def _check_market(
             "period",
             f"has no stored {period.interval} candle of {period.pair}: backfill it, or choose another",
         )
+    period.check_gaps(chosen, most_missing_fraction)
     check_on_tick(chosen, period.instrument)
     exit_rules(_dearest(candles, period, features), protection, leverage)
     signals = period.heard(store, features, now_ms=now_ms)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from desk.errors import BadInput
 from desk.ids import Pair
 from desk.learning.study import Window, window
+from desk.learning.training_window import check_gaps
 from desk.market.candles import Candles
 from desk.market.features import FeatureSet
 from desk.market.funding_features import FUNDING_SOURCE, settled
@@ -51,6 +52,17 @@ class Period:
             start_ms=self.start_ms,
             end_ms=self.end_ms,
             signals=signals,
+        )
+
+    def check_gaps(self, candles: Candles, most_missing_fraction: float) -> None:
+        """Raise `BadInput` where more of its candles are missing than allowed. `candles` are sorted;
+        those outside the period are not looked at."""
+        check_gaps(
+            candles.between(self.start_ms, self.end_ms).open_ms,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+            step_ms=interval_ms(self.interval),
+            most_missing_fraction=most_missing_fraction,
         )
 
     def check_leverage(self, leverage: int | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from desk.clock import Clock
+from desk.evaluation.overfitting import Overfitting
 from desk.learning.sweep_results import (
     LeaderboardRow,
     PlannedTrial,
@@ -12,7 +13,10 @@ from desk.learning.sweep_results import (
     SweepTrial,
     TrialRecord,
     TrialStatus,
+    TriedPolicy,
     leaderboard,
+    overfitting_of,
+    tried_policies,
 )
 from desk.store.sweeps import SweepJournal
 from desk.wallclock import monotonic_s
@@ -25,6 +29,8 @@ class SweepView:
     sweep_id: str
     stage: str
     rows: tuple[LeaderboardRow, ...]
+    overfitting: Overfitting | None
+    """Of choosing the best of them as they stand; None: not of trials."""
     done: float
     total: float
     """Of `unit`; a stopped trial counts as whole."""
@@ -131,6 +137,10 @@ class SweepBook:
             self.record.trials, self._trials, mode=self.record.mode, versions=versions
         )
 
+    def tried(self) -> list[TriedPolicy]:
+        """Every policy that was scored so far."""
+        return tried_policies(self.record.trials, self._trials)
+
     def trial(self, trial_key: str) -> TrialRecord:
         """A trial's record as it was last read."""
         return self._trials[trial_key]
@@ -155,6 +165,7 @@ class SweepBook:
                 sweep_id=self.record.sweep_id,
                 stage=stage,
                 rows=tuple(rows),
+                overfitting=overfitting_of(self.tried()),
                 done=float(done),
                 total=float(expected * self._total_steps),
                 unit="steps",

@@ -14,7 +14,7 @@ from actors.study_period import Period, Rates
 from desk.engines.sources import code_sha256
 from desk.engines.trials import TrialTask, check_configuration, episode_spec
 from desk.errors import ArtifactRefused, BadInput, NotFound
-from desk.evaluation.forward_folds import Account, part_of, plan_stretches
+from desk.evaluation.forward_folds import Account, Stretch, part_of, plan_stretches
 from desk.learning.arrays import MarketArrays
 from desk.learning.episode import check_episode, stretches
 from desk.learning.study import Dataset, Window
@@ -189,6 +189,7 @@ def task_of(
     chosen = rows_of(data)
     validation = sweep.validation
     try:
+        data.period.check_gaps(chosen.candles, sweep.dataset.most_missing_fraction)
         stretched = plan_stretches(
             len(chosen),
             is_walk_forward=validation.scheme == "walk_forward",
@@ -197,6 +198,9 @@ def task_of(
             purge=max(validation.purge_candles, data.features.lookback - 1),
             embargo=validation.embargo_candles,
         )
+        if sweep.finalists:
+            confirmed = period_of_folds(data, chosen, stretched[-1])
+            confirmed.check_gaps(chosen.candles, sweep.dataset.most_missing_fraction)
     except BadInput as wrong:
         raise BadInput(file, str(wrong)) from wrong
     task = TrialTask(
@@ -243,6 +247,11 @@ def period_of_rows(data: SweepData, chosen: Window, first: int, end: int) -> Per
     step = interval_ms(data.dataset.interval)
     open_ms = chosen.candles.open_ms
     return replace(data.period, start_ms=int(open_ms[first]), end_ms=int(open_ms[end - 1]) + step)
+
+
+def period_of_folds(data: SweepData, chosen: Window, stretch: Stretch) -> Period:
+    """The candles that a policy's folds lie on, as a period: what Nautilus replays of a finalist."""
+    return period_of_rows(data, chosen, stretch.folds[0][0], stretch.folds[-1][1])
 
 
 def _signals(place: SweepPlace, dataset: Dataset, features: FeatureSet, file: str) -> Signals:

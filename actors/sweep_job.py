@@ -77,6 +77,7 @@ class SweepJob:
         result = {
             "sweep_id": record.sweep_id,
             "status": record.status.value,
+            "overfitting_probability": record.overfitting and record.overfitting.probability,
             "version_ids": [one.version_id for one in record.finalists],
             "evaluation_ids": [one.evaluation_id for one in (*record.finalists, *record.results)],
         }

@@ -22,6 +22,7 @@ from actors.sweep_data import (
     TrialNames,
     check_points,
     load_data,
+    period_of_folds,
     period_of_rows,
     task_of,
 )
@@ -39,6 +40,7 @@ from desk.learning.sweep_results import (
     SweepStatus,
     TrialRecord,
     TrialStatus,
+    overfitting_of,
     tried_policies,
 )
 from desk.learning.sweep_space import SLOT
@@ -139,6 +141,7 @@ def run_training_sweep(
                 ray_lives.enter_context(start_ray())
                 _confirm(scene, book)
         tried = tried_policies(book.record.trials, journal.trials(book.record))
+        book.keep(replace(book.record, overfitting=overfitting_of(tried)))
         book.keep(journal.keep_leaderboard(book.record, book.rows(), tried))
         ended = book.end(book.stopped_as or SweepStatus.DONE)
         book.show(ended.status.value)
@@ -295,8 +298,6 @@ def _confirm(scene: _Scene, book: SweepBook) -> None:
     for row in best:
         version_id, seed = _register(scene, book, row)
         seeds.append(seed)
-        folds = task.stretches[-1].folds
-        period = period_of_rows(scene.data, scene.chosen, folds[0][0], folds[-1][1])
         configuration = book.trial(row.trial_key).configuration
         tasks.append(
             EvaluationTask(
@@ -304,7 +305,7 @@ def _confirm(scene: _Scene, book: SweepBook) -> None:
                 store_url=place.store_url,
                 dataset_id=scene.data.dataset.dataset_id,
                 ask=EvaluateAsk(
-                    period=period,
+                    period=period_of_folds(scene.data, scene.chosen, task.stretches[-1]),
                     version_id=version_id,
                     cash=Decimal(str(sweep.money.cash)),
                     size_quote=Decimal(str(sweep.money.size_quote)),
@@ -312,6 +313,7 @@ def _confirm(scene: _Scene, book: SweepBook) -> None:
                         configuration.get("decision_threshold", sweep.decision_threshold)
                     ),
                     feature_limit=FEATURE_LIMIT,
+                    most_missing_fraction=sweep.dataset.most_missing_fraction,
                 ),
                 rates=scene.data.rates,
                 now_ms=book.record.started_ms,

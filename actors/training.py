@@ -35,7 +35,6 @@ from desk.learning.training_spec import (
 from desk.learning.training_window import (
     EPISODE_CANDLES,
     MOST_MISSING_FRACTION,
-    check_gaps,
     check_length,
     check_unchanged,
 )
@@ -252,7 +251,7 @@ def _window(
         if doc is None:
             raise NotFound("dataset", ask.dataset_id)
         check_unchanged(chosen.dataset, doc.value)
-    check_gaps(chosen, ask.most_missing_fraction)
+    period.check_gaps(candles, ask.most_missing_fraction)
     return chosen
 
 

@@ -17,6 +17,7 @@ from actors.commands import (
 )
 from desk.evaluation.walk_forward import FoldPlan
 from desk.learning.training_spec import TrainingSpec
+from desk.learning.training_window import MOST_MISSING_FRACTION
 from desk.market.features import FEATURES_V1
 from desk.runs import Job, Run
 from desk.trading.intents import NO_PROTECTION, Protection
@@ -118,7 +119,7 @@ class TrainingAsk:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     """Algorithm and numbers, `timesteps` and `seed` among them."""
     dataset_id: str = ""
-    most_missing_fraction: float | None = None
+    most_missing_fraction: float = MOST_MISSING_FRACTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,7 @@ class EvaluationAsk:
     leverage: int | None = None
     folds: FoldPlan | None = None
     trials: int | None = None
+    most_missing_fraction: float = MOST_MISSING_FRACTION
 
 
 class Learning(Protocol):

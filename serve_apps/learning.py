@@ -48,12 +48,10 @@ class RayLearning:
     def _train(self, ask: TrainingAsk) -> Job:
         from actors import learning_jobs, training  # noqa: PLC0415
         from actors.study_checks import FIELDS_OF_REQUEST, check_training, named  # noqa: PLC0415
-        from desk.learning.training_window import MOST_MISSING_FRACTION  # noqa: PLC0415
 
         period = learning_jobs.period_of(
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
-        most_missing = ask.most_missing_fraction
         order = training.TrainAsk(
             period=period,
             agent_id=ask.agent_id,
@@ -66,7 +64,7 @@ class RayLearning:
             turnover_coefficient=ask.turnover_coefficient,
             drawdown_coefficient=ask.drawdown_coefficient,
             dataset_id=ask.dataset_id,
-            most_missing_fraction=MOST_MISSING_FRACTION if most_missing is None else most_missing,
+            most_missing_fraction=ask.most_missing_fraction,
         )
         features = feature_set_of(self._store, order.feature_set_id)
         with named(FIELDS_OF_REQUEST):
@@ -76,6 +74,7 @@ class RayLearning:
                 period,
                 features,
                 order.episode,
+                most_missing_fraction=ask.most_missing_fraction,
                 now_ms=self._clock.now_ms(),
             )
         return learning_jobs.start_training(self._wiring, self._store, order, clock=self._clock)
@@ -99,6 +98,7 @@ class RayLearning:
                 features,
                 protection=ask.protection,
                 leverage=ask.leverage,
+                most_missing_fraction=ask.most_missing_fraction,
                 now_ms=self._clock.now_ms(),
             )
         order = evaluation.EvaluateAsk(
@@ -111,6 +111,7 @@ class RayLearning:
                 folds=ask.folds,
                 trials=None if ask.trials is None else Trials(count=ask.trials),
             ),
+            most_missing_fraction=ask.most_missing_fraction,
         )
         return learning_jobs.start_evaluation(self._wiring, self._store, order, clock=self._clock)
 

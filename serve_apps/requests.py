@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from desk.learning.training_window import MOST_MISSING_FRACTION
+
 type Reason = Annotated[str, Field(max_length=500)]
 type Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 type Fraction = Annotated[Decimal, Field(gt=0, lt=1, allow_inf_nan=False, max_digits=18)]
@@ -15,6 +17,7 @@ type StudyFraction = Annotated[
 """The same where compiled rules work with it."""
 type Leverage = Annotated[int, Field(ge=1, le=1_000)]
 type Coefficient = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
+type MissingFraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 type Target = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 type Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 """Any time up to the year 9999."""
@@ -268,8 +271,8 @@ class TrainingBody(Body):
     """The algorithm's own numbers, by the names of `desk.learning.training_spec.PARAMETERS`."""
     dataset_id: Name | None = None
     """A stored dataset that is to be trained on; its period where none is given."""
-    most_missing_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
-    """Of the period's candles; None: 0.01."""
+    most_missing_fraction: MissingFraction = MOST_MISSING_FRACTION
+    """Of the period's candles; with more missing it is refused."""
 
 
 class WalkForwardBody(Body):
@@ -299,6 +302,8 @@ class EvaluationBody(Body):
     """None: five folds without gaps, fewer on few candles."""
     trials: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Policies that were tried before this one was chosen, itself included; None: those its card tells."""
+    most_missing_fraction: MissingFraction = MOST_MISSING_FRACTION
+    """Of the period's candles; with more missing it is refused."""
 
 
 class PromoteBody(Body):

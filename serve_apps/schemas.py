@@ -288,6 +288,24 @@ class EvaluationDelta(Answer):
     exposure: float
 
 
+class TogetherView(Answer):
+    """Figures of several evaluations, each of an account of its own."""
+
+    evaluations: int
+    passed: int
+    candle_count: int
+    trade_count: int
+    win_rate: float
+    """Of all trades."""
+    net_pnl_after_fees: Money
+    fees: Money
+    funding: Money
+    deepest_drawdown: float
+    """Of any one of them."""
+    exposure: float
+    """Share of all candles with a position."""
+
+
 class EvaluationComparison(Answer):
     items: list[EvaluationView]
     """In the order asked for."""
@@ -296,8 +314,9 @@ class EvaluationComparison(Answer):
     same_candles: bool
     """Whether all saw the same candles, traded by the same fill rules: only then do the deltas
     compare the versions."""
-    pairs: dict[str, Money]
-    """Net PnL of all evaluations asked for, by pair."""
+    by_pair: dict[str, TogetherView]
+    """What all evaluations on a pair come to."""
+    total: TogetherView
 
 
 class EquityView(Answer):

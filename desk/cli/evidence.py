@@ -10,7 +10,7 @@ from desk.clock import to_iso
 type Row = Mapping[str, Any]
 _FIGURES = {
     "net_pnl": "net PnL, USDT",
-    "sharpe": "Sharpe, hourly",
+    "hourly_sharpe": "hourly Sharpe",
     "max_drawdown": "max drawdown",
     "win_rate": "win rate",
 }
@@ -41,7 +41,7 @@ def _compared(evidence: Row) -> Table:
     if random:
         spread = f"{_money(random['net_pnl_low'])} … {_money(random['net_pnl_high'])}"
         beaten = f"{random['share_beaten']:.0%} of {random['seeds']} beaten"
-        table.add_row("random, as often", beaten, spread, "", "", "", "")
+        table.add_row("random, as often", beaten, spread, *[""] * (len(_OUTCOME) - 1))
     for one in evidence["threshold_curve"]:
         table.add_row("threshold", f"{one['decision_threshold']:.2f}", *_cells(one))
     return table
@@ -57,7 +57,7 @@ def _sureness(evidence: Row) -> Table:
         )
     overfit = evidence["overfitting_probability"]
     for name, value in (
-        ("probability that Sharpe > 0", f"{evidence['probabilistic_sharpe']:.3f}"),
+        ("probability that hourly Sharpe > 0", f"{evidence['probabilistic_sharpe']:.3f}"),
         (f"deflated by {evidence['trials']} trials", f"{evidence['deflated_sharpe']:.3f}"),
         (
             "probability of overfitting",
@@ -69,7 +69,7 @@ def _sureness(evidence: Row) -> Table:
     return table
 
 
-_OUTCOME = (">net PnL, USDT", ">Sharpe", ">drawdown", ">trades", ">exposure")
+_OUTCOME = (">net PnL, USDT", ">Sharpe", ">hourly Sharpe", ">drawdown", ">trades", ">exposure")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -77,6 +77,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         _money(outcome["net_pnl_after_fees"]),
         f"{outcome['sharpe']:.2f}",
+        "-" if outcome["hourly_sharpe"] is None else f"{outcome['hourly_sharpe']:.2f}",
         f"{outcome['max_drawdown']:.2%}",
         str(outcome["trade_count"]),
         f"{outcome['exposure']:.1%}",

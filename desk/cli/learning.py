@@ -26,6 +26,7 @@ from desk.cli.output import Json, console, moment, show
 from desk.cli.progress import bars
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput, DeskError
+from desk.evaluation.by_pair import by_pair, newest_on_each_pair, together
 from desk.evaluation.overfitting import Trials
 from desk.evaluation.walk_forward import DEFAULT_FOLDS, FoldPlan
 from desk.ids import parse_pair, trace_id
@@ -59,6 +60,7 @@ OPTIONS = {
     "stop_loss_fraction": "--stop-loss",
     "take_profit_fraction": "--take-profit",
     "leverage": "--leverage",
+    "most_missing_fraction": "--missing",
     "turnover_coefficient": "--turnover-coefficient",
     "drawdown_coefficient": "--drawdown-coefficient",
 }
@@ -88,6 +90,9 @@ Leverage = Annotated[
     typer.Option(min=1, help="Isolated margin, whose loss liquidates; default: never liquidated."),
 ]
 Coefficient = Annotated[float, typer.Option(min=0, help="Reward lost beside costs.")]
+Missing = Annotated[
+    float, typer.Option(min=0, max=1, help="Most of the period's candles that may be missing.")
+]
 QuoteVolume = Annotated[
     bool, typer.Option("--quote-volume", help="The tape's volume counts money, not coins.")
 ]
@@ -148,9 +153,7 @@ def train(
     dataset: Annotated[
         str, typer.Option(help="Stored dataset that the period's candles must still be.")
     ] = "",
-    missing: Annotated[
-        float, typer.Option(min=0, max=1, help="Most of the period's candles that may be missing.")
-    ] = MOST_MISSING_FRACTION,
+    missing: Missing = MOST_MISSING_FRACTION,
     tape: Tape = None,
     tick: Tick = None,
     lot: Lot = "0.0001",
@@ -181,6 +184,7 @@ def train(
                     turnover_coefficient=turnover_coefficient,
                     drawdown_coefficient=drawdown_coefficient,
                 ),
+                most_missing_fraction=missing,
                 now_ms=clock_of(store).now_ms(),
             )
         # Seconds to import RLlib and to start Ray: only for input that was found good.
@@ -274,6 +278,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Policies tried until this one was chosen; default: its card's."),
     ] = None,
+    missing: Missing = MOST_MISSING_FRACTION,
     tearsheet: Annotated[
         Path | None, typer.Option(help="Write figures, equity and trades to this HTML file.")
     ] = None,
@@ -302,6 +307,7 @@ def evaluate(
                 feature_set_of(store, version.feature_set_id),
                 protection=protection,
                 leverage=leverage,
+                most_missing_fraction=missing,
                 now_ms=clock_of(store).now_ms(),
             )
         ask = EvaluateAsk(
@@ -315,6 +321,7 @@ def evaluate(
                 folds=_fold_plan(folds, purge_bars, embargo_bars, min_train_bars),
                 trials=None if trials is None else Trials(count=trials),
             ),
+            most_missing_fraction=missing,
         )
         with bars(console) as progress:
             task = progress.add_task("evaluating", total=STAGES, detail="")
@@ -330,8 +337,13 @@ def evaluate(
                 rates=study.rates,
                 sheet=tearsheet,
             )
+        stored = [doc.value for doc in store.list(kinds.EVALUATIONS, limit=1_000)]
     row = viewed(report)
-    show(row, [tables.evaluation(row), *evidence_tables(row["evidence"])], as_json=as_json)
+    shown = [tables.evaluation(row), *evidence_tables(row["evidence"])]
+    others = newest_on_each_pair(stored, version_id)
+    if len(others) > 1:
+        shown.append(tables.by_pair(version_id, by_pair(others), together(others)))
+    show(row, shown, as_json=as_json)
 
 
 def promote(

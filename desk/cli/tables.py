@@ -1,11 +1,12 @@
 """The API's answers as tables for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from desk.clock import to_iso
+from desk.evaluation.by_pair import Together
 
 _SHOWN_FOLDS = 8
 
@@ -154,6 +155,27 @@ def evaluation(row: Row) -> Table:
     return table
 
 
+def by_pair(version_id: str, pairs: Mapping[str, Together], total: Together) -> Table:
+    """A version's newest evaluation on every pair, and all of them together."""
+    table = _table(
+        f"{version_id} by pair, newest evaluation of each",
+        *("pair", ">passed", ">trades", ">win rate", ">net PnL, USDT", ">fees, USDT"),
+        *(">deepest drawdown", ">exposure"),
+    )
+    for name, one in (*pairs.items(), ("all", total)):
+        table.add_row(
+            name,
+            f"{one.passed} of {one.evaluations}",
+            f"{one.trade_count:,}",
+            f"{one.win_rate:.1%}",
+            _money(f"{one.net_pnl_after_fees:f}"),
+            _money(f"{one.fees:f}"),
+            f"{one.deepest_drawdown:.2%}",
+            f"{one.exposure:.1%}",
+        )
+    return table
+
+
 def parity(answer: Row) -> Table:
     """Each execution of the fill rules beside the decimal ledger."""
     table = _table(
@@ -290,12 +312,13 @@ def checked(rows: Sequence[Row]) -> Table:
     return table
 
 
-def sweep_trials(rows: Sequence[Row], metric: str, sweep_id: str) -> Table:
+def sweep_trials(rows: Sequence[Row], metric: str, sweep_id: str, overfitting: Row | None) -> Table:
     """Trials of a sweep, best first."""
     varied = sorted({name for row in rows for name in row["point"]})
     table = _table(
         sweep_id, ">rank", ">trial", "status", ">steps", f">{metric}", ">by fold", *varied, "draft"
     )
+    table.caption = _overfitting(overfitting)
     for row in rows:
         folds = [score for scores in row["fold_scores"] for score in scores]
         table.add_row(
@@ -337,6 +360,7 @@ def sweep_results(answer: Row) -> Table:
         *("version", ">threshold", "from", "to", ">trades", ">sharpe", ">net PnL"),
         *(">drawdown", ">parity difference", "verdict"),
     )
+    table.caption = _overfitting(answer["overfitting"])
     for row in answer["results"]:
         table.add_row(
             row["version_id"],
@@ -351,6 +375,15 @@ def sweep_results(answer: Row) -> Table:
             row["verdict"],
         )
     return table
+
+
+def _overfitting(found: Row | None) -> str | None:
+    if found is None:
+        return None
+    probability = found["probability"]
+    shown = f"none: {found['reason']}" if probability is None else f"{probability:.3f}"
+    among = f"{found['candidates']} candidates, {found['periods']} periods"
+    return f"probability of overfitting, by choosing the best ({among}): {shown}"
 
 
 def _short(value: Any) -> str:

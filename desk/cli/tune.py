@@ -120,7 +120,11 @@ def sweep_tables(answer: dict[str, Any]) -> list[Table]:
     """What a person wants to see of it."""
     if answer["kind"] == "evaluation":
         return [tables.sweep_results(answer)]
-    found = [tables.sweep_trials(answer["leaderboard"], answer["metric"], answer["sweep_id"])]
+    found = [
+        tables.sweep_trials(
+            answer["leaderboard"], answer["metric"], answer["sweep_id"], answer["overfitting"]
+        )
+    ]
     return [*found, tables.sweep_finalists(answer)] if answer["finalists"] else found
 
 
@@ -205,7 +209,8 @@ def _display(*, is_shown: bool) -> Generator[Any]:
                 detail=view.unit,
             )
             rows = [viewed(row) for row in view.rows[:SHOWN_TRIALS]]
-            table = tables.sweep_trials(rows, "score", view.sweep_id)
+            luck = None if view.overfitting is None else viewed(view.overfitting)
+            table = tables.sweep_trials(rows, "score", view.sweep_id, luck)
             live.update(Group(progress, table) if rows else progress)
 
         yield tell

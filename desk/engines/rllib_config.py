@@ -29,6 +29,9 @@ from desk.learning.training_spec import DQN, TrainingSpec
 GRADIENT_NORM = 0.5
 DQN_GRADIENT_NORM = 10.0
 REPLAY_SEED = 0x5EED
+SAMPLE_TIMEOUT_S = 600.0
+"""For a fragment of a runner in a process of its own. RLlib's 60 s are over while a fresh process on busy
+cores still imports torch and compiles; what comes later RLlib throws away and trains on the rest."""
 
 type Lanes = VectorEnv[Any, Any, Any]
 
@@ -58,6 +61,7 @@ def configured(
         num_envs_per_env_runner=spec.lanes,
         rollout_fragment_length=spec.steps_per_lane,
         gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
+        sample_timeout_s=SAMPLE_TIMEOUT_S,
     )
     # A runner that RLlib replaced would sample on from other lanes: the training is taken up again
     # from its checkpoint instead.

@@ -17,10 +17,13 @@ class Outcome:
 
     net_pnl_after_fees: str
     sharpe: float
-    """Of hourly changes of equity (of candles where they are longer), yearly; 0 without variation."""
+    """As a report's own: of daily returns, 365 days; 0 with fewer than two days or without variation."""
     max_drawdown: float
     trade_count: int
     exposure: float
+    hourly_sharpe: float | None = None
+    """Of hourly changes of equity (of candles where they are longer), yearly; 0 without variation. What
+    the statistics of luck rest on. None: stored before it had this name, and `sharpe` is this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +101,15 @@ class Evidence:
     stress: tuple[StressResult, ...]
     threshold_curve: tuple[ThresholdPoint, ...]
     intervals: Mapping[str, Interval]
-    """95 of 100 resampled histories: `net_pnl`, `sharpe`, `max_drawdown` (of hourly marks, so less deep
-    than the report's), `win_rate`."""
+    """95 of 100 resampled histories: `net_pnl`, `hourly_sharpe`, `max_drawdown` (of hourly marks, so
+    less deep than the report's), `win_rate`."""
     block_hours: float
     """Mean length of the resampled blocks."""
     observations: int
     """Changes of equity that the statistics rest on; of counted folds only."""
     trials: int
     probabilistic_sharpe: float
-    """Probability that the true Sharpe ratio is above 0."""
+    """Probability that the true Sharpe ratio is above 0, by hourly changes of equity."""
     deflated_sharpe: float
     """Probability that it is above what the best of `trials` shows by luck."""
     overfitting_probability: float | None

@@ -162,8 +162,13 @@ def candle_returns(runs: Sequence[FoldRun]) -> Floats:
 
 
 def block_returns(runs: Sequence[FoldRun], blocks: int = BLOCKS) -> tuple[float, ...]:
-    """Summed returns of `blocks` equal contiguous parts of the scored candles, oldest first."""
-    return tuple(float(part.sum()) for part in np.array_split(candle_returns(runs), blocks))
+    """Summed returns of `blocks` equal contiguous parts of the scored candles, oldest first.
+
+    Of fewer candles than that there are as many parts as candles.
+    """
+    returns = candle_returns(runs)
+    parts = np.array_split(returns, max(min(blocks, len(returns)), 1))
+    return tuple(float(part.sum()) for part in parts)
 
 
 def joined_sharpe(runs: Sequence[FoldRun], arrays: MarketArrays) -> float:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from desk.evaluation import evidence
-from desk.evaluation.evidence import Evidence
+from desk.evaluation.evidence import Evidence, Outcome
 
 INSUFFICIENT_TRADES = "insufficient_trade_count"
 LOW_WIN_RATE = "win_rate_below_threshold"
@@ -108,8 +108,9 @@ def judge(figures: Figures, parity: Parity, gate: PromotionGate) -> GateVerdict:
 def judge_evidence(weighed: Evidence, net_pnl_after_fees: Decimal) -> GateVerdict:
     """Hold what speaks against the figures against the gate. A figure that is not a number fails.
 
-    A baseline is better when it earned as much or more at a Sharpe ratio as high or higher; of the
-    random ones at most one in twenty may have earned as much.
+    A baseline is better when it earned as much or more at an hourly Sharpe ratio as high or higher (a
+    daily one says nothing of a few hours); of the random ones at most one in twenty may have earned as
+    much.
     """
     overfit = weighed.overfitting_probability
     checks = {
@@ -123,17 +124,21 @@ def judge_evidence(weighed: Evidence, net_pnl_after_fees: Decimal) -> GateVerdic
 
 def better_baselines(weighed: Evidence, net_pnl_after_fees: Decimal) -> tuple[str, ...]:
     """Names of the baselines that did better than the version, see `judge_evidence`."""
-    own = next((each.outcome.sharpe for each in weighed.stress if each.cost_multiple == 1), 0.0)
+    own = next((_hourly(each.outcome) for each in weighed.stress if each.cost_multiple == 1), 0.0)
     found = [
         each.name
         for each in weighed.baselines
         if each.name in {evidence.HOLD, evidence.TREND, evidence.PREVIOUS}
         and Decimal(each.outcome.net_pnl_after_fees) >= net_pnl_after_fees
-        and each.outcome.sharpe >= own
+        and _hourly(each.outcome) >= own
     ]
     if weighed.random is not None and not weighed.random.share_beaten >= RANDOM_SHARE:
         found.append(evidence.RANDOM)
     return tuple(found)
+
+
+def _hourly(outcome: Outcome) -> float:
+    return outcome.sharpe if outcome.hourly_sharpe is None else outcome.hourly_sharpe
 
 
 def _is_profitable_under_stress(weighed: Evidence) -> bool:

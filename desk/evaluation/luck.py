@@ -38,12 +38,12 @@ def counted_history(tape: Tape, metrics: Metrics, cash: float, counted: Sequence
 
 
 def luck_intervals(history: History, cash: float, per_year: float, *, seed: int) -> Intervals:
-    """Intervals of `net_pnl`, `sharpe` (yearly), `max_drawdown` and, of the trades, `win_rate`."""
+    """Intervals of `net_pnl`, `hourly_sharpe` (yearly), `max_drawdown` and, of the trades, `win_rate`."""
     of_changes = intervals(
         history.changes,
         {
             "net_pnl": lambda drawn: drawn.sum(axis=1),
-            "sharpe": lambda drawn: _sharpes(drawn) * per_year**0.5,
+            "hourly_sharpe": lambda drawn: _sharpes(drawn) * per_year**0.5,
             "max_drawdown": lambda drawn: _drawdowns(drawn, cash),
         },
         seed=seed,

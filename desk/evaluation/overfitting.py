@@ -49,6 +49,18 @@ class Moments:
     """3 for a normal distribution."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overfitting:
+    """How likely the best of some candidates was chosen for its luck; see `overfitting_among`."""
+
+    probability: float | None
+    """None: there is none, for the `reason`."""
+    candidates: int
+    periods: int
+    """Results of each candidate, one after another in time."""
+    reason: str = ""
+
+
 def moments(changes: Floats) -> Moments:
     """Moments of float64[N]; deviation with N - 1, skew and kurtosis those of the sample.
 
@@ -139,6 +151,29 @@ def overfitting_probability(changes: Floats, *, blocks: int = CSCV_BLOCKS) -> fl
         worse += relative_rank <= 0.5  # a logit of 0 or less
         count += 1
     return worse / count
+
+
+def overfitting_among(results: Sequence[Sequence[float]]) -> Overfitting:
+    """`overfitting_probability` of candidates by their results in equal periods, oldest first.
+
+    All have as many. Where candidates or periods are too few for it, the reason says which.
+    """
+    candidates, periods = len(results), min(map(len, results), default=0)
+    probability, reason = None, _too_few(candidates, periods)
+    if not reason:
+        probability = overfitting_probability(of_columns([np.array(one) for one in results]))
+        reason = "all of them earned the same" if probability is None else ""
+    return Overfitting(
+        probability=probability, candidates=candidates, periods=periods, reason=reason
+    )
+
+
+def _too_few(candidates: int, periods: int) -> str:
+    if candidates < 2:
+        return f"candidates were {candidates}, expected at least 2 to choose from"
+    if periods < 2 * CSCV_BLOCKS:
+        return f"periods were {periods}, expected at least {2 * CSCV_BLOCKS}, two for each block"
+    return ""
 
 
 def _ratios(sums: Floats, squares: Floats, means: Floats, count: int) -> Floats:

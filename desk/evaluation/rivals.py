@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from desk.clock import DAY_MS, HOUR_MS
 from desk.evaluation.fast import HELD_SIGNS, Forward, run_plan, walk_table
-from desk.evaluation.metrics import DAYS_PER_YEAR, max_drawdown
+from desk.evaluation.metrics import DAYS_PER_YEAR, max_drawdown, sharpe
 from desk.evaluation.overfitting import moments, totals_by_step
 from desk.evaluation.plan import Plan
 from desk.learning import kernel, kernel_exits
@@ -57,6 +57,9 @@ class Walked:
     """Of equity by step; see `step_ms`."""
     net_pnl: float
     sharpe: float
+    """Of daily returns, see `desk.evaluation.metrics.sharpe`."""
+    hourly_sharpe: float
+    """Of `changes`, yearly."""
     max_drawdown: float
     trade_count: int
 
@@ -76,6 +79,11 @@ def yearly(candle_ms: int) -> float:
     return DAYS_PER_YEAR * DAY_MS / step_ms(candle_ms)
 
 
+def hourly_sharpe(changes: Floats, candle_ms: int) -> float:
+    """Yearly ratio of mean to deviation of float64[N] changes of equity by step; 0 without variation."""
+    return moments(changes).sharpe * yearly(candle_ms) ** 0.5
+
+
 def walked(arrays: MarketArrays, plan: Plan, cash: float) -> Walked:
     """Replay a plan by the compiled rules and measure it."""
     done = run_plan(arrays, plan, cash)
@@ -92,7 +100,8 @@ def walked(arrays: MarketArrays, plan: Plan, cash: float) -> Walked:
         lots=np.cumsum(moved),
         changes=changes,
         net_pnl=done.balance - cash,
-        sharpe=moments(changes).sharpe * yearly(arrays.step_ms) ** 0.5,
+        sharpe=sharpe(done.equity, close_ms, cash),
+        hourly_sharpe=hourly_sharpe(changes, arrays.step_ms),
         max_drawdown=max_drawdown(done.equity, cash),
         trade_count=int(entered.sum()),
     )

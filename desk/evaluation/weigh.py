@@ -20,7 +20,7 @@ from desk.evaluation.evidence import (
 )
 from desk.evaluation.fast import Forward
 from desk.evaluation.luck import closed_between, counted_history, luck_intervals
-from desk.evaluation.metrics import Metrics, max_drawdown
+from desk.evaluation.metrics import Metrics, max_drawdown, sharpe
 from desk.evaluation.overfitting import (
     Trials,
     deflated_sharpe,
@@ -37,6 +37,7 @@ from desk.evaluation.rivals import (
     Walked,
     flat_table,
     hold_table,
+    hourly_sharpe,
     levels_held,
     random_shift,
     shifted_table,
@@ -172,7 +173,6 @@ def _fold(market: Market, judged: Judged, cash: float, plan: FoldPlan, fold: Fol
     close_ms = tape.close_ms[first:end]
     trades = closed_between(metrics.trades, int(tape.open_ms[first]), int(close_ms[-1]))
     changes = totals_by_step(equity, before, close_ms, step_ms(_length(market)))
-    ratio = moments(changes).sharpe * yearly(_length(market)) ** 0.5
     train_start = int(tape.open_ms[fold.train.first])
     return FoldResult(
         number=fold.number,
@@ -186,7 +186,8 @@ def _fold(market: Market, judged: Judged, cash: float, plan: FoldPlan, fold: Fol
         win_rate=sum(trade.pnl > 0 for trade in trades) / len(trades) if trades else 0.0,
         outcome=Outcome(
             net_pnl_after_fees=_money(float(equity[-1]) - before),
-            sharpe=ratio,
+            sharpe=sharpe(equity, close_ms, before),
+            hourly_sharpe=hourly_sharpe(changes, _length(market)),
             max_drawdown=max_drawdown(equity, before),
             trade_count=len(trades),
             exposure=float(np.count_nonzero(metrics.position_lots[first:end]) / len(fold.test)),
@@ -263,6 +264,7 @@ def _outcome(found: Walked) -> Outcome:
     return Outcome(
         net_pnl_after_fees=_money(found.net_pnl),
         sharpe=found.sharpe,
+        hourly_sharpe=found.hourly_sharpe,
         max_drawdown=found.max_drawdown,
         trade_count=found.trade_count,
         exposure=found.exposure,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from desk.evaluation.overfitting import Overfitting, overfitting_among
+
 
 class SweepStatus(StrEnum):
     """How far a sweep came."""
@@ -154,6 +156,8 @@ class SweepRecord:
     trials: tuple[SweepTrial, ...] = ()
     finalists: tuple[Finalist, ...] = ()
     results: tuple[TaskResult, ...] = ()
+    overfitting: Overfitting | None = None
+    """Of choosing the best of all that was tried; None: not ended yet."""
     leaderboard_sha256: str = ""
     """Of `leaderboard.parquet` beside this record."""
 
@@ -243,6 +247,22 @@ def tried_policies(
         if (record := records.get(trial.trial_key)) is not None and record.points
         for number, seed in enumerate(record.seeds)
     ]
+
+
+def overfitting_of(tried: Sequence[TriedPolicy]) -> Overfitting:
+    """How likely the best of a sweep's policies was chosen for its luck on the scored candles."""
+    return overfitting_among([one.block_returns for one in tried])
+
+
+def overfitting_of_results(results: Sequence[TaskResult]) -> Overfitting:
+    """The same of a sweep of evaluations: among versions and thresholds, by what each period earned."""
+    earned: dict[tuple[str, float], list[tuple[int, float]]] = {}
+    for one in results:
+        chosen = earned.setdefault((one.version_id, one.decision_threshold), [])
+        chosen.append((one.start_ms, float(one.net_pnl_after_fees)))
+    whole = max(map(len, earned.values()), default=0)
+    in_order = [[pnl for _, pnl in sorted(one)] for one in earned.values() if len(one) == whole]
+    return overfitting_among(in_order)
 
 
 def _row(

@@ -19,6 +19,7 @@ from desk.learning.sweep_space import (
     grid_points,
     random_points,
 )
+from desk.learning.training_window import MOST_MISSING_FRACTION
 
 SCHEMA_TITLE = "A sweep of Raydesk"
 LATEST = "latest"
@@ -35,6 +36,8 @@ class DatasetChoice(Strict):
     id: str = LATEST
     pair: str | None = None
     interval: str | None = None
+    most_missing_fraction: Annotated[float, Field(ge=0, le=1)] = MOST_MISSING_FRACTION
+    """Of its candles, and of each period that is evaluated; with more missing it is refused."""
 
     @model_validator(mode="after")
     def _is_enough(self) -> "DatasetChoice":

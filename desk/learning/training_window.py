@@ -1,4 +1,4 @@
-"""Whether a window of candles can be trained on: what is refused before the first step, with the remedy."""
+"""Whether a window of candles can be studied: what is refused before the first step, with the remedy."""
 
 from math import isfinite
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from desk.clock import to_iso
 from desk.errors import BadInput
-from desk.learning.study import Dataset, Window
-from desk.market.interval import interval_ms
+from desk.learning.study import Dataset
+from desk.market.candles import Ints
 
 MOST_MISSING_FRACTION = 0.01
 """Of a window's candles; what the runbook allows after a backfill."""
@@ -30,19 +30,28 @@ def check_length(candles: int, lookback: int, episode_candles: int) -> None:
         )
 
 
-def check_gaps(window: Window, most_missing_fraction: float) -> None:
-    """Raise `BadInput` where more candles are missing than allowed, naming the first hole."""
+def check_gaps(
+    open_ms: Ints, *, start_ms: int, end_ms: int, step_ms: int, most_missing_fraction: float
+) -> None:
+    """Raise `BadInput` where `[start_ms, end_ms)` lacks more candles than allowed, naming the first.
+
+    `open_ms` int64[T]: those that are there, sorted, all of them within the range. The request of a
+    training, an evaluation or a sweep asks this, and the job does again.
+    """
     if not isfinite(most_missing_fraction) or not 0.0 <= most_missing_fraction <= 1.0:
         raise BadInput(
             "most_missing_fraction", f"was {most_missing_fraction}, expected from 0 to 1"
         )
-    dataset = window.dataset
-    whole = dataset.rows + dataset.missing
-    if dataset.missing <= most_missing_fraction * whole:
+    whole = (end_ms - start_ms) // step_ms
+    missing = whole - len(open_ms)
+    if missing <= most_missing_fraction * whole:
         return
+    expected = start_ms + step_ms * np.arange(len(open_ms))
+    off = np.flatnonzero(open_ms != expected)
+    first_ms = int(expected[off[0]]) if len(off) else start_ms + step_ms * len(open_ms)
     raise BadInput(
         "period",
-        f"had {dataset.missing} of {whole} candles missing, the first at {to_iso(_first_hole_ms(window))},"
+        f"had {missing} of {whole} candles missing, the first at {to_iso(first_ms)},"
         f" expected at most {most_missing_fraction:.2%}: backfill it, or choose another period",
     )
 
@@ -92,11 +101,3 @@ def check_unchanged(found: Dataset, asked: Dataset) -> None:
             f"{asked.dataset_id} has sha256 {asked.sha256[:16]}…, but what is stored of its period now"
             f" has {found.sha256[:16]}…: candles or signals changed since; build a new dataset",
         )
-
-
-def _first_hole_ms(window: Window) -> int:
-    dataset, open_ms = window.dataset, window.candles.open_ms
-    step = interval_ms(dataset.interval)
-    expected = dataset.start_ms + step * np.arange(len(open_ms))
-    off = np.flatnonzero(open_ms != expected)
-    return int(expected[off[0]]) if len(off) else dataset.start_ms + step * len(open_ms)

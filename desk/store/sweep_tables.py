@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from desk.evaluation.overfitting import Overfitting
 from desk.learning.sweep_results import LeaderboardRow, SweepRecord, TriedPolicy
 
 _RESULTS = {
@@ -83,11 +84,22 @@ def _bytes(
         "data_sha256": record.data_sha256,
         "code_sha256": record.code_sha256,
         "feature_set_id": record.feature_set_id,
+        **_overfitting(record.overfitting),
     }
     table = pa.Table.from_pylist(list(lines), schema=pa.schema(types, metadata=origin))
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def _overfitting(found: Overfitting | None) -> dict[str, str]:
+    """Of the whole sweep; `null` as JSON where there is none, with the reason."""
+    if found is None:
+        return {}
+    return {
+        "overfitting_probability": json.dumps(found.probability),
+        "overfitting_reason": found.reason,
+    }
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -1,12 +1,13 @@
 """Evaluations side by side, and the curves and trades of one."""
 
-from collections import defaultdict
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from desk.errors import BadInput, NotFound
+from desk.evaluation.by_pair import Together, by_pair, together
 from desk.evaluation.report import EvaluationReport
 from desk.evaluation.tearsheet import extremes
 from desk.market.candles import Ints
@@ -20,6 +21,7 @@ from serve_apps.schemas import (
     EvaluationDelta,
     EvaluationTrade,
     Page,
+    TogetherView,
 )
 from serve_apps.views.agents import evaluation_view
 from serve_apps.views.text import money
@@ -37,15 +39,13 @@ def compare_evaluations(
     if not 2 <= len(wanted) <= MOST_COMPARED:
         raise BadInput("ids", f"were {len(wanted)}, expected 2 to {MOST_COMPARED} different ones")
     reports = [_report(ctx, agent_id, one) for one in wanted]
-    by_pair: dict[str, Decimal] = defaultdict(Decimal)
-    for report in reports:
-        by_pair[report.pair] += Decimal(report.net_pnl_after_fees)
     seen = {(one.dataset_sha256, one.fill_spec_id, one.period_start_ms) for one in reports}
     return EvaluationComparison(
         items=[evaluation_view(report, in_list=True) for report in reports],
         deltas=[_delta(report, reports[0]) for report in reports[1:]],
         same_candles=len(seen) == 1,
-        pairs={pair: money(earned) for pair, earned in sorted(by_pair.items())},
+        by_pair={pair: _together(found) for pair, found in by_pair(reports).items()},
+        total=_together(together(reports)),
     )
 
 
@@ -105,6 +105,11 @@ def _table(ctx: Context, report: EvaluationReport, name: str) -> Any:
     if ctx.evaluations is None or sha256 is None:
         raise NotFound("file of the evaluation", f"{report.evaluation_id}/{name}")
     return ctx.evaluations.read(report.evaluation_id, name, sha256)
+
+
+def _together(found: Together) -> TogetherView:
+    amounts = ("net_pnl_after_fees", "fees", "funding")
+    return TogetherView(**{**asdict(found), **{one: money(getattr(found, one)) for one in amounts}})
 
 
 def _delta(report: EvaluationReport, first: EvaluationReport) -> EvaluationDelta:

@@ -160,6 +160,7 @@ def _evaluation(ctx: Context, agent_id: str, body: EvaluationBody) -> Evaluation
         leverage=body.leverage,
         folds=_folds(body),
         trials=body.trials,
+        most_missing_fraction=body.most_missing_fraction,
     )
     if body.dataset_id is not None:
         _expect_dataset(ctx, body.dataset_id, ask)

@@ -455,9 +455,9 @@ def test_a_comparison_with_a_champion_that_was_replaced_meanwhile_lets_nobody_in
     assert desk.active == "v2"
 
 
-def test_an_observer_killed_between_the_pointer_and_the_cycle_promotes_once(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def promoted_and_killed(desk: Desk) -> None:
+    """Let an observer move the pointer, and die before the cycle hears of it."""
+
     class Killed(Exception):
         pass
 
@@ -465,10 +465,14 @@ def test_an_observer_killed_between_the_pointer_and_the_cycle_promotes_once(
         promote_version(*given, **words)
         raise Killed
 
-    monkeypatch.setattr("actors.learning_cycles.promote_version", killed)
-    with pytest.raises(Killed):
-        desk.until(CycleStatus.PROMOTED)
-    monkeypatch.setattr("actors.learning_cycles.promote_version", promote_version)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actors.learning_cycles.promote_version", killed)
+        with pytest.raises(Killed):
+            desk.until(CycleStatus.PROMOTED)
+
+
+def test_an_observer_killed_between_the_pointer_and_the_cycle_promotes_once(desk: Desk) -> None:
+    promoted_and_killed(desk)
     assert desk.newest.status is CycleStatus.EVALUATING
 
     cycle = desk.until(CycleStatus.PROMOTED)
@@ -482,19 +486,9 @@ def test_an_observer_killed_between_the_pointer_and_the_cycle_promotes_once(
 
 
 def test_a_version_gone_back_from_before_its_cycle_heard_of_it_is_not_let_in_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk,
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def killed(*given: Any, **words: Any) -> None:
-        promote_version(*given, **words)
-        raise Killed
-
-    monkeypatch.setattr("actors.learning_cycles.promote_version", killed)
-    with pytest.raises(Killed):
-        desk.until(CycleStatus.PROMOTED)
-    monkeypatch.setattr("actors.learning_cycles.promote_version", promote_version)
+    promoted_and_killed(desk)
     rollback_version(desk.stage.store, "v1", actor="observer", now_ms=desk.stage.clock.now_ms())
 
     cycle = desk.until(CycleStatus.REJECTED)

@@ -76,7 +76,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(steps, max_size=14))
 def test_money_positions_and_orders_always_agree(script: list[Step]) -> None:
     machine = Machine()
@@ -143,7 +143,7 @@ names = [
 ROUTES = sorted(Machine().routes)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.sampled_from(ROUTES),
     st.dictionaries(st.sampled_from(names), words, max_size=8),

@@ -34,7 +34,7 @@ def bars(made: PairMarket, interval: str, start_ms: int, end_ms: int, now_ms: in
     return rows[::-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     pair=st.sampled_from(PAIRS),
     seed=st.integers(0, 2**32),
@@ -93,7 +93,7 @@ def test_only_a_planted_edge_lets_past_returns_predict_the_next(
     assert low < correlation < high
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     starts=st.lists(st.integers(0, 200_000), min_size=2, max_size=5, unique=True),
     interval=st.sampled_from(["1m", "3m", "15m", "1h", "4h", "1d"]),
@@ -113,7 +113,7 @@ def test_history_is_the_same_in_whatever_order_its_pages_are_read(
     assert all(in_order.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 30 * 1440 * 60_000), st.sampled_from(sorted(set(MINUTES) - {"1m"})))
 def test_longer_candles_are_the_minutes_put_together(back_ms: int, interval: str) -> None:
     made = shared()
@@ -149,7 +149,7 @@ def test_the_longest_candles_are_the_days_put_together(interval: str) -> None:
         assert bar.volume == sum(day.volume for day in inside)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 59_999), st.integers(0, 59_999))
 def test_the_forming_candle_only_grows_until_it_is_the_closed_one(first: int, second: int) -> None:
     made = shared()
@@ -167,7 +167,7 @@ def test_the_forming_candle_only_grows_until_it_is_the_closed_one(first: int, se
     assert before.low <= before.close <= before.high
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 20_000_000))
 def test_the_price_lies_inside_its_candle(at: int) -> None:
     made = shared()

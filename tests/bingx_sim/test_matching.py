@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bingx_sim.path import Path, path_of
@@ -20,7 +20,6 @@ candle = st.tuples(*[st.integers(1, 10**7)] * 4).map(
 )
 
 
-@settings(deadline=None)
 @given(candle, st.integers(0, 10**9))
 def test_the_path_touches_exactly_the_candles_four_prices(
     prices: tuple[int, int, int, int], minute: int
@@ -34,7 +33,6 @@ def test_the_path_touches_exactly_the_candles_four_prices(
     assert path.range_until(MINUTE_MS) == (low, high)
 
 
-@settings(deadline=None)
 @given(candle, st.integers(1, 10**7), st.integers(0, 59_999))
 def test_a_crossing_is_the_first_moment_at_the_level(
     prices: tuple[int, int, int, int], level: int, from_ms: int

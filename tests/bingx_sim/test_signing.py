@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bingx_sim.signing import decoded, signature_of
@@ -85,7 +85,6 @@ def test_accounts_do_not_see_each_other(
     assert crossed["code"] == 100001
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1).filter(lambda k: k != "signature"), st.text()))
 def test_any_text_can_be_signed(params: dict[str, str]) -> None:
     from urllib.parse import urlencode

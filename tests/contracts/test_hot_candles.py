@@ -120,9 +120,7 @@ def test_dropping_forgets_whole_chunks_and_keeps_the_bounds_true(any_store: Stor
 
 
 @pytest.mark.catalogue("D02")
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(
         st.tuples(st.lists(st.integers(0, 1_200), max_size=12), st.integers(0, 5)), max_size=4

@@ -23,7 +23,7 @@ from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.candles import Candles
 from desk.store import kinds
-from desk.store.evaluation_files import EQUITY, FOLDS, TRADES
+from desk.store.evaluation_files import EQUITY, FOLDS, STRESS, TRADES
 from desk.store.memory import MemoryStore
 from tests.learning.test_promotion import GOOD
 
@@ -173,6 +173,39 @@ def test_folds_add_up_to_the_report_and_its_files_are_its_own(
         files.read(report.evaluation_id, EQUITY, evidence.files[TRADES])
     with pytest.raises(NotFound):
         files.read("../../etc", EQUITY, "")
+
+
+def test_what_is_called_sharpe_is_one_figure_in_the_report_its_evidence_and_its_files(
+    tmp_path: Path, memory: MemoryStore, evaluate: Callable[..., EvaluationReport]
+) -> None:
+    report = evaluate(BASELINE_VERSION_ID, folds=FoldPlan(folds=1))
+
+    stored = memory.get(kinds.EVALUATIONS, report.evaluation_id)
+    assert stored is not None
+    assert stored.value == report
+    assert report.sharpe != 0.0
+    evidence = report.evidence
+    assert evidence is not None
+    (whole,) = evidence.folds
+    at_own = [
+        one.outcome
+        for one in evidence.threshold_curve
+        if one.decision_threshold == report.decision_threshold
+    ]
+    for said in (whole.outcome, evidence.stress[0].outcome, *at_own):
+        assert said.sharpe == pytest.approx(report.sharpe, abs=1e-4)
+        assert said.hourly_sharpe == pytest.approx(
+            evidence.intervals["hourly_sharpe"].estimate, abs=1e-4
+        )
+        assert said.hourly_sharpe != pytest.approx(report.sharpe, abs=0.1)
+    assert at_own
+    assert "sharpe" not in evidence.intervals
+    stress = files_of(tmp_path).read(report.evaluation_id, STRESS, evidence.files[STRESS])
+    first = stress.to_pylist()[0]
+    assert (first["sharpe"], first["hourly_sharpe"]) == (
+        evidence.stress[0].outcome.sharpe,
+        evidence.stress[0].outcome.hourly_sharpe,
+    )
 
 
 def test_a_plan_that_the_candles_cannot_hold_leaves_no_report(

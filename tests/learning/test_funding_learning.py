@@ -1,23 +1,17 @@
 """Versions whose features look at funding: evaluated and trained on what was known, and refused without."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from actors import training
 from actors.evaluation import EvaluateAsk, evaluate_version
-from actors.study_period import Period
-from actors.training import TrainAsk, train_version
-from actors.version_registry import artifacts_of, policy_of, register
+from actors.training import TrainAsk
+from actors.version_registry import policy_of
 from desk.clock import HOUR_MS, ManualClock
-from desk.engines.rllib import TrainedPolicy, TrainingProgress
 from desk.errors import BadInput
-from desk.learning.policy import policy_card
-from desk.learning.versions import AgentVersion, VersionStatus
+from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
 from desk.market.feature_sets import make_feature_set
 from desk.market.features import Feature
@@ -26,8 +20,8 @@ from desk.store import kinds
 from desk.store.feature_sets import keep_feature_set
 from desk.store.memory import MemoryStore
 from desk.venues.port import FundingRate
+from tests.learning.untrained import Cut, rule_version, train_no_steps
 
-Cut = Callable[[int, int], Period]
 PAID = make_feature_set(
     "paid",
     [Feature(name="volatility_60", rule="volatility", windows=(60,))],
@@ -49,40 +43,10 @@ def home(memory: MemoryStore, market: Candles, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def clock(market: Candles) -> ManualClock:
-    return ManualClock(int(market.open_ms[-1]))
-
-
 def collector(memory: MemoryStore, home: Path) -> AgentVersion:
     """A version that is on the side that is paid: short while longs pay."""
-    weight = np.zeros((3, PAID.size + 1), dtype=np.float32)
-    weight[:, PAID.index("funding_rate")] = [20.0, 0.0, -20.0]
-    bias = np.array([0.0, 1.0, 0.0], dtype=np.float32)
-    version = AgentVersion(
-        version_id="collector",
-        agent_id="desk",
-        name="collector",
-        algorithm="rule",
-        is_baseline=False,
-        status=VersionStatus.DRAFT,
-        artifact_uri="",
-        artifact_sha256="",
-        artifact_bytes=0,
-        feature_set_id=PAID.feature_set_id,
-        created_ms=1,
-        hyperparameters={},
-    )
-    card = policy_card(
-        version_id="collector",
-        algorithm="rule",
-        is_baseline=False,
-        hyperparameters={},
-        software={},
-        features=PAID,
-    )
-    tensors = {"layers.0.weight": weight, "layers.0.bias": bias}
-    return register(memory, artifacts_of(home), version, card, tensors)
+    weights = {"funding_rate": [20.0, 0.0, -20.0]}
+    return rule_version(memory, home, PAID, "collector", weights, flat=1.0)
 
 
 def test_an_evaluation_turns_with_each_settlement_and_names_what_it_looked_at(
@@ -110,34 +74,12 @@ def test_an_evaluation_turns_with_each_settlement_and_names_what_it_looked_at(
 def test_a_training_sees_the_column_and_its_version_names_the_set(
     memory: MemoryStore, market: Candles, period: Cut, home: Path, clock: ManualClock
 ) -> None:
-    """What RLlib does between environment and weights is tested with RLlib."""
-    shown: list[Any] = []
-
-    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
-        shown.append(make_env(8).reset(seed=3)[0])
-        weight = np.zeros((3, PAID.size + 1), dtype=np.float32)
-        return TrainedPolicy(
-            tensors={"layers.0.weight": weight, "layers.0.bias": np.zeros(3, dtype=np.float32)},
-            progress=TrainingProgress(
-                steps=0,
-                total_steps=1,
-                episodes=0,
-                reward_mean=None,
-                entropy=None,
-                kl=None,
-                steps_per_s=1.0,
-                eta_s=0.0,
-            ),
-        )
-
     ask = TrainAsk(
         period=period(FIRST, LAST), feature_set_id=PAID.feature_set_id, episode_candles=200
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", no_steps)
-        version = train_version(home, memory, market, ask, clock=clock, progress=lambda _: False)
 
-    assert version is not None
-    assert shown[0].shape == (8, PAID.size + 1)
-    assert set(np.abs(shown[0][:, PAID.index("funding_rate")]).tolist()) == {np.float32(0.8)}
+    version, shown = train_no_steps(home, memory, market, ask, clock)
+
+    assert shown.shape == (8, PAID.size + 1)
+    assert set(np.abs(shown[:, PAID.index("funding_rate")]).tolist()) == {np.float32(0.8)}
     assert policy_of(home, version, memory).feature_set_id == PAID.feature_set_id

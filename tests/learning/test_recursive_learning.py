@@ -1,22 +1,16 @@
 """Versions on indicators: trained and evaluated on the bytes that a run would be shown."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from actors import training
 from actors.evaluation import EvaluateAsk, evaluate_version
-from actors.study_period import Period
-from actors.training import TrainAsk, train_version
-from actors.version_registry import artifacts_of, policy_of, register
+from actors.training import TrainAsk
+from actors.version_registry import policy_of
 from desk.clock import ManualClock
-from desk.engines.rllib import TrainedPolicy, TrainingProgress
 from desk.errors import BadInput
-from desk.learning.policy import policy_card
-from desk.learning.versions import AgentVersion, VersionStatus
+from desk.learning.versions import AgentVersion
 from desk.market.anchors import Anchor
 from desk.market.candles import Candles
 from desk.market.feature_rules import Feature
@@ -26,8 +20,8 @@ from desk.store import kinds
 from desk.store.feature_sets import keep_feature_set
 from desk.store.memory import MemoryStore
 from tests.learning.conftest import MINUTE_MS
+from tests.learning.untrained import Cut, rule_version, train_no_steps
 
-Cut = Callable[[int, int], Period]
 MOVING = make_feature_set(
     "moving",
     [
@@ -37,27 +31,12 @@ MOVING = make_feature_set(
     anchor=Anchor(every=360, warm_up=120, most_filled=2),
 )
 FIRST, LAST = 700, 1_700
-NO_PROGRESS = TrainingProgress(
-    steps=0,
-    total_steps=1,
-    episodes=0,
-    reward_mean=None,
-    entropy=None,
-    kl=None,
-    steps_per_s=1.0,
-    eta_s=0.0,
-)
 
 
 @pytest.fixture
 def home(memory: MemoryStore, tmp_path: Path) -> Path:
     keep_feature_set(memory, MOVING, now_ms=1, created_by="test")
     return tmp_path
-
-
-@pytest.fixture
-def clock(market: Candles) -> ManualClock:
-    return ManualClock(int(market.open_ms[-1]))
 
 
 def with_holes(market: Candles) -> Candles:
@@ -93,39 +72,20 @@ def test_a_study_before_the_first_anchor_is_refused(market: Candles, period: Cut
 
 def trend(memory: MemoryStore, home: Path) -> AgentVersion:
     """A version that is long above the average and short below it."""
-    weight = np.zeros((3, MOVING.size + 1), dtype=np.float32)
-    weight[:, 0] = [-20.0, 0.0, 20.0]
-    version = AgentVersion(
-        version_id="trend",
-        agent_id="desk",
-        name="trend",
-        algorithm="rule",
-        is_baseline=False,
-        status=VersionStatus.DRAFT,
-        artifact_uri="",
-        artifact_sha256="",
-        artifact_bytes=0,
-        feature_set_id=MOVING.feature_set_id,
-        created_ms=1,
-        hyperparameters={},
-    )
-    card = policy_card(
-        version_id="trend",
-        algorithm="rule",
-        is_baseline=False,
-        hyperparameters={},
-        software={},
-        features=MOVING,
-    )
-    tensors = {"layers.0.weight": weight, "layers.0.bias": np.zeros(3, dtype=np.float32)}
-    return register(memory, artifacts_of(home), version, card, tensors)
+    weights = {"ema_distance": [-20.0, 0.0, 20.0]}
+    return rule_version(memory, home, MOVING, "trend", weights)
 
 
 def test_an_evaluation_over_holes_repeats_itself(
     memory: MemoryStore, market: Candles, period: Cut, home: Path, clock: ManualClock
 ) -> None:
     trend(memory, home)
-    ask = EvaluateAsk(period=period(FIRST, LAST), version_id="trend", decision_threshold=0.0)
+    ask = EvaluateAsk(
+        period=period(FIRST, LAST),
+        version_id="trend",
+        decision_threshold=0.0,
+        most_missing_fraction=0.02,
+    )
 
     report = evaluate_version(home, memory, with_holes(market), ask, clock=clock)
     again = evaluate_version(home, memory, with_holes(market), ask, clock=clock)
@@ -138,30 +98,15 @@ def test_an_evaluation_over_holes_repeats_itself(
 def test_a_training_sees_the_columns_and_its_version_names_them(
     memory: MemoryStore, market: Candles, period: Cut, home: Path, clock: ManualClock
 ) -> None:
-    """What RLlib does between environment and weights is tested with RLlib."""
-    shown: list[Any] = []
-
-    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
-        observations, _ = make_env(8).reset(seed=3)
-        shown.append(observations)
-        weight = np.zeros((3, MOVING.size + 1), dtype=np.float32)
-        return TrainedPolicy(
-            tensors={"layers.0.weight": weight, "layers.0.bias": np.zeros(3, dtype=np.float32)},
-            progress=NO_PROGRESS,
-        )
-
     ask = TrainAsk(
         period=period(FIRST, LAST), feature_set_id=MOVING.feature_set_id, episode_candles=200
     )
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", no_steps)
-        version = train_version(home, memory, market, ask, clock=clock, progress=lambda _: False)
+    version, shown = train_no_steps(home, memory, market, ask, clock)
 
-    assert version is not None
     rows = period(FIRST, LAST).window(market, MOVING).features
-    assert shown[0].shape == (8, MOVING.size + 1)
-    assert {one.tobytes() for one in shown[0][:, :-1]} <= {one.tobytes() for one in rows}
+    assert shown.shape == (8, MOVING.size + 1)
+    assert {one.tobytes() for one in shown[:, :-1]} <= {one.tobytes() for one in rows}
     assert policy_of(home, version, memory).feature_set_id == MOVING.feature_set_id
     dataset = memory.get(kinds.DATASETS, version.dataset_id)
     assert dataset is not None

@@ -1,22 +1,15 @@
 """Versions whose features look at signals: trained, registered, served and evaluated on the same columns."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from actors import training
 from actors.evaluation import EvaluateAsk, evaluate_version
-from actors.study_period import Period
 from actors.training import TrainAsk, train_version
-from actors.version_registry import artifacts_of, policy_of, register, version_of
+from actors.version_registry import policy_of, version_of
 from desk.clock import ManualClock
-from desk.engines.rllib import TrainedPolicy, TrainingProgress
 from desk.errors import ArtifactRefused, BadInput, NotFound
-from desk.learning.policy import policy_card
-from desk.learning.versions import AgentVersion, VersionStatus
+from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
 from desk.market.feature_sets import make_feature_set
 from desk.market.features import FEATURES_V1, Feature
@@ -25,24 +18,14 @@ from desk.store import kinds, signals
 from desk.store.feature_sets import keep_feature_set
 from desk.store.memory import MemoryStore
 from tests.alerts import alert
+from tests.learning.untrained import Cut, rule_version, train_no_steps
 
-Cut = Callable[[int, int], Period]
 SAID = make_feature_set(
     "said",
     [Feature(name="volatility_60", rule="volatility", windows=(60,))],
     [SignalColumns(source_id="feed", half_life_min=30)],
 )
 FIRST, LAST = 400, 1_400
-NO_PROGRESS = TrainingProgress(
-    steps=0,
-    total_steps=1,
-    episodes=0,
-    reward_mean=None,
-    entropy=None,
-    kl=None,
-    steps_per_s=1.0,
-    eta_s=0.0,
-)
 BUYS, SELLS = (500, 900), (700, 1_100)
 
 
@@ -56,40 +39,10 @@ def home(memory: MemoryStore, market: Candles, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def clock(market: Candles) -> ManualClock:
-    return ManualClock(int(market.open_ms[-1]))
-
-
 def follower(memory: MemoryStore, home: Path) -> AgentVersion:
     """A version that is on the side of the last word while it is fresh, and flat otherwise."""
-    weight = np.zeros((3, SAID.size + 1), dtype=np.float32)
-    weight[:, SAID.index("signal_side:feed")] = [-20.0, 0.0, 20.0]
-    bias = np.array([0.0, 5.0, 0.0], dtype=np.float32)
-    version = AgentVersion(
-        version_id="follower",
-        agent_id="desk",
-        name="follower",
-        algorithm="rule",
-        is_baseline=False,
-        status=VersionStatus.DRAFT,
-        artifact_uri="",
-        artifact_sha256="",
-        artifact_bytes=0,
-        feature_set_id=SAID.feature_set_id,
-        created_ms=1,
-        hyperparameters={},
-    )
-    card = policy_card(
-        version_id="follower",
-        algorithm="rule",
-        is_baseline=False,
-        hyperparameters={},
-        software={},
-        features=SAID,
-    )
-    tensors = {"layers.0.weight": weight, "layers.0.bias": bias}
-    return register(memory, artifacts_of(home), version, card, tensors)
+    weights = {"signal_side:feed": [-20.0, 0.0, 20.0]}
+    return rule_version(memory, home, SAID, "follower", weights, flat=5.0)
 
 
 def test_an_evaluation_trades_on_what_was_heard_and_names_it(
@@ -133,29 +86,13 @@ def test_a_training_sees_the_columns_and_its_version_names_them(
     home: Path,
     clock: ManualClock,
 ) -> None:
-    """What RLlib does between environment and weights is tested with RLlib."""
-    shown: list[Any] = []
-
-    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
-        env = make_env(8)
-        observations, _ = env.reset(seed=3)
-        shown.append(observations)
-        weight = np.zeros((3, SAID.size + 1), dtype=np.float32)
-        return TrainedPolicy(
-            tensors={"layers.0.weight": weight, "layers.0.bias": np.zeros(3, dtype=np.float32)},
-            progress=NO_PROGRESS,
-        )
-
     ask = TrainAsk(
         period=period(FIRST, LAST), feature_set_id=SAID.feature_set_id, episode_candles=200
     )
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", no_steps)
-        version = train_version(home, memory, market, ask, clock=clock, progress=lambda _: False)
+    version, shown = train_no_steps(home, memory, market, ask, clock)
 
-    assert version is not None
-    assert shown[0].shape == (8, SAID.size + 1)
+    assert shown.shape == (8, SAID.size + 1)
     assert version.feature_set_id == SAID.feature_set_id
     assert policy_of(home, version, memory).feature_set_id == SAID.feature_set_id
     dataset = memory.get(kinds.DATASETS, version.dataset_id)

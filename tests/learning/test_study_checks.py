@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors import learning_jobs, training
+from actors import learning_jobs
+from actors.evaluation import EvaluateAsk, evaluate_version
 from actors.study_checks import check_evaluation, check_training, rows_with_features
 from actors.study_period import Period
-from actors.training import TrainAsk, train_version
+from actors.training import TrainAsk
 from actors.version_registry import ensure_baseline
 from actors.wiring import Wiring
 from desk.clock import MINUTE_MS, ManualClock
-from desk.engines.rllib import TrainedPolicy, TrainingProgress
 from desk.errors import ArtifactRefused, BadInput
 from desk.learning.baseline import BASELINE_VERSION_ID
 from desk.learning.episode import EpisodeSpec, split_at_holes
@@ -35,8 +35,8 @@ from desk.trading.intents import Protection
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.learning import RayLearning
 from tests.learning.conftest import INSTRUMENT
+from tests.learning.untrained import Cut, train_no_steps
 
-Cut = Callable[[int, int], Period]
 MOVING = make_feature_set(
     "moving",
     [Feature(name="rsi", rule="rsi", windows=(14,))],
@@ -49,16 +49,6 @@ PAID = make_feature_set(
 )
 SAID = make_feature_set(
     "said", FEATURES_V1.features, [SignalColumns(source_id="feed", half_life_min=30)]
-)
-NO_PROGRESS = TrainingProgress(
-    steps=0,
-    total_steps=1,
-    episodes=0,
-    reward_mean=None,
-    entropy=None,
-    kl=None,
-    steps_per_s=1.0,
-    eta_s=0.0,
 )
 
 
@@ -110,6 +100,8 @@ WRONG: dict[str, Case] = {
     ),
     "leverage": ("leverage", {"leverage": 101}, as_they_are, 0),
     "tick": ("candles", {}, off_tick, 0),
+    "holes": ("period", {}, lambda market: without(market, 1_000, 126), 0),
+    "share": ("most_missing_fraction", {"most_missing_fraction": 1.5}, as_they_are, 0),
     "none": ("period", {}, lambda market: market.take(slice(0, 300)), 0),
     "short": ("period", {}, lambda market: market.take(slice(0, 590)), 0),
     "torn": ("period", {}, lambda market: without(market.take(slice(0, 900)), 600, 1), 0),
@@ -132,7 +124,15 @@ def asked(period: Period, **changes: object) -> TrainAsk:
 def refused(store: MemoryStore, candles: Candles, ask: TrainAsk, now_ms: int) -> BadInput | None:
     features = feature_set_of(store, ask.feature_set_id)
     try:
-        check_training(store, candles, ask.period, features, ask.episode, now_ms=now_ms)
+        check_training(
+            store,
+            candles,
+            ask.period,
+            features,
+            ask.episode,
+            most_missing_fraction=ask.most_missing_fraction,
+            now_ms=now_ms,
+        )
     except BadInput as wrong:
         return wrong
     return None
@@ -142,22 +142,10 @@ def failed(
     home: Path, store: MemoryStore, candles: Candles, ask: TrainAsk, now_ms: int
 ) -> BadInput | None:
     """What the job says, up to the first step."""
-
-    def no_steps(make_env: Callable[[int], Any], *_: object, **__: object) -> TrainedPolicy:
-        size = make_env(8).reset(seed=3)[0].shape[1]
-        weight = np.zeros((len(ask.levels), size), dtype=np.float32)
-        bias = np.zeros(len(ask.levels), dtype=np.float32)
-        tensors = {"layers.0.weight": weight, "layers.0.bias": bias}
-        return TrainedPolicy(tensors=tensors, progress=NO_PROGRESS)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", no_steps)
-        try:
-            train_version(
-                home, store, candles, ask, clock=ManualClock(now_ms), progress=lambda _: False
-            )
-        except BadInput as wrong:
-            return wrong
+    try:
+        train_no_steps(home, store, candles, ask, ManualClock(now_ms))
+    except BadInput as wrong:
+        return wrong
     return None
 
 
@@ -173,7 +161,10 @@ def test_what_is_refused_fails_in_the_job_too(
 
     assert early is not None
     assert early.field == field
-    assert failed(tmp_path, memory, candles, ask, now_ms) is not None
+    late = failed(tmp_path, memory, candles, ask, now_ms)
+    assert late is not None
+    if case in (WRONG["holes"], WRONG["share"]):
+        assert str(late) == str(early)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +228,15 @@ def test_an_evaluation_is_refused_for_its_exits_candles_and_signals(
 
     def field(candles: Candles, features: FeatureSet, **exits: Any) -> str:
         with pytest.raises(BadInput) as wrong:
-            check_evaluation(memory, candles, period(400, 900), features, now_ms=now_ms, **exits)
+            check_evaluation(
+                memory,
+                candles,
+                period(400, 900),
+                features,
+                most_missing_fraction=0.01,
+                now_ms=now_ms,
+                **exits,
+            )
         return wrong.value.field
 
     assert field(market.take(slice(0, 400)), FEATURES_V1) == "period"
@@ -246,7 +245,9 @@ def test_an_evaluation_is_refused_for_its_exits_candles_and_signals(
     wild = Protection(take_profit_fraction=Decimal(2))
     assert field(market, FEATURES_V1, protection=wild) == "take_profit_fraction"
     assert field(market, PAID) == "start"
-    check_evaluation(memory, market, period(400, 900), FEATURES_V1, now_ms=now_ms)
+    check_evaluation(
+        memory, market, period(400, 900), FEATURES_V1, most_missing_fraction=0.0, now_ms=now_ms
+    )
 
 
 # --- the request --------------------------------------------------------------------------------
@@ -255,6 +256,10 @@ def test_an_evaluation_is_refused_for_its_exits_candles_and_signals(
 @pytest.fixture
 def learning(memory: MemoryStore, market: Candles, tmp_path: Path) -> RayLearning:
     """The real one, which needs no Ray to refuse."""
+    return learning_on(memory, market, tmp_path)
+
+
+def learning_on(memory: MemoryStore, market: Candles, tmp_path: Path) -> RayLearning:
     memory.write_candles("BTC-USDT", "1m", market)
     memory.put(kinds.INSTRUMENTS, "BTC-USDT", INSTRUMENT, at_ms=1)
     ensure_baseline(tmp_path, memory, "desk", 1_000)
@@ -296,6 +301,48 @@ def test_a_training_is_refused_by_the_field_of_its_request_and_starts_no_job(  #
     assert wrong.value.field == field
     assert memory.list(kinds.JOBS) == []
     assert memory.list(kinds.AUDIT) == []
+
+
+def test_a_period_with_too_many_holes_is_refused_at_the_request_in_the_words_of_its_job(
+    memory: MemoryStore,
+    market: Candles,
+    period: Cut,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(*_: object, **__: object) -> Any:
+        raise BadInput("started", "far enough")
+
+    monkeypatch.setattr(learning_jobs, "start_training", start)
+    monkeypatch.setattr(learning_jobs, "start_evaluation", start)
+    gapped = without(market, 1_000, 26)
+    learning = learning_on(memory, gapped, tmp_path)
+    held_out = bounds(market, 400, 2_900)
+
+    def training(**changes: Any) -> BadInput:
+        ask = TrainingAsk(**held_out, timesteps=None, seed=1, name="", **changes)
+        with pytest.raises(BadInput) as wrong:
+            asyncio.run(learning.start_training(ask, actor="me", trace_id="t"))
+        return wrong.value
+
+    def evaluation(**changes: Any) -> BadInput:
+        version = {"version_id": BASELINE_VERSION_ID, "decision_threshold": None}
+        ask = EvaluationAsk(**held_out, **version, **changes)
+        with pytest.raises(BadInput) as wrong:
+            asyncio.run(learning.start_evaluation(ask, actor="me", trace_id="t"))
+        return wrong.value
+
+    asked_for = EvaluateAsk(period=period(400, 2_900), version_id=BASELINE_VERSION_ID)
+    with pytest.raises(BadInput) as job:
+        evaluate_version(tmp_path, memory, gapped, asked_for, clock=ManualClock(5_000))
+    refused_for = [training(), evaluation()]
+
+    assert job.value.problem.startswith("had 26 of 2500 candles missing, the first at ")
+    assert {one.problem for one in refused_for} == {job.value.problem}
+    assert [one.field for one in refused_for] == ["start_ms", "period_start_ms"]
+    assert memory.list(kinds.EVALUATIONS) == []
+    assert training(most_missing_fraction=0.0104).field == "started"
+    assert evaluation(most_missing_fraction=0.0104).field == "started"
 
 
 def test_an_evaluation_is_refused_by_the_field_of_its_request_and_for_a_damaged_policy(

@@ -25,11 +25,8 @@ from desk.learning.training_spec import training_spec
 from desk.market.candles import Candles
 from desk.runs import Job, JobStatus
 from desk.store import kinds
-from desk.store.history import History
 from desk.store.memory import MemoryStore
-from desk.store.server import RunningServer
 from desk.store.valkey import ValkeyStore
-from tests.learning.conftest import INSTRUMENT
 from tests.processes import processes_named
 
 Cut = Callable[[int, int], Period]
@@ -45,25 +42,6 @@ EVERY = 2
 def ask_for(period: Period) -> TrainAsk:
     return TrainAsk(
         period=period, training=SPEC, episode_candles=200, checkpoint_every_updates=EVERY
-    )
-
-
-@pytest.fixture
-def wiring(
-    valkey_server: RunningServer, store: ValkeyStore, market: Candles, tmp_path: Path
-) -> Wiring:
-    now_ms = int(market.open_ms[-1])
-    anchor = {"market_ms": now_ms, "wall_ms": int(time.time() * 1000), "speed": 1.0}
-    store.put(kinds.STATE, "clock", anchor, at_ms=now_ms)
-    store.put(kinds.INSTRUMENTS, "BTC-USDT", INSTRUMENT, at_ms=now_ms)
-    History(tmp_path / "history").append("BTC-USDT", "1m", market, "test")
-    return Wiring(
-        store_url=valkey_server.url,
-        home=tmp_path,
-        venue_url="",
-        pairs=("BTC-USDT",),
-        intervals=("1m",),
-        namespace=tmp_path.name,
     )
 
 

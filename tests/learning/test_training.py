@@ -33,9 +33,7 @@ from desk.learning.versions import VersionStatus
 from desk.market.candles import Candles
 from desk.runs import Job, JobStatus
 from desk.store import kinds
-from desk.store.history import History
 from desk.store.memory import MemoryStore
-from desk.store.server import RunningServer
 from desk.store.valkey import ValkeyStore
 from tests.learning.conftest import INSTRUMENT
 
@@ -215,26 +213,6 @@ def test_a_period_needs_a_known_instrument(memory: MemoryStore) -> None:
 def test_a_minibatch_larger_than_the_batch_is_refused() -> None:
     with pytest.raises(BadInput, match="minibatch"):
         replace(SMALL, minibatch=50_000)
-
-
-@pytest.fixture
-def wiring(
-    valkey_server: RunningServer, store: ValkeyStore, market: Candles, tmp_path: Path
-) -> Wiring:
-    """A desk with a store, a clock reading, an instrument and candles in its history."""
-    now_ms = int(market.open_ms[-1])
-    anchor = {"market_ms": now_ms, "wall_ms": int(time.time() * 1000), "speed": 1.0}
-    store.put(kinds.STATE, "clock", anchor, at_ms=now_ms)
-    store.put(kinds.INSTRUMENTS, "BTC-USDT", INSTRUMENT, at_ms=now_ms)
-    History(tmp_path / "history").append("BTC-USDT", "1m", market, "test")
-    return Wiring(
-        store_url=valkey_server.url,
-        home=tmp_path,
-        venue_url="",
-        pairs=("BTC-USDT",),
-        intervals=("1m",),
-        namespace=tmp_path.name,
-    )
 
 
 def follow(store: ValkeyStore, job_id: str) -> Job:

@@ -16,7 +16,7 @@ from desk.evaluation.plan import Replay, replay
 from tests.parity.engines import assert_kernel_agrees, assert_nautilus_agrees, assert_paper_agrees
 from tests.parity.walks import cases
 
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+calm = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @settings(calm, max_examples=60)

@@ -33,7 +33,7 @@ from desk.trading.tape import Market
 from tests.parity.engines import assert_kernel_agrees, assert_nautilus_agrees
 from tests.parity.walks import cases
 
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+calm = settings(suppress_health_check=[HealthCheck.too_slow])
 LEVELS = (-1.0, -0.4, 0.0, 0.4, 1.0)
 FLAT = LEVELS.index(0.0)
 SIZE = 0.1

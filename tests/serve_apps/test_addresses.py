@@ -5,7 +5,7 @@ import ipaddress
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Scope
 
@@ -64,7 +64,6 @@ ADDRESSES = st.ip_addresses().map(str)
 OUTSIDE = st.ip_addresses(v=4).filter(lambda ip: ip not in ipaddress.ip_network("10.0.0.0/24"))
 
 
-@settings(deadline=None)
 @given(OUTSIDE, st.lists(st.one_of(ADDRESSES, st.text(alphabet="x,: []1.", max_size=9))))
 def test_nothing_that_a_client_writes_changes_the_address_its_proxy_saw(
     client: ipaddress.IPv4Address, written: list[str]
@@ -72,7 +71,6 @@ def test_nothing_that_a_client_writes_changes_the_address_its_proxy_saw(
     assert client_address(scope(PROXY, ", ".join([*written, str(client)])), PROXIES) == client
 
 
-@settings(deadline=None)
 @given(OUTSIDE, st.text(max_size=40).filter(lambda text: text.isprintable()))
 def test_without_a_configured_proxy_a_header_is_not_read(
     peer: ipaddress.IPv4Address, header: str

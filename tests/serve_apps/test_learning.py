@@ -360,7 +360,12 @@ def test_reports_are_compared_with_the_first_and_say_whether_that_is_fair(
     assert same["deltas"][0]["sharpe"] == 1.5
     assert same["same_candles"] is True
     assert other["same_candles"] is False
-    assert other["pairs"] == {"BTC-USDT": "-1.20", "ETH-USDT": "-1.25"}
+    assert {pair: one["net_pnl_after_fees"] for pair, one in other["by_pair"].items()} == {
+        "BTC-USDT": "-1.20",
+        "ETH-USDT": "-1.25",
+    }
+    assert other["total"]["net_pnl_after_fees"] == "-2.45"
+    assert (other["total"]["evaluations"], other["by_pair"]["ETH-USDT"]["evaluations"]) == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.clock import MINUTE_MS
@@ -170,14 +170,12 @@ def candles_at(minutes: set[int]) -> Candles:
     )
 
 
-patient = settings(deadline=None)  # a first example may wait for a busy machine
 minutes = st.sets(st.integers(0, 300), min_size=1, max_size=80)
 limits = st.integers(1, 40)
 steps = st.sampled_from(["1m", "3m", "5m", "15m", "1h"])
 
 
 @given(minutes, limits, steps)
-@patient
 def test_walking_back_gives_every_bar_once(stored: set[int], limit: int, interval: str) -> None:
     reader = Stored(candles_at(stored))
     whole = aggregate(reader.candles, interval).open_ms.tolist()
@@ -195,7 +193,6 @@ def test_walking_back_gives_every_bar_once(stored: set[int], limit: int, interva
 
 
 @given(minutes, limits, steps, st.integers(0, 200))
-@patient
 def test_walking_forward_gives_every_bar_from_the_start_once(
     stored: set[int], limit: int, interval: str, start: int
 ) -> None:
@@ -217,7 +214,6 @@ def test_walking_forward_gives_every_bar_from_the_start_once(
 
 
 @given(minutes, steps)
-@patient
 def test_a_bar_spans_its_candles(stored: set[int], interval: str) -> None:
     candles = candles_at(stored)
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.errors import BadInput
@@ -18,7 +18,6 @@ class Row:
     number: int
 
 
-patient = settings(deadline=None)  # a first example may wait for a busy machine
 ROWS = Kind(name="row", type=Row)
 
 
@@ -43,7 +42,6 @@ times = st.lists(st.integers(0, 6), min_size=0, max_size=60)
 
 
 @given(times, st.integers(1, 9), st.integers(1, 3), st.tuples(st.integers(0, 3), st.integers(4, 7)))
-@patient
 def test_walking_a_list_gives_every_wanted_row_once_newest_first(
     at_ms: list[int], limit: int, wanted: int, bounds: tuple[int, int]
 ) -> None:
@@ -71,13 +69,11 @@ def test_a_row_deleted_between_pages_does_not_break_the_walk() -> None:
 
 
 @given(st.integers(0, MAX_MS), st.text(max_size=40))
-@patient
 def test_a_cursor_comes_back_as_it_was(at_ms: int, key: str) -> None:
     assert decode(Place(at_ms, key).encode()) == Place(at_ms, key)
 
 
 @given(st.text(min_size=1, max_size=60))
-@patient
 def test_any_text_is_a_time_of_ours_or_bad_input(text: str) -> None:
     with suppress(BadInput):
         place = decode(text)

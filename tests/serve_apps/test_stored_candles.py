@@ -23,9 +23,7 @@ def candles(at: set[int]) -> Candles:
 
 
 @given(minutes, minutes, st.integers(0, 60), st.integers(0, 60))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_places_read_as_one(
     tmp_path_factory: pytest.TempPathFactory, old: set[int], hot: set[int], start: int, end: int
 ) -> None:

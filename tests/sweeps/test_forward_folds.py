@@ -133,6 +133,8 @@ def test_the_joined_figures_are_those_of_all_folds_in_a_row(arrays: MarketArrays
     assert candle_returns(runs).sum() == pytest.approx(earned / ACCOUNT.cash, abs=1e-12)
     assert sum(block_returns(runs)) == pytest.approx(earned / ACCOUNT.cash, abs=1e-12)
     assert len(block_returns(runs, 10)) == 10
+    few = fold_runs(POLICY, arrays, [(1_000, 1_030)], ACCOUNT)
+    assert block_returns(few) == tuple(candle_returns(few).tolist())
     (alone,) = fold_runs(POLICY, arrays, [(1_000, 6_000)], ACCOUNT)
     close_ms = arrays.open_ms[1_000:6_000] + arrays.step_ms
     assert joined_sharpe([alone], arrays) == pytest.approx(

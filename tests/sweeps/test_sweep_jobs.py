@@ -1,9 +1,12 @@
 """A sweep as a job: followed and cancelled through the store, and never left running by a lost process."""
 
+from dataclasses import replace
+
 from actors.job_book import JobBook
 from actors.sweep_book import SweepView
 from actors.sweep_job import SWEEP, SweepJob
 from desk.clock import ManualClock
+from desk.evaluation.overfitting import Overfitting
 from desk.learning.sweep_results import SweepRecord, SweepStatus
 from desk.runs import Job, JobStatus
 from desk.store import kinds
@@ -11,7 +14,15 @@ from desk.store.memory import MemoryStore
 
 
 def view(done: float, stage: str = "training") -> SweepView:
-    return SweepView(sweep_id="small-1", stage=stage, rows=(), done=done, total=100.0, unit="steps")
+    return SweepView(
+        sweep_id="small-1",
+        stage=stage,
+        rows=(),
+        overfitting=None,
+        done=done,
+        total=100.0,
+        unit="steps",
+    )
 
 
 def record(status: SweepStatus) -> SweepRecord:
@@ -40,10 +51,12 @@ def test_the_row_shows_where_the_sweep_stands_and_ends_with_its_result() -> None
     assert row.arguments == {"file": "my.yaml", "sweep_id": "small-1"}
     job.tell(view(100.0, "confirming 1 in Nautilus"))
     assert rows(store)[0].detail == "confirming 1 in Nautilus"
-    job.end(record(SweepStatus.DONE))
+    luck = Overfitting(probability=0.25, candidates=4, periods=64)
+    job.end(replace(record(SweepStatus.DONE), overfitting=luck))
 
     (row,) = rows(store)
     assert row.status is JobStatus.DONE
+    assert row.result["overfitting_probability"] == 0.25
     assert row.result["sweep_id"] == "small-1"
     assert [one.done for one in heard] == [10.0, 100.0]
 

@@ -1,28 +1,32 @@
 """What a sweep refuses before anything starts, and what it knows of earlier ones."""
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from actors.evaluation_sweep import run_evaluation_sweep
 from actors.sweep_book import SweepBook, SweepView
 from actors.sweep_data import SweepIds, TrialNames, load_data, task_of
-from actors.sweeping import run_training_sweep
+from actors.sweeping import SweepFailed, run_training_sweep
 from desk.clock import ManualClock
 from desk.engines.trials import Trial
 from desk.errors import BadInput
 from desk.learning.sweep_file import parse_sweep
 from desk.learning.sweep_results import PlannedTrial, SweepRecord, SweepStatus, TrialStatus
 from desk.learning.sweeps import EvaluationSweep, TrainingSweep
+from desk.market.candles import Candles
 from desk.store import kinds
 from desk.store.sweeps import SweepJournal
+from desk.store.valkey import ValkeyStore
 from tests.sweeps.conftest import Furnished
-from tests.sweeps.homes import run_desk, small, write
+from tests.sweeps.homes import furnish, place_of, run_desk, small, write
 from tests.sweeps.trainers import quick_train
 
 
@@ -229,29 +233,55 @@ def test_a_cancelled_sweep_leaves_its_trials_to_be_gone_on_with(furnished: Furni
     assert statuses[planned[1].trial_key] is TrialStatus.RUNNING
 
 
-def test_an_evaluation_sweep_names_the_version_there_is_not(furnished: Furnished) -> None:
-    text = yaml.safe_dump(
-        {
-            "name": "cells",
-            "kind": "evaluation",
-            "dataset": {"pair": "BTC-USDT", "interval": "1m"},
-            "versions": ["nobody"],
-            "decision_thresholds": [0.5],
-            "wall_minutes": 1,
-        }
-    )
-    sweep = parse_sweep(text, "my.yaml", algorithms=("ppo",))
+def run_cells(furnished: Furnished, **changes: Any) -> SweepRecord:
+    """A sweep of evaluations of a version that there is not."""
+    asked = {
+        "name": "cells",
+        "kind": "evaluation",
+        "dataset": {"pair": "BTC-USDT", "interval": "1m"},
+        "versions": ["nobody"],
+        "decision_thresholds": [0.5],
+        "wall_minutes": 1,
+    }
+    sweep = parse_sweep(yaml.safe_dump(asked | changes), "my.yaml", algorithms=("ppo",))
     assert isinstance(sweep, EvaluationSweep)
+    return run_evaluation_sweep(
+        furnished.place,
+        sweep,
+        file="my.yaml",
+        is_resumed=False,
+        start_ray=nullcontext,
+        clock=ManualClock(),
+    )
 
+
+def test_an_evaluation_sweep_names_the_version_there_is_not(furnished: Furnished) -> None:
     with pytest.raises(BadInput, match="versions: there is no version nobody"):
-        run_evaluation_sweep(
-            furnished.place,
-            sweep,
-            file="my.yaml",
-            is_resumed=False,
-            start_ray=nullcontext,
-            clock=ManualClock(),
-        )
+        run_cells(furnished)
+
+
+def test_a_dataset_with_too_many_holes_is_refused_before_ray_and_so_is_a_part_of_it(
+    store: ValkeyStore, walk: Callable[..., Candles], tmp_path: Path
+) -> None:
+    """16 of 1,700 candles are few enough, but not on the 680 that the best is confirmed on."""
+    candles = walk(2_000, seed=5)
+    kept = ~np.isin(np.arange(2_000), np.arange(1_700, 1_716))
+    dataset = furnish(tmp_path, store, candles.take(kept))
+    place = Furnished(place=place_of(tmp_path, store), dataset=dataset)
+    wide = {"pair": "BTC-USDT", "interval": "1m", "most_missing_fraction": 0.1}
+    strict = wide | {"most_missing_fraction": 0.009}
+
+    with pytest.raises(BadInput, match="had 16 of 1700 candles missing, the first at 2023"):
+        run(place, sweep_of(dataset=strict))
+    with pytest.raises(BadInput, match=r"my.yaml: .*had 16 of \d{3} candles missing"):
+        run(place, sweep_of())
+    with pytest.raises(BadInput, match="had 16 of 850 candles missing"):
+        run_cells(place, periods=2, versions=["baseline-trend-v1"])
+    assert SweepJournal(tmp_path).sweeps() == []
+    with pytest.raises(SweepFailed, match="Ray was to be started"):
+        run(place, sweep_of(dataset=wide))
+    with pytest.raises(BadInput, match="versions: there is no version nobody"):
+        run_cells(place, periods=2, dataset=wide)
 
 
 def test_the_command_refuses_a_bad_file_with_status_two_and_starts_nothing(home: Path) -> None:

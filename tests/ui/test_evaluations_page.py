@@ -75,6 +75,26 @@ def test_the_newest_report_is_shown_with_what_speaks_for_and_against_it(
     expect(panel(page, "Equity").locator("polyline")).to_have_count(2)
 
 
+def test_a_version_that_was_evaluated_on_two_pairs_has_a_table_of_both_with_a_total(
+    page: Page, served: Served
+) -> None:
+    other = replace(
+        report("ev-eth", NOW_MS - 2), pair="ETH-USDT", net_pnl_after_fees="4.00", trade_count=6
+    )
+    served.store.put(kinds.EVALUATIONS, "ev-eth", other, at_ms=NOW_MS - 2)
+    opened(page, served.url, "/rl-evaluations?id=older")
+
+    rows = panel(page, "By pair").locator("tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(1)).to_contain_text("ETH-USDT")
+    expect(rows.last).to_contain_text("all0 of 28")
+    expect(rows.last).to_contain_text("2.75")
+    panel(page, "Reports").locator("tbody tr").first.click()  # a version with one pair
+
+    expect(panel(page, "Report")).to_contain_text(HOSTILE)
+    expect(panel(page, "By pair")).to_have_count(0)
+
+
 def test_text_of_a_report_is_text_and_never_html(page: Page, served: Served) -> None:
     opened(page, served.url, "/rl-evaluations")
 

@@ -19,11 +19,22 @@ const equity = resource(async () => {
   return get(`${EVALUATIONS}/${encodeURIComponent(chosen.value)}/equity`, { points: 600 });
 });
 
+/** What the version of the report shown came to on each pair: its newest evaluation there. */
+const byPair = resource(async () => {
+  const version = detail.held.value.data?.version_id;
+  if (!version) return null;
+  const newest = new Map();
+  for (const row of (await get(EVALUATIONS, { agent_version_id: version, limit: 200 })).items) if (!newest.has(row.pair)) newest.set(row.pair, row.evaluation_id);
+  if (newest.size < 2) return null;
+  return { version, ...await get(`${EVALUATIONS}/compare`, { ids: [...newest.values()].slice(0, 20).join(',') }) };
+});
+
 async function show(id) {
   chosen.value = id;
   history.replaceState(null, '', `?id=${encodeURIComponent(id)}`);
   await detail.load();
   equity.load();
+  byPair.load();
 }
 
 effect(() => {
@@ -67,7 +78,7 @@ function evaluate() {
 function Page() {
   const report = detail.held.value.data;
   return html`<h1 class="sr">Evaluations</h1>
-    <div class="grid"><${Reports} /><${Report} />${report?.evidence && html`<${Curves} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
+    <div class="grid"><${Reports} /><${Report} />${byPair.held.value.data && html`<${Pairs} of=${byPair.held.value.data} />`}${report?.evidence && html`<${Curves} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
 }
 
 const Verdict = ({ report }) => html`<${Pill} tone=${report.verdict === 'pass' ? 'ok' : 'bad'} icon=${report.verdict === 'pass' ? '✓' : '✕'}>${report.verdict}<//>`;
@@ -99,7 +110,7 @@ const figures = (row) => [
   ['period', html`<${When} full ms=${row.period_start_ms} /> to <${When} full ms=${row.period_end_ms} />`],
   ['net PnL after fees, USDT', money(row.net_pnl_after_fees)], ['fees, USDT', money(row.fees)], ['funding, USDT', money(row.funding)],
   ['trades', row.trade_count], ['win rate', percent(row.win_rate)], ['max drawdown', percent(row.max_drawdown)],
-  ['Sharpe, daily, 365 days', row.sharpe.toFixed(2)], ['exposure', percent(row.exposure)], ['decision threshold', row.decision_threshold],
+  ['Sharpe (daily, 365 days)', row.sharpe.toFixed(2)], ['exposure', percent(row.exposure)], ['decision threshold', row.decision_threshold],
   ['engine', row.engine], ['dataset', row.dataset_id],
 ];
 
@@ -120,9 +131,22 @@ function Curves() {
   <//>`;
 }
 
+function Pairs({ of }) {
+  const rows = [...Object.entries(of.by_pair), ['all', of.total]].map(([pair, one]) => ({ pair, ...one }));
+  return html`<${Panel} title="By pair" span="12">
+    <${Table} label="By pair" rows=${rows} rowKey=${(row) => row.pair} columns=${[
+      { name: 'pair', cell: (row) => row.pair }, { name: 'passed', num: true, cell: (row) => `${row.passed} of ${row.evaluations}` },
+      { name: 'trades', num: true, cell: (row) => row.trade_count }, { name: 'win rate', num: true, cell: (row) => percent(row.win_rate) },
+      { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.net_pnl_after_fees} />` }, { name: 'fees', num: true, cell: (row) => money(row.fees) },
+      { name: 'deepest drawdown', num: true, cell: (row) => percent(row.deepest_drawdown) }, { name: 'exposure', num: true, cell: (row) => percent(row.exposure, 0) },
+    ]} />
+    <p class="pad">The newest evaluation of ${of.version} on each pair, every one with an account of its own.</p><//>`;
+}
+
 const OUTCOME = [
   { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.outcome.net_pnl_after_fees} />` },
-  { name: 'Sharpe', num: true, cell: (row) => row.outcome.sharpe.toFixed(2) },
+  { name: 'Sharpe', num: true, title: 'of daily returns, 365 days', cell: (row) => row.outcome.sharpe.toFixed(2) },
+  { name: 'hourly Sharpe', num: true, title: 'of hourly changes of equity, 365 days', cell: (row) => row.outcome.hourly_sharpe?.toFixed(2) ?? '–' },
   { name: 'drawdown', num: true, cell: (row) => percent(row.outcome.max_drawdown) },
   { name: 'trades', num: true, cell: (row) => row.outcome.trade_count },
   { name: 'exposure', num: true, cell: (row) => percent(row.outcome.exposure, 0) },
@@ -153,7 +177,7 @@ function Sureness({ evidence }) {
       { name: 'figure', cell: ([name]) => name.replace('_', ' ') }, { name: 'value', num: true, cell: ([name, one]) => shown(name, one.estimate) },
       { name: '95 of 100 histories', num: true, cell: ([name, one]) => `${shown(name, one.low)} … ${shown(name, one.high)}` },
     ]} />
-    <p class="pad">Sharpe above 0 with probability ${evidence.probabilistic_sharpe.toFixed(3)}; deflated by ${evidence.trials} trial(s) ${evidence.deflated_sharpe.toFixed(3)}; probability of overfitting ${evidence.overfitting_probability === null ? 'not measurable' : evidence.overfitting_probability.toFixed(3)}; ${evidence.observations} observations.</p><//>`;
+    <p class="pad">Hourly Sharpe above 0 with probability ${evidence.probabilistic_sharpe.toFixed(3)}; deflated by ${evidence.trials} trial(s) ${evidence.deflated_sharpe.toFixed(3)}; probability of overfitting ${evidence.overfitting_probability === null ? 'not measurable' : evidence.overfitting_probability.toFixed(3)}; ${evidence.observations} observations.</p><//>`;
 }
 
 const Thresholds = ({ evidence }) => html`<${Panel} title="Other thresholds" span="6">

@@ -21,9 +21,14 @@ from desk.evaluation.gates import better_baselines, judge_evidence
 PNL = Decimal(100)
 
 
-def outcome(net_pnl: str, sharpe: float = 1.0) -> Outcome:
+def outcome(net_pnl: str, hourly_sharpe: float = 1.0) -> Outcome:
     return Outcome(
-        net_pnl_after_fees=net_pnl, sharpe=sharpe, max_drawdown=0.1, trade_count=30, exposure=0.5
+        net_pnl_after_fees=net_pnl,
+        sharpe=0.0,  # a few hours have no daily ratio
+        hourly_sharpe=hourly_sharpe,
+        max_drawdown=0.1,
+        trade_count=30,
+        exposure=0.5,
     )
 
 

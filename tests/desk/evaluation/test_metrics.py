@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.evaluation.metrics import (
@@ -158,7 +158,6 @@ def test_a_flip_ends_one_trade_and_opens_the_next() -> None:
     assert second.pnl == Decimal("0.003") - second.fees
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-6, 6).filter(bool), st.integers(900, 1_100)), max_size=30))
 def test_trades_of_a_book_that_ends_flat_add_up_to_its_pnl(steps: list[tuple[int, int]]) -> None:
     fills = [fill(lots, ticks, n, "0.00000003") for n, (lots, ticks) in enumerate(steps)]

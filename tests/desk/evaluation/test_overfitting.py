@@ -11,16 +11,18 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desk.errors import BadInput
 from desk.evaluation.overfitting import (
+    CSCV_BLOCKS,
     Moments,
     Trials,
     deflated_sharpe,
     expected_highest_sharpe,
     moments,
+    overfitting_among,
     overfitting_probability,
     probabilistic_sharpe,
     totals_by_step,
@@ -190,6 +192,46 @@ def test_where_there_is_nothing_to_choose_there_is_no_probability() -> None:
     assert overfitting_probability(np.zeros((100, 5))) is None
     assert overfitting_probability(np.random.default_rng(0).normal(size=(19, 4))) is None
     assert overfitting_probability(np.empty((0, 0))) is None
+
+
+@given(seed=st.integers(0, 2**31), candidates=st.integers(2, 6), periods=st.integers(20, 64))
+@settings(max_examples=30)
+def test_among_results_by_period_it_is_the_same_probability_in_whatever_unit(
+    seed: int, candidates: int, periods: int
+) -> None:
+    results = np.random.default_rng(seed).normal(0.001, 0.01, (candidates, periods))
+
+    found = overfitting_among(results.tolist())
+
+    assert found.probability == overfitting_probability(results.T)
+    assert overfitting_among((results * 4.0).tolist()) == found
+    assert (found.candidates, found.periods, found.reason) == (candidates, periods, "")
+
+
+def test_among_results_by_period_it_equals_the_reference() -> None:
+    results = np.random.default_rng(4).normal(0.0, 0.01, (4, 22)).tolist()
+
+    expected = chosen_worse(results, CSCV_BLOCKS)
+    assert overfitting_among(results).probability == pytest.approx(float(expected), abs=CLOSE)
+    assert 0 < expected < 1
+
+
+@pytest.mark.parametrize(
+    ("results", "why"),
+    [
+        ([], "candidates were 0, expected at least 2"),
+        ([[0.1] * 64], "candidates were 1, expected at least 2"),
+        ([[0.1] * 19, [0.2] * 19], "periods were 19, expected at least 20"),
+        ([[0.1, 0.2] * 32, [0.1, 0.2] * 32], "all of them earned the same"),
+    ],
+)
+def test_too_little_to_tell_from_is_said_in_place_of_a_probability(
+    results: list[list[float]], why: str
+) -> None:
+    found = overfitting_among(results)
+
+    assert found.probability is None
+    assert found.reason.startswith(why)
 
 
 @pytest.mark.parametrize("blocks", [0, 3])

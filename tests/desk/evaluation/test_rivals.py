@@ -99,6 +99,8 @@ def test_what_is_walked_is_what_the_decimal_ledger_and_its_measure_say(
     assert found.net_pnl == pytest.approx(float(figures.net_pnl_after_fees), abs=0.005)
     assert found.exposure == figures.exposure
     assert found.max_drawdown == pytest.approx(figures.max_drawdown, abs=1e-6)
+    assert found.sharpe == pytest.approx(figures.sharpe, abs=1e-4) != 0.0
+    assert found.hourly_sharpe != found.sharpe
     assert found.changes.sum() == pytest.approx(found.net_pnl, abs=1e-6)
     np.testing.assert_array_equal(found.lots, figures.position_lots)
 
@@ -116,7 +118,7 @@ def test_the_flat_baseline_earns_nothing_and_the_held_one_buys_once(
     assert held.net_pnl == pytest.approx(1_000.0 * (moved - 0.001), abs=3.0)  # funding besides
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), threshold=st.sampled_from([0.5, 0.7, 0.85]))
 def test_a_random_baseline_trades_as_often_and_as_long_at_another_time(
     arrays: MarketArrays, seed: int, threshold: float

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.learning import kernel
@@ -10,7 +10,6 @@ from desk.trading.instruments import Instrument
 from desk.trading.intents import target_lots
 
 
-@settings(deadline=None)  # the first call compiles
 @given(
     target=st.sampled_from([-1.0, -0.5, 0.0, 0.3, 1.0]),
     size_quote=st.floats(0.5, 100.0),

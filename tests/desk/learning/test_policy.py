@@ -51,7 +51,7 @@ def policy() -> MlpPolicy:
 
 
 @given(count=st.integers(1, 200), at=st.integers(0, 199), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_row_of_a_batch_gets_the_bytes_it_gets_alone(
     policy: MlpPolicy, count: int, at: int, seed: int
 ) -> None:
@@ -66,7 +66,7 @@ def test_a_row_of_a_batch_gets_the_bytes_it_gets_alone(
     widths=st.lists(st.integers(1, 70), max_size=3),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_compiled_lanes_get_the_bytes_that_serving_gives(
     count: int, widths: list[int], seed: int
 ) -> None:

@@ -14,10 +14,22 @@ from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
 
 MINUTE_MS = 60_000
+type Cut = Callable[..., Window]
+
+
+def gaps_of(found: Window, most_missing_fraction: float) -> None:
+    dataset = found.dataset
+    check_gaps(
+        found.candles.open_ms,
+        start_ms=dataset.start_ms,
+        end_ms=dataset.end_ms,
+        step_ms=MINUTE_MS,
+        most_missing_fraction=most_missing_fraction,
+    )
 
 
 @pytest.fixture
-def cut(walk: Callable[..., Candles]) -> Callable[..., Window]:
+def cut(walk: Callable[..., Candles]) -> Cut:
     """A window of 1,000 candles without those at some rows."""
     candles = walk(1_400)
     start_ms = int(candles.open_ms[400])
@@ -37,30 +49,26 @@ def cut(walk: Callable[..., Candles]) -> Callable[..., Window]:
 
 
 @pytest.mark.parametrize("missing", [(), (3,), tuple(range(10))])
-def test_as_many_holes_as_allowed_pass(
-    cut: Callable[..., Window], missing: tuple[int, ...]
-) -> None:
-    check_gaps(cut(*missing), 0.01)
+def test_as_many_holes_as_allowed_pass(cut: Cut, missing: tuple[int, ...]) -> None:
+    gaps_of(cut(*missing), 0.01)
 
 
 @pytest.mark.parametrize("first", [0, 17, 989])
-def test_more_holes_are_refused_with_the_first_ones_time(
-    cut: Callable[..., Window], first: int
-) -> None:
+def test_more_holes_are_refused_with_the_first_ones_time(cut: Cut, first: int) -> None:
     found = cut(*range(first, first + 11))
     first_hole = to_iso(found.dataset.start_ms + first * MINUTE_MS)
 
     with pytest.raises(BadInput, match="had 11 of 1000 candles missing") as refused:
-        check_gaps(found, 0.01)
+        gaps_of(found, 0.01)
 
     assert f"the first at {first_hole}," in str(refused.value)
     assert "backfill" in str(refused.value)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
-def test_a_fraction_that_is_none_is_refused(cut: Callable[..., Window], fraction: float) -> None:
+def test_a_fraction_that_is_none_is_refused(cut: Cut, fraction: float) -> None:
     with pytest.raises(BadInput, match="most_missing_fraction"):
-        check_gaps(cut(), fraction)
+        gaps_of(cut(), fraction)
 
 
 def test_a_period_shorter_than_a_quarter_of_an_episode_is_refused() -> None:
@@ -80,7 +88,7 @@ def test_a_period_shorter_than_a_quarter_of_an_episode_is_refused() -> None:
     ],
 )
 def test_a_dataset_that_is_not_the_window_is_refused(
-    cut: Callable[..., Window], change: dict[str, object], says: str
+    cut: Cut, change: dict[str, object], says: str
 ) -> None:
     found = cut().dataset
     check_unchanged(found, found)

@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.clock import MINUTE_MS
@@ -73,7 +73,6 @@ CLOSES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(CLOSES, st.randoms(use_true_random=False), st.integers(0, 200))
 def test_what_is_kept_does_not_depend_on_order_repeats_or_how_it_was_split(
     closes: list[BarClose], rng: random.Random, at: int
@@ -91,7 +90,6 @@ def test_what_is_kept_does_not_depend_on_order_repeats_or_how_it_was_split(
         assert not rest or max(rest) < min(kept)
 
 
-@settings(deadline=None)
 @given(CLOSES, CLOSES)
 def test_closes_after_our_newest_candle_never_change_the_verdict(
     known: list[BarClose], later: list[BarClose]

@@ -37,7 +37,7 @@ def rules(draw: st.DrawFn) -> tuple[str, tuple[int, ...]]:
 
 
 @given(chosen=st.lists(rules(), min_size=1, max_size=6), seed=st.integers(0, 9))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_lookback_is_just_enough_and_what_lies_before_it_changes_nothing(
     walk: Callable[..., Candles], chosen: list[tuple[str, tuple[int, ...]]], seed: int
 ) -> None:

@@ -27,7 +27,7 @@ def column(matrix: np.ndarray, name: str) -> np.ndarray:
 
 
 @given(end=st.integers(LOOKBACK, 700), start=st.integers(0, 400), seed=st.integers(0, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_regression_2_any_split_of_history_gives_the_same_bytes(
     walk: Walk, end: int, start: int, seed: int
 ) -> None:
@@ -41,7 +41,7 @@ def test_regression_2_any_split_of_history_gives_the_same_bytes(
 
 
 @given(at=st.integers(LOOKBACK, 399), seed=st.integers(0, 50))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_regression_9_no_later_candle_changes_an_earlier_row(
     walk: Walk, at: int, seed: int
 ) -> None:

@@ -85,7 +85,7 @@ def history_of(features: FeatureSet, candles: Candles, known: Sequence[Settlemen
 
 @pytest.mark.parametrize("features", [WINDOWED, ANCHORED], ids=["windows", "anchor"])
 @given(chosen=rates, late=readings, end=st.integers(60, COUNT), seed=st.integers(0, 2**20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nothing_that_was_not_known_by_a_close_changes_a_byte_of_its_row(  # noqa: PLR0917
     walk: Walk,
     features: FeatureSet,
@@ -118,7 +118,7 @@ def test_nothing_that_was_not_known_by_a_close_changes_a_byte_of_its_row(  # noq
 
 
 @given(chosen=rates, late=readings, start=st.integers(130, 300), seed=st.integers(0, 2**20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_history_and_a_stream_give_the_same_bytes_wherever_it_begins(
     walk: Walk, chosen: list[str], late: list[int | None], start: int, seed: int
 ) -> None:

@@ -63,7 +63,7 @@ holes = st.lists(
 
 
 @given(seed=st.integers(0, 30), holes=holes, first=st.integers(1, COUNT - 60))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_stream_gives_the_bytes_of_history_however_it_was_split(
     walk: Walk, seed: int, holes: Candidates, first: int
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_stream_gives_the_bytes_of_history_however_it_was_split(
 
 
 @given(seed=st.integers(0, 30), holes=holes, cut=st.integers(0, COUNT - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_history_read_from_further_back_changes_no_row(
     walk: Walk, seed: int, holes: Candidates, cut: int
 ) -> None:
@@ -101,7 +101,7 @@ def test_history_read_from_further_back_changes_no_row(
 
 
 @given(seed=st.integers(0, 30), holes=holes, at=st.integers(ANCHOR.lookback, COUNT - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_regression_9_nothing_later_changes_an_earlier_row_of_any_rule(
     walk: Walk, seed: int, holes: Candidates, at: int
 ) -> None:

@@ -70,7 +70,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(story=stories)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_row_has_the_last_word_that_stood_at_its_close(
     walk: Walk, story: list[Heard]
 ) -> None:
@@ -89,7 +89,7 @@ def test_every_row_has_the_last_word_that_stood_at_its_close(
 
 
 @given(story=stories, end=st.integers(5, COUNT))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_last_messages_give_the_bytes_of_all_history(
     walk: Walk, story: list[Heard], end: int
 ) -> None:
@@ -105,7 +105,7 @@ def test_the_last_messages_give_the_bytes_of_all_history(
 
 
 @given(story=stories, later=stories, at=st.integers(0, COUNT - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_received_after_a_close_changes_no_row_up_to_it(
     walk: Walk, story: list[Heard], later: list[Heard], at: int
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from desk.clock import MINUTE_MS
@@ -77,7 +77,6 @@ SECRET = "open-sesame"
 CHOICES = st.lists(st.booleans(), min_size=len(SECRET), max_size=len(SECRET))
 
 
-@settings(deadline=None)
 @given(CHOICES, CHOICES, st.text(max_size=40))
 @example([True] * len(SECRET), [False] * len(SECRET), "")
 def test_no_way_of_writing_the_secret_leaves_it_in_what_is_kept(

@@ -126,7 +126,7 @@ def test_the_hot_window_is_thirty_days_of_minutes():
     assert hot_window_ms("1h") == 2_000 * 3_600_000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     parts=st.lists(
         st.tuples(st.booleans(), st.integers(0, 40), st.integers(1, 30), st.integers(0, 2)),

@@ -71,7 +71,7 @@ def test_a_series_without_files_is_empty_and_a_hole_of_its_own(history: History,
         cache.latest("../BTC-USDT", "1m", 1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     parts=st.lists(
         st.tuples(st.integers(0, 90), st.integers(1, 40), st.integers(0, 2), st.booleans()),

@@ -76,7 +76,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_the_hash_does_not_know_how_the_candles_came(
     data: st.DataObject, walk: Walk, tmp_path_factory: pytest.TempPathFactory

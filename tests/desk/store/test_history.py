@@ -101,7 +101,7 @@ def test_a_new_value_replaces_the_old_and_counts_as_a_revision(history: History,
     assert after.months["2025-06"].sources == ("backfill", "live")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     batches=st.lists(
         st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 3)), max_size=5

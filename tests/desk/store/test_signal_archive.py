@@ -38,7 +38,7 @@ def texts(archive: SignalArchive, start_ms: int = 0, before_ms: int = 2 * AT_MS)
 
 
 @example(batches=[[1], [2], [1]], bounds=(0, 41), most_rows=1)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     batches=st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=6),
     bounds=st.tuples(st.integers(0, 41), st.integers(0, 41)),

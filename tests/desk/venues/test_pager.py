@@ -85,7 +85,7 @@ def test_newest_first_yields_the_same_candles_in_the_reverse_order_of_pages() ->
     assert _minutes(back[::-1]) == _minutes(there)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     first=st.integers(0, 3000),
     count=st.integers(1, 4000),
@@ -163,7 +163,7 @@ def test_venue_error_reaches_the_caller_and_is_no_end_of_history() -> None:
         _pages(History(set(range(4 * PAGE)), fail), 0, 4 * PAGE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(listed=st.integers(0, 60 * PAGE - 1))
 def test_earliest_candle_is_found_wherever_history_begins(listed: int) -> None:
     history = History(set(range(listed, 60 * PAGE)))
