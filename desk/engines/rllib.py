@@ -43,7 +43,7 @@ _numbers = count(1)
 
 
 class StoodStill(RuntimeError):
-    """RLlib reported success for an iteration that sampled nothing."""
+    """RLlib reported success for an iteration that sampled nothing, or without one of the runners."""
 
 
 class Checkpoints(Protocol):
@@ -281,7 +281,10 @@ def _run(
 def _noted(
     result: dict[str, Any], spec: TrainingSpec, stand: _Stand, seconds: float
 ) -> TrainingProgress:
-    runners: dict[str, Any] = result["env_runners"]
+    runners: dict[str, Any] = result.get("env_runners", {})
+    late = result.get("fault_tolerance", {}).get("num_env_runners_dropped_lifetime", 0)
+    if late:
+        raise StoodStill(f"{late} answers of runners came too late: ask for fewer runners")
     before = stand.steps
     stand.steps = int(runners.get("num_env_steps_sampled_lifetime", 0))
     if stand.steps <= before:

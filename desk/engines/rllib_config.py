@@ -29,9 +29,14 @@ from desk.learning.training_spec import DQN, TrainingSpec
 GRADIENT_NORM = 0.5
 DQN_GRADIENT_NORM = 10.0
 REPLAY_SEED = 0x5EED
+REQUESTS_IN_FLIGHT = 8
+"""Weights go to a runner without waiting, and RLlib throws new ones away while so many are on their way.
+With its 1 a runner that was just built sampled on with the weights it was born with, in place of those of
+the checkpoint or of the clone that were sent next. Calls of one runner are carried out in order."""
 SAMPLE_TIMEOUT_S = 600.0
 """For a fragment of a runner in a process of its own. RLlib's 60 s are over while a fresh process on busy
-cores still imports torch and compiles; what comes later RLlib throws away and trains on the rest."""
+cores still imports torch and compiles; what comes later RLlib throws away and trains on the rest. Then the
+training is taken up again from its checkpoint."""
 
 type Lanes = VectorEnv[Any, Any, Any]
 
@@ -62,6 +67,8 @@ def configured(
         rollout_fragment_length=spec.steps_per_lane,
         gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
         sample_timeout_s=SAMPLE_TIMEOUT_S,
+        max_requests_in_flight_per_env_runner=REQUESTS_IN_FLIGHT,
+        merge_env_runner_states=False,  # our connectors have none
     )
     # A runner that RLlib replaced would sample on from other lanes: the training is taken up again
     # from its checkpoint instead.

@@ -1,6 +1,5 @@
 """Evaluations side by side, and the curves and trades of one."""
 
-from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -108,8 +107,18 @@ def _table(ctx: Context, report: EvaluationReport, name: str) -> Any:
 
 
 def _together(found: Together) -> TogetherView:
-    amounts = ("net_pnl_after_fees", "fees", "funding")
-    return TogetherView(**{**asdict(found), **{one: money(getattr(found, one)) for one in amounts}})
+    return TogetherView(
+        evaluations=found.evaluations,
+        passed=found.passed,
+        candle_count=found.candle_count,
+        trade_count=found.trade_count,
+        win_rate=found.win_rate,
+        net_pnl_after_fees=money(found.net_pnl_after_fees),
+        fees=money(found.fees),
+        funding=money(found.funding),
+        deepest_drawdown=found.deepest_drawdown,
+        exposure=found.exposure,
+    )
 
 
 def _delta(report: EvaluationReport, first: EvaluationReport) -> EvaluationDelta:
