@@ -22,13 +22,13 @@ from desk.learning import versions
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.runs import Agent, AuditEvent
 from desk.store import kinds
-from desk.store.port import Doc, DocStore, Gate, VersionMove, VersionStore
+from desk.store.port import AuditStore, Doc, DocStore, Gate, VersionMove, VersionStore
 
 PAGE = 500
 
 
-class Store(DocStore, VersionStore, Protocol):
-    """Documents, and the call that moves the pointer."""
+class Store(DocStore, AuditStore, VersionStore, Protocol):
+    """Documents, the audit, and the call that moves the pointer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +321,7 @@ def _all[T](store: DocStore, kind: kinds.Kind[T]) -> list[Doc[T]]:
 
 
 def _audit(
-    store: DocStore,
+    store: AuditStore,
     asked: _Asked,
     action: str,
     agent: Agent,
