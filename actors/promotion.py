@@ -136,7 +136,7 @@ def rollback_version(
     return agent
 
 
-def widen(store: DocStore, agent_id: str, version_id: str, *, actor: str, now_ms: int) -> Agent:
+def widen(store: Store, agent_id: str, version_id: str, *, actor: str, now_ms: int) -> Agent:
     """Let a canary trade all of its size; one that is not the active version any more stays as it is.
 
     Raises `NotFound` and `VersionConflict`.
