@@ -11,7 +11,7 @@ from desk.clock import DAY_MS
 from desk.runs import AuditEvent
 from desk.store import kinds
 from desk.store.audit_archive import AuditArchive
-from desk.store.port import AuditHead, DocStore
+from desk.store.port import AuditHead, Store
 
 PAGE = 500
 KEPT_MS = 90 * DAY_MS
@@ -28,17 +28,17 @@ class Checked:
     broken: Break | None
 
 
-def check_store(store: DocStore) -> Checked:
+def check_store(store: Store) -> Checked:
     """Look through the rows that the store holds. Rows appended meanwhile are left to the next check."""
     return _surely(lambda: _check_store(store))
 
 
-def check_all(store: DocStore, archive: AuditArchive) -> Checked:
+def check_all(store: Store, archive: AuditArchive) -> Checked:
     """Look through every row from the first one on, history and store, and compare where both have it."""
     return _surely(lambda: _check_all(store, archive))
 
 
-def keep_audit(store: DocStore, archive: AuditArchive, *, now_ms: int) -> Checked:
+def keep_audit(store: Store, archive: AuditArchive, *, now_ms: int) -> Checked:
     """Take rows of earlier releases into the chain, check it, copy what is new to the history, and trim
     the store. Idempotent. Nothing leaves the store that is not in the history, and while the chain is
     broken nothing leaves it at all: what was found stays to be looked at."""
@@ -74,12 +74,12 @@ def _surely(check: Callable[[], Checked]) -> Checked:
     return found if found.broken is None else check()
 
 
-def _check_store(store: DocStore) -> Checked:
+def _check_store(store: Store) -> Checked:
     head = store.audit_head()
     return Checked(rows=head.rows, broken=_break_of(store, head, _held(store, head), None))
 
 
-def _check_all(store: DocStore, archive: AuditArchive) -> Checked:
+def _check_all(store: Store, archive: AuditArchive) -> Checked:
     copied, head = archive.last_seq(), store.audit_head()
     for damaged in archive.damaged():
         problem = f"stands in {damaged.file}, which is damaged or gone: restore it from a backup"
@@ -97,7 +97,7 @@ def _check_all(store: DocStore, archive: AuditArchive) -> Checked:
 
 
 def _break_of(
-    store: DocStore, head: AuditHead, rows: Iterator[AuditEvent], start: Link | None
+    store: Store, head: AuditHead, rows: Iterator[AuditEvent], start: Link | None
 ) -> Break | None:
     end = Link(seq=head.seq, sha256=head.sha256 or GENESIS)
     if start is None:
@@ -111,7 +111,7 @@ def _break_of(
     return first_break(rows, start=start, end=end) or _stray(store, head)
 
 
-def _held(store: DocStore, head: AuditHead) -> Iterator[AuditEvent]:
+def _held(store: Store, head: AuditHead) -> Iterator[AuditEvent]:
     """Rows of the store up to this head, in the order of their places."""
     at = head.trimmed_seq
     while at < head.seq:
@@ -119,7 +119,7 @@ def _held(store: DocStore, head: AuditHead) -> Iterator[AuditEvent]:
         at += PAGE
 
 
-def _stray(store: DocStore, head: AuditHead) -> Break | None:
+def _stray(store: Store, head: AuditHead) -> Break | None:
     """A row that stands at no place of the chain."""
     expected = head.seq - head.trimmed_seq
     if head.rows == expected:
@@ -130,7 +130,7 @@ def _stray(store: DocStore, head: AuditHead) -> Break | None:
     )
 
 
-def _differing(store: DocStore, head: AuditHead, archive: AuditArchive) -> Break | None:
+def _differing(store: Store, head: AuditHead, archive: AuditArchive) -> Break | None:
     """The first row of the store that is not what was copied."""
     copies = {row.seq: row for row in archive.read() if row.seq > head.trimmed_seq}
     for row in _held(store, head):
@@ -150,7 +150,7 @@ def _old(rows: list[AuditEvent], head: AuditHead, copied: int, now_ms: int) -> l
     return leaving
 
 
-def _adopt(store: DocStore) -> None:
+def _adopt(store: Store) -> None:
     """Rows of releases before the chain, oldest first; one that a crash left is known by its id."""
     while old := store.list(kinds.UNCHAINED_AUDIT, limit=PAGE):
         for doc in reversed(old):

@@ -11,7 +11,7 @@ from desk.market.features import FEATURE_SETS, FeatureSet
 from desk.runs import AuditEvent
 from desk.store import kinds
 from desk.store.feature_sets import MOST_SETS, find_feature_set, keep_feature_set
-from desk.store.port import DocStore
+from desk.store.port import AuditStore, DocStore, Store
 
 _MANY = 1_000
 
@@ -25,7 +25,7 @@ class Uses:
 
 
 def create_feature_set(
-    store: DocStore,
+    store: Store,
     features: FeatureSet,
     *,
     known_sources: Collection[str],
@@ -65,7 +65,7 @@ def uses_of(store: DocStore) -> dict[str, Uses]:
     }
 
 
-def _audit(store: DocStore, record: FeatureSetRecord, key: str, trace_id: str) -> None:
+def _audit(store: AuditStore, record: FeatureSetRecord, key: str, trace_id: str) -> None:
     resource, features = f"feature_set/{key}", record.features
     event = AuditEvent(
         audit_id=ids.request_id("audit", "feature_set.create", key),

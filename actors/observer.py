@@ -19,7 +19,7 @@ from actors.slo_watch import SloWatch, Thresholds
 from actors.store_calls import rebuilt
 
 LOOK_S = 2.0
-FOLLOW_S = 0.5
+FOLLOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,13 +22,13 @@ from desk.learning import versions
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.runs import Agent, AuditEvent
 from desk.store import kinds
-from desk.store.port import Doc, DocStore, Gate, VersionMove, VersionStore
+from desk.store.port import AuditStore, Doc, DocStore, Gate, VersionMove, VersionStore
 
 PAGE = 500
 
 
-class Store(DocStore, VersionStore, Protocol):
-    """Documents, and the call that moves the pointer."""
+class Store(DocStore, AuditStore, VersionStore, Protocol):
+    """Documents, the audit, and the call that moves the pointer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def rollback_version(
     return agent
 
 
-def widen(store: DocStore, agent_id: str, version_id: str, *, actor: str, now_ms: int) -> Agent:
+def widen(store: Store, agent_id: str, version_id: str, *, actor: str, now_ms: int) -> Agent:
     """Let a canary trade all of its size; one that is not the active version any more stays as it is.
 
     Raises `NotFound` and `VersionConflict`.
@@ -321,7 +321,7 @@ def _all[T](store: DocStore, kind: kinds.Kind[T]) -> list[Doc[T]]:
 
 
 def _audit(
-    store: DocStore,
+    store: AuditStore,
     asked: _Asked,
     action: str,
     agent: Agent,

@@ -299,7 +299,7 @@ class AuditStore(Protocol):
         ...
 
 
-class DocStore(AuditStore, Protocol):
+class DocStore(Protocol):
     """Versioned documents: runs, decisions, versions, alerts, jobs, settings of agents, …"""
 
     def put[T](
@@ -528,6 +528,7 @@ class Store(
     LeaseStore,
     OrderStore,
     DocStore,
+    AuditStore,
     VersionStore,
     OnceStore,
     TurnStore,

@@ -136,7 +136,7 @@ def test_a_receiver_that_asks_for_patience_is_given_it(scene: Scene, wall: list[
 def test_a_crash_around_the_telling_loses_nothing_and_repeats_under_one_id(
     scene: Scene, where: str
 ) -> None:
-    crash = [RuntimeError("killed")]
+    crash: list[BaseException] = [RuntimeError("killed")]
     scene.inbox.failures, scene.inbox.lost = (crash, []) if where == "before" else ([], crash)
     scene.tell("c1")
     with pytest.raises(RuntimeError):

@@ -19,12 +19,12 @@ from desk.runs import AuditEvent
 from desk.store import kinds
 from desk.store.layout import audit_key
 from desk.store.memory import MemoryStore
-from desk.store.port import Event
+from desk.store.port import Event, Store
 from desk.trading import ledger as books
 from tests.actors.stage import BEGIN_MS, PAIR, RUN_ID, Stage
 
 
-def rows_of(store: MemoryStore) -> list[AuditEvent]:
+def rows_of(store: Store) -> list[AuditEvent]:
     """What the audit says after the observer followed the streams."""
     watch = AuditWatch(store, ManualClock(BEGIN_MS))
     asyncio.run(EventFollower(store, ManualClock(BEGIN_MS), [watch.hear]).turn())

@@ -1,6 +1,7 @@
 """What is told of alerts: each thing once as far as we know, bounded, and given up only in the end."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,5 +117,5 @@ def test_what_was_taken_is_never_told_again() -> None:
         ),
     ],
 )
-def test_a_message_says_how_bad_what_and_why(changes: dict[str, str], text: str) -> None:
+def test_a_message_says_how_bad_what_and_why(changes: dict[str, Any], text: str) -> None:
     assert text_of(notice_of(make_alert(**changes), at_ms=0)) == text
