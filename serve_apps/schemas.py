@@ -15,6 +15,7 @@ type Money = Annotated[
 ]
 """A decimal number as text; never a float."""
 type ModeName = Literal["paper", "live"]
+type PolicyName = Literal["as_needed", "required", "forbidden"]
 type RunStatusName = Literal["starting", "running", "paused", "stopped", "failed"]
 type TradeStatusName = Literal["proposed", "placed", "partial", "filled", "cancelled", "rejected"]
 type SideName = Literal["buy", "sell"]
@@ -140,7 +141,7 @@ class AgentConfigView(Answer):
 
 class SourcePoliciesView(Answer):
     agent_id: str
-    policies: dict[str, Literal["as_needed", "required", "forbidden"]]
+    policies: dict[str, PolicyName]
     row_version: int
 
 

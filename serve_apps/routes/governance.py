@@ -22,6 +22,7 @@ from serve_apps.requests import (
 from serve_apps.schemas import (
     AgentConfigView,
     AgentKillView,
+    PolicyName,
     PromotionGatesView,
     SourcePoliciesView,
 )
@@ -167,7 +168,7 @@ def _gates(doc: Doc[Agent]) -> PromotionGatesView:
 
 def _policies(doc: Doc[Agent]) -> SourcePoliciesView:
     chosen = doc.value.source_policies
-    shown = {
+    shown: dict[str, PolicyName] = {
         name: chosen.get(name, SourcePolicy.AS_NEEDED).value
         for name in sorted(REQUIRABLE | FORBIDDABLE)
     }
