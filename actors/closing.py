@@ -146,11 +146,18 @@ class Closer:
                 await self.drop_wish(account, pair)
         return sent
 
-    async def cancel_entries(self, account: str, pair: Pair | None, *, reason: str) -> int:
+    async def cancel_entries(
+        self,
+        account: str,
+        pair: Pair | None,
+        *,
+        reason: str,
+        only: Callable[[Order], bool] = lambda _: True,
+    ) -> int:
         """Ask for the end of every order that could still open or enlarge a position."""
         cancelled = 0
         for order in await stored(lambda: self._store.active_orders(account)):
-            if order.reduce_only or pair not in (None, order.pair):
+            if order.reduce_only or pair not in (None, order.pair) or not only(order):
                 continue
             try:
                 await self._executor_of(account).cancel(order.client_order_id, reason)

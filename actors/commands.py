@@ -22,6 +22,8 @@ class StartRun:
     stop_loss_fraction: Decimal | None = None
     """Of the decided price, above 0 and below 1; None: no protective stop."""
     take_profit_fraction: Decimal | None = None
+    shadow: bool = False
+    """Decide and record, never order."""
     confirm_token: str = ""
     """Live needs one of a preflight of the same start."""
     confirm_name: str = ""

@@ -25,10 +25,11 @@ from actors.commands import (
 )
 from actors.confirming import issue_token, parameters_of, use_token
 from actors.decision_scene import follows_key
-from actors.events import job_event, ops_event, run_event
+from actors.events import job_event, run_event
+from actors.killing import KILL_SWITCH, KillSwitches, kill_reason_of
 from actors.market_time import MarketClock
 from actors.placement import Approver
-from actors.run_book import DECIDING, RunBook
+from actors.run_book import RunBook
 from actors.signal_status import change_status, new_signal_status, wish_key
 from actors.source_switch import SourceSwitch, in_scope, poll_asks
 from actors.start_gates import Plan, draft_plan, gates_of, plan_run, slot_holder, slot_key
@@ -96,6 +97,7 @@ class Control:
         self._closer = Closer(
             parts.store, parts.clock, parts.floor.approver_of, parts.floor.executor_of
         )
+        self._switches = KillSwitches(parts.store, parts.clock, self._closer, parts.wiring.accounts)
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -170,7 +172,12 @@ class Control:
             f"run/{run_id}",
             actor=actor,
             trace_id=trace_id,
-            after={"pair": run.pair, "mode": run.mode.value, "version_id": run.version_id},
+            after={
+                "pair": run.pair,
+                "mode": run.mode.value,
+                "version_id": run.version_id,
+                "shadow": run.is_shadow,
+            },
         )
         await self._started(run)
         return run
@@ -194,11 +201,16 @@ class Control:
         return after
 
     async def resume_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
-        """Let the agent's current run decide again. Refused while a kill switch is on."""
+        """Let the agent's current run decide again. Refused while a kill switch is on.
+
+        One that a kill switch had stopped needs a reason.
+        """
         before = await self._current(agent_id)
-        killed = await stored(lambda: self._store.kill_reason(before.account))
+        killed = await stored(lambda: kill_reason_of(self._store, before.account, before.run_id))
         if killed is not None:
             raise BadInput("run", f"the kill switch is on ({killed}): lift it before resuming")
+        if before.pause_reason == KILL_SWITCH and not reason.strip():
+            raise BadInput("reason", "was empty: say why the run resumes after a kill switch")
         if before.mode is Mode.LIVE:
             await self._check_live(before)
         after = await self._move(before, runs.resume, trace_id)
@@ -252,24 +264,17 @@ class Control:
         with `flatten` its reconciler closes until everything is flat. Both go on after a restart.
         Runs stay paused when it is lifted, and nothing is closed any more.
         """
-        now_ms = self._clock.now_ms()
-        event = ops_event(
-            "risk", "all", {"kill_switch": on, "reason": reason}, at_ms=now_ms, trace_id=trace_id
+        return await self._switches.turn_all(
+            on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id
         )
-        await stored(lambda: self._store.set_kill("all", on=on, reason=reason, event=event))
-        stopped = 0
-        if on:
-            stopped = await self._stop_everything(flatten=flatten, trace_id=trace_id)
-        else:
-            await self._drop_wishes()
-        await self._audit.note(
-            "trading.kill" if on else "trading.kill_lifted",
-            "account/all",
-            actor=actor,
-            trace_id=trace_id,
-            after={"reason": reason, "flatten": flatten, "runs": stopped},
+
+    async def kill_agent(
+        self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
+    ) -> int:
+        """Set or lift an agent's own kill switch; returns how many runs it stops. As `kill`."""
+        return await self._switches.turn_agent(
+            agent_id, on=on, reason=reason, flatten=flatten, actor=actor, trace_id=trace_id
         )
-        return stopped
 
     async def close_trade(
         self,
@@ -501,6 +506,7 @@ class Control:
             version_id=run.version_id,
             stop_loss_fraction=run.stop_loss_fraction,
             take_profit_fraction=run.take_profit_fraction,
+            shadow=run.is_shadow,
         )
         check = partial(
             plan_run,
@@ -513,35 +519,6 @@ class Control:
             speed=self._clock.anchor.speed,
         )
         await stored(check)
-
-    async def _stop_everything(self, *, flatten: bool, trace_id: str) -> int:
-        stopped = 0
-        for run in await self._runs.active():
-            if run.status in DECIDING:
-                await self._move(run, lambda run: runs.pause(run, "kill_switch"), trace_id)
-                stopped += 1
-        for account in self._wiring.accounts:
-            await self._closer.cancel_entries(account, None, reason="kill_switch")
-            if flatten:
-                await self._flatten_account(account, trace_id)
-        return stopped
-
-    async def _flatten_account(self, account: str, trace_id: str) -> None:
-        """Every pair that is held, or that an order in flight may still come to hold."""
-        active = await stored(lambda: self._store.active_orders(account))
-        ledger = await stored(lambda: self._store.ledger(account))
-        if ledger is None:
-            return
-        for pair in sorted({*ledger.positions, *(order.pair for order in active)}):
-            try:
-                await self._closer.wish_flat(account, pair, reason="kill_switch", trace_id=trace_id)
-            except DeskError as away:
-                # The wish is stored: the account's reconciler carries it out.
-                log.warning("flatten_waits", account=account, pair=pair, error=str(away))
-
-    async def _drop_wishes(self) -> None:
-        for doc in await stored(lambda: self._store.list(kinds.FLATTENINGS)):
-            await self._closer.drop_wish(str(doc.value["account"]), str(doc.value["pair"]))
 
     async def _note_run(
         self, action: str, before: Run, after: Run, *, actor: str, trace_id: str

@@ -10,6 +10,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.audit import Audit
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import POLICY_UNAVAILABLE, Draft
@@ -35,6 +36,7 @@ from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
+from desk.store import kinds
 from desk.store.candle_window import CandleWindow
 from desk.store.port import Store
 from desk.trading import intents
@@ -53,6 +55,7 @@ POLICY_TROUBLES = (POLICY_UNAVAILABLE, NON_FINITE_OBSERVATION, NON_FINITE_LOGITS
 ORDERS_IN_FLIGHT = "orders_in_flight"
 NOT_PLACED = "not_placed"
 EXIT_UNRESOLVED = "exit_unresolved"
+SHADOW = "shadow_mode"
 
 
 # --- what it needs ------------------------------------------------------------------------------
@@ -139,6 +142,8 @@ class DecisionLoop:
         if run.status is RunStatus.RUNNING:
             await self._notice_silence(run)
             await self._catch_up(run)
+        elif run.status is RunStatus.PAUSED and run.pause_reason in runs.DATA_PAUSES:
+            await self._lift(run)
         return TURN_S
 
     async def _warm(self, run: Run) -> None:
@@ -169,6 +174,49 @@ class DecisionLoop:
         if (why := silence(found, now_ms=now_ms, speed=speed)) is not None:
             code, detail = why
             await self._runs.pause(run.run_id, code, category="data", detail=detail)
+
+    async def _lift(self, run: Run) -> None:
+        """Let a run go on that its data paused, if the operator chose so and every gate is passed.
+
+        Candles that closed while it was paused are not decided on.
+        """
+        agent = await stored(lambda: self._store.get(kinds.AGENTS, run.agent_id))
+        if agent is None or not runs.may_lift(run, agent.value):
+            return
+        awake = replace(run, status=RunStatus.RUNNING)
+        scene = await stored(
+            lambda: read_scene(
+                self._store,
+                awake,
+                now_ms=self._clock.now_ms(),
+                speed=self._clock.anchor.speed,
+                enforce_provenance=self._parts.enforce_provenance,
+                home=self._parts.home,
+            )
+        )
+        if not isinstance(scene.admission, runs.Admitted):
+            return
+        newest_ms, reason = int(scene.window.open_ms[-1]), run.pause_reason
+
+        def lifted(row: Run) -> Run:
+            if row.status is not RunStatus.PAUSED or row.pause_reason != reason:
+                return row  # the operator came first
+            return replace(runs.resume(row), last_decided_open_ms=newest_ms)
+
+        after = await self._runs.change(run.run_id, lifted)
+        if after.status is not RunStatus.RUNNING:
+            return
+        now_ms = self._clock.now_ms()
+        await stored(lambda: resolve_alert(self._store, f"{reason}:{run.run_id}", at_ms=now_ms))
+        await Audit(self._store, self._clock).note(
+            "run.lifted",
+            f"run/{run.run_id}",
+            actor="decision_loop",
+            trace_id=ids.trace_id("lift", run.run_id, newest_ms),
+            before={"status": run.status.value, "pause_reason": reason},
+            after={"status": after.status.value, "rule": agent.value.data_pause_lift.value},
+        )
+        self._pulse.count("lifted")
 
     async def _catch_up(self, run: Run) -> None:
         """Decide on the newest candle when nobody told us of it; older ones are gone."""
@@ -232,7 +280,8 @@ class DecisionLoop:
         limit = self._parts.feature_ood_zscore_limit
         draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit)
         legs = await self._think(draft)
-        draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
+        if legs:
+            draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
         if not await self._book.claim(draft.record(now_ms=self._clock.now_ms())):
             self._may_have_claim = True
             return  # decided before: the next turn finishes it if need be
@@ -264,6 +313,10 @@ class DecisionLoop:
         legs = self._legs(draft, draft.answer.target)
         if not draft.hold_reason:
             draft.action = Action.TRADE if legs else Action.KEEP
+        if legs and draft.scene.run.is_shadow:
+            draft.legs = tuple(leg.client_order_id for leg in legs)
+            draft.judge("mode", SHADOW, "decides and records, never orders")
+            return []
         return legs
 
     async def _is_admitted(self, draft: Draft) -> bool:

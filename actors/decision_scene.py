@@ -49,7 +49,7 @@ class Scene:
 
     run: Run
     """With the version to ask, its feature set and dataset: of a run that follows its agent, the
-    agent's active one."""
+    agent's active one; and with no threshold below the agent's least confidence."""
     version: AgentVersion | None
     """Its record, if there is one."""
     dataset_sha256: str
@@ -99,6 +99,8 @@ def read_scene(
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
         raise NotFound("agent", run.agent_id)
+    threshold = max(run.decision_threshold, agent.value.min_confidence)
+    run = replace(run, decision_threshold=threshold)
     size_fraction = 1.0
     if agent.value.active_version_id and store.get(kinds.STATE, follows_key(run.run_id)):
         run = _following(store, run, agent.value.active_version_id)
@@ -120,7 +122,8 @@ def read_scene(
         **last_settled(store, features, run.pair, close_ms),
     }
     limits = store.get(kinds.RISK_LIMITS, run.risk_limit_set_id)
-    sources = read_sources(store, run, now_ms=now_ms, speed=speed)
+    also = required_by(agent.value)
+    sources = read_sources(store, run, now_ms=now_ms, speed=speed, also=also)
     kill_reason = store.kill_reason(run.account)
     version = store.get(kinds.VERSIONS, run.version_id)
     verdict = verdict_of(store, run, window, features.lookback, now_ms=now_ms, speed=speed)
@@ -148,7 +151,7 @@ def read_scene(
             sources=sources,
             verdict=verdict,
             kill_reason=kill_reason,
-            required_sources=(*runs.REQUIRED_SOURCES, *_types_beside(features)),
+            required_sources=(*runs.REQUIRED_SOURCES, *types_beside(features)),
             enforce_provenance=is_strict,
             provenance=provenance_of(store, home, run) if is_strict else runs.ALL_FOUND,
             is_in_maintenance=not instrument.value.tradable,
@@ -158,20 +161,32 @@ def read_scene(
     )
 
 
-def read_sources(store: Store, run: Run, *, now_ms: int, speed: float) -> tuple[SourceStatus, ...]:
-    """The required sources of a run, as fresh as they are now: its candles, and the sources of
-    signals and the funding that its features look at."""
+def required_by(agent: Agent) -> tuple[str, ...]:
+    """Types of sources that an agent requires of every decision."""
+    policies = agent.source_policies.items()
+    return tuple(name for name, policy in policies if policy is runs.SourcePolicy.REQUIRED)
+
+
+def read_sources(
+    store: Store, run: Run, *, now_ms: int, speed: float, also: Sequence[str] = ()
+) -> tuple[SourceStatus, ...]:
+    """The required sources of a run, as fresh as they are now: its candles, the sources of signals
+    and the funding that its features look at, and the types of the pair's that `also` names."""
     features = features_of(store, run)
     candles = store.get(kinds.SOURCES, key_of(CANDLES, run.pair, run.interval))
     found = [candles.value] if candles else []
     if features.funding is not None:
         funding = store.get(kinds.SOURCES, key_of(FUNDING, run.pair, ""))
         found.append(funding.value if funding else new_status(FUNDING, run.pair, ""))
+    for name in also:
+        if name not in {row.source_type for row in found}:
+            row = store.get(kinds.SOURCES, key_of(name, run.pair, ""))
+            found.append(row.value if row else new_status(name, run.pair, ""))
     of_venue = [judged(source, now_ms=now_ms, speed=speed) for source in found]
     return (*of_venue, *signal_sources(store, features, wall_now_ms=wall_ms()))
 
 
-def _types_beside(features: FeatureSet) -> tuple[str, ...]:
+def types_beside(features: FeatureSet) -> tuple[str, ...]:
     """Types of the sources that a feature set needs beside candles."""
     return (*types_of(features), *((FUNDING,) if features.funding is not None else ()))
 

@@ -11,6 +11,7 @@ import structlog
 from actors.dead_man import DeadMan
 from actors.fill_books import FillBooks
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
+from actors.killing import KILL_SWITCH, kill_reason_of
 from actors.order_rows import OrderRows
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
@@ -255,9 +256,10 @@ class OrderExecutor:
 
     async def _take_up_all(self, *, first: bool) -> None:
         active = await self._rows.active()
-        killed = await stored(lambda: self._store.kill_reason(self._account)) if active else None
+        entries = {order.run_id for order in active if not order.reduce_only}
+        killed = {run_id for run_id in entries if await self._killed(run_id) is not None}
         for order in active:
-            await self._take_up(order, first=first, killed=killed is not None)
+            await self._take_up(order, first=first, killed=order.run_id in killed)
 
     async def _settle_stored(self) -> None:
         for pair in self._parts.pairs:
@@ -272,7 +274,7 @@ class OrderExecutor:
             return
         if killed and not order.reduce_only and _wants_cancel(order):
             # Also what the kill switch could not reach: it was unknown, or its cancel got lost.
-            await self._learn(cid, orders.CancelRequested(reason="kill_switch"))
+            await self._learn(cid, orders.CancelRequested(reason=KILL_SWITCH))
         elif order.exit_kind is not None and order.state is OrderState.INTENT:
             await self._look_again(cid)
         elif order.state is OrderState.SENDING:
@@ -358,8 +360,10 @@ class OrderExecutor:
             return None
         if self._is_stale(order):
             return "decision_stale"
-        killed = await stored(lambda: self._store.kill_reason(self._account))
-        return None if killed is None else "kill_switch"
+        return None if await self._killed(order.run_id) is None else KILL_SWITCH
+
+    async def _killed(self, run_id: str) -> str | None:
+        return await stored(lambda: kill_reason_of(self._store, self._account, run_id))
 
     async def _submit(self, order: Order) -> OrderEvent:
         if not self._may_send() or wall_ms() - order.sent_wall_ms > SEND_COMMIT_S * 1000:

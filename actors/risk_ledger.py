@@ -17,6 +17,7 @@ from actors.store_calls import RequestIds, rebuilt, retried, stored
 from desk import ids
 from desk.errors import BadInput, Fenced, LimitReached, NotFound
 from desk.ids import Pair
+from desk.runs import agent_kill_reason
 from desk.store import kinds
 from desk.store.port import Doc, Event, Reading, Store, Stream
 from desk.trading import admission, intents, risk
@@ -282,8 +283,12 @@ class RiskLedger:
         if run is None:
             return None
         agent = await stored(lambda: self._store.get(kinds.AGENTS, run.value.agent_id))
-        allowed = agent.value.allowed_instruments if agent else ()
-        return Mandate(account=run.value.account, pair=run.value.pair, allowed_pairs=allowed)
+        return Mandate(
+            account=run.value.account,
+            pair=run.value.pair,
+            allowed_pairs=agent.value.allowed_instruments if agent else (),
+            kill_reason=agent_kill_reason(agent.value) if agent else None,
+        )
 
     async def _create(
         self, verdict: Approved[OrderIntent], ledger: Ledger, readings: Sequence[Reading]

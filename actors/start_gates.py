@@ -4,7 +4,7 @@ from decimal import Decimal
 from math import isfinite
 
 from actors.commands import StartGate, StartRun
-from actors.decision_scene import read_sources, verdict_of
+from actors.decision_scene import read_sources, required_by, types_beside, verdict_of
 from actors.live_gates import Plan, gate_row, live_gates
 from actors.run_book import ACTIVE
 from actors.source_book import CANDLES
@@ -17,7 +17,9 @@ from desk.runs import (
     Mode,
     Run,
     RunStatus,
+    SourcePolicy,
     SourceStatus,
+    agent_kill_reason,
 )
 from desk.store import kinds
 from desk.store.feature_sets import feature_set_of, find_feature_set
@@ -82,6 +84,7 @@ def draft_plan(
         feature_set_id=_feature_set(store, version, ask),
         stop_loss_fraction=_fraction("stop_loss_fraction", ask.stop_loss_fraction),
         take_profit_fraction=_fraction("take_profit_fraction", ask.take_profit_fraction),
+        is_shadow=ask.shadow,
     )
     return Plan(
         run=run,
@@ -100,7 +103,7 @@ def gates_of(
         *_own_gates(store, plan),
         *(live_gates(store, wiring, plan) if plan.run.mode is Mode.LIVE else ()),
         _kill_switch(store, plan),
-        *_data(store, plan.run, now_ms=now_ms, speed=speed),
+        *_data(store, plan, now_ms=now_ms, speed=speed),
     ]
 
 
@@ -218,9 +221,7 @@ def _feature_set(store: Store, version: AgentVersion, ask: StartRun) -> str:
 
 
 def _kill_switch(store: Store, plan: Plan) -> StartGate:
-    reason = store.kill_reason(plan.run.account)
-    if plan.agent.kill_switch:
-        reason = plan.agent.kill_reason or "agent"
+    reason = agent_kill_reason(plan.agent) or store.kill_reason(plan.run.account)
     text = f"the kill switch is on ({reason}): lift it before a start"
     return gate_row(
         "kill_switch",
@@ -230,9 +231,12 @@ def _kill_switch(store: Store, plan: Plan) -> StartGate:
     )
 
 
-def _data(store: Store, run: Run, *, now_ms: int, speed: float) -> list[StartGate]:
+def _data(store: Store, plan: Plan, *, now_ms: int, speed: float) -> list[StartGate]:
     """A run that its first candle would pause is refused at once, with the remedy."""
-    needed = feature_set_of(store, run.feature_set_id).lookback
+    run, policies = plan.run, plan.agent.source_policies
+    features = feature_set_of(store, run.feature_set_id)
+    needed, looked_at = features.lookback, types_beside(features)
+    forbidden = ", ".join(n for n in looked_at if policies.get(n) is SourcePolicy.FORBIDDEN)
     window = store.last_candles(run.pair, run.interval, needed)
     verdict = verdict_of(store, run, window, needed, now_ms=now_ms, speed=speed)
     blocks = ", ".join(verdict.blocks)
@@ -240,7 +244,8 @@ def _data(store: Store, run: Run, *, now_ms: int, speed: float) -> list[StartGat
         f"candles of {run.pair} do not allow decisions yet ({blocks};"
         f" {len(window)} of {needed} stored): backfill {run.pair} and try again"
     )
-    sources = read_sources(store, run, now_ms=now_ms, speed=speed)
+    also = required_by(plan.agent)
+    sources = read_sources(store, run, now_ms=now_ms, speed=speed, also=also)
     late = [source for source in sources if source.enabled and source.status != "ok"]
     named = ", ".join(f"{one.source_id or one.source_type} {one.status}" for one in sources)
     return [
@@ -250,6 +255,16 @@ def _data(store: Store, run: Run, *, now_ms: int, speed: float) -> list[StartGat
             f"{needed} candles, whole and fresh",
             remedy if blocks else "",
             field="pair",
+        ),
+        gate_row(
+            "sources_allowed",
+            ", ".join(looked_at) or "candles only",
+            "none that a source policy forbids",
+            f"{run.feature_set_id} looks at {forbidden}, which a source policy forbids: allow it, or"
+            " take a version without"
+            if forbidden
+            else "",
+            field="version_id",
         ),
         gate_row(
             "data_sources",

@@ -27,6 +27,26 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
+class SourcePolicy(StrEnum):
+    """What an agent makes of a type of source."""
+
+    AS_NEEDED = "as_needed"
+    """Required exactly where its features look at it."""
+    REQUIRED = "required"
+    """Required of every decision."""
+    FORBIDDEN = "forbidden"
+    """Nothing may be decided on features that look at it."""
+
+
+class PauseLift(StrEnum):
+    """Who lets a run go on that its data paused."""
+
+    MANUAL = "manual"
+    """The operator."""
+    AUTO = "auto"
+    """The desk, once every gate before the features is passed again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionGate:
     """Least figures an evaluation must show before its version may be promoted."""
@@ -51,6 +71,11 @@ class Agent:
     kill_switch: bool = False
     kill_reason: str = ""
     decision_threshold: float = 0.35
+    min_confidence: float = 0.0
+    """Least confidence that any run of it acts on, whatever the run's own threshold."""
+    source_policies: Mapping[str, SourcePolicy] = field(default_factory=dict[str, SourcePolicy])
+    """By type of source; one that is not named is used as needed."""
+    data_pause_lift: PauseLift = PauseLift.MANUAL
     size_fraction: float = 1.0
     """Part of the allowed size that the active version trades; below 1 while it is a canary."""
 
@@ -81,6 +106,8 @@ class Run:
     stop_loss_fraction: Decimal | None = None
     """How far from the decided price the protective stop of an entry stands; None: there is none."""
     take_profit_fraction: Decimal | None = None
+    is_shadow: bool = False
+    """It decides and records, and never orders."""
 
 
 class Action(StrEnum):
@@ -398,9 +425,14 @@ def admit(
 
     Gates after the first that says no are not judged. `kill_reason` is the store's kill flag of the
     account; the agent's own switch counts as well. A required source without a record is not ok;
-    one that is switched off is not required. Provenance is enforced in live mode only. Reduce-only orders of an operator do not come this way.
+    one that is switched off is not required. `required_sources` are those that the features look at;
+    the agent's policies add to them, and may forbid them. Provenance is enforced in live mode only. Reduce-only orders of an operator do not come this way.
     """
-    stale = _stale_sources(run, sources, required_sources)
+    policies = agent.source_policies
+    wanted = [name for name, policy in policies.items() if policy is SourcePolicy.REQUIRED]
+    stale = _stale_sources(run, sources, dict.fromkeys((*required_sources, *wanted)))
+    forbidden = [name for name in required_sources if policies.get(name) is SourcePolicy.FORBIDDEN]
+    source_code = "source_not_allowed" if forbidden else "data_source_unavailable" if stale else ""
     broken = "data_integrity_block" if verdict.blocks else next(iter(verdict.holds), "")
     broken_outcome = Paused if verdict.blocks else Held
     kill = _kill_reason(agent, kill_reason)
@@ -412,7 +444,7 @@ def admit(
     judged = (
         ("run_running", "" if is_running else "run_not_running", Held, run.status.value),
         ("instrument_allowed", "" if is_known else "instrument_not_allowed", Paused, run.pair),
-        ("sources", "data_source_unavailable" if stale else "", Paused, ", ".join(stale)),
+        ("sources", source_code, Paused, ", ".join(forbidden or stale)),
         ("integrity", broken, broken_outcome, ", ".join(verdict.blocks or verdict.holds)),
         ("kill_switch", "" if kill is None else "kill_switch", Held, kill or ""),
         ("provenance", lacking, Held, run.version_id),
@@ -426,6 +458,19 @@ def admit(
         if code:
             return outcome(code=code, gates=tuple(gates), warnings=warnings)
     return Admitted(gates=tuple(gates), warnings=warnings)
+
+
+DATA_PAUSES = frozenset({"data_source_unavailable", "data_integrity_block"})
+"""Reasons of a pause that whole data may lift."""
+
+
+def may_lift(run: Run, agent: Agent) -> bool:
+    """Whether a paused run is one that the operator lets go on by itself once its data is whole."""
+    return (
+        run.status is RunStatus.PAUSED
+        and run.pause_reason in DATA_PAUSES
+        and agent.data_pause_lift is PauseLift.AUTO
+    )
 
 
 def _stale_sources(run: Run, sources: Sequence[SourceStatus], required: Iterable[str]) -> list[str]:
@@ -446,9 +491,13 @@ def _stale_sources(run: Run, sources: Sequence[SourceStatus], required: Iterable
 
 
 def _kill_reason(agent: Agent, account_reason: str | None) -> str | None:
-    if agent.kill_switch:
-        return agent.kill_reason or "agent"
-    return account_reason
+    own = agent_kill_reason(agent)
+    return account_reason if own is None else own
+
+
+def agent_kill_reason(agent: Agent) -> str | None:
+    """Why the agent's own kill switch is on; None: it is off."""
+    return (agent.kill_reason or "agent") if agent.kill_switch else None
 
 
 def lacking_provenance(run: Run, found: Provenance) -> tuple[str, ...]:

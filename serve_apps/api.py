@@ -31,6 +31,7 @@ from serve_apps.routes import (
     evaluations,
     feature_sets,
     feeds,
+    governance,
     ingestion,
     live,
     login,
@@ -57,6 +58,7 @@ from serve_apps.ui.pages import mount_ui
 
 ROUTERS = (
     agents.router,
+    governance.router,
     versions.router,
     evaluation_files.router,
     drift.router,

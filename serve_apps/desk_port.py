@@ -68,6 +68,12 @@ class Desk(Protocol):
         """Set or lift the kill switch of all accounts; returns how many runs it stops."""
         ...
 
+    async def kill_agent(
+        self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
+    ) -> int:
+        """Set or lift an agent's own kill switch; returns how many runs it stops."""
+        ...
+
     async def close_trade(
         self,
         trade_id: str,

@@ -44,6 +44,8 @@ class StartBody(Body):
     """Of a preflight of the same start, at most a minute old; live needs one."""
     confirm_name: Annotated[str, Field(max_length=100)] = ""
     """`{agent_id}/{pair}`, spelled out; live needs it."""
+    shadow: bool = False
+    """Decide and record, never order."""
 
 
 type Usdt = Annotated[Decimal, Field(allow_inf_nan=False, max_digits=18)]
@@ -155,6 +157,39 @@ class ReconcileBody(Body):
 class KillBody(ReasonBody):
     on: bool = True
     flatten: bool = False
+
+
+class AgentConfigBody(Body):
+    """What is left out stays as it is."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    allowed_instruments: (
+        Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=200)] | None
+    ) = None
+    min_confidence: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """0 to 1: no run of the agent acts on less, whatever its own threshold."""
+    decision_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """0 to 1: of runs that are started without one."""
+    data_pause_lift: Annotated[str, Field(max_length=16)] | None = None
+    """`manual`, or `auto`: a run that its data paused goes on by itself when it is whole again."""
+
+
+class PromotionGateBody(Body):
+    """What is left out stays as it is."""
+
+    min_trades: StrictInt | None = None
+    min_win_rate: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    min_net_pnl: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    max_drawdown: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+class SourcePoliciesBody(Body):
+    """By type of source: `as_needed`, `required` or `forbidden`."""
+
+    policies: Annotated[
+        dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=16)]],
+        Field(min_length=1, max_length=32),
+    ]
 
 
 class BackfillBody(Body):

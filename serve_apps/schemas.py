@@ -15,6 +15,7 @@ type Money = Annotated[
 ]
 """A decimal number as text; never a float."""
 type ModeName = Literal["paper", "live"]
+type PolicyName = Literal["as_needed", "required", "forbidden"]
 type RunStatusName = Literal["starting", "running", "paused", "stopped", "failed"]
 type TradeStatusName = Literal["proposed", "placed", "partial", "filled", "cancelled", "rejected"]
 type SideName = Literal["buy", "sell"]
@@ -111,6 +112,8 @@ class RunView(Answer):
     stop_loss_fraction: Money | None
     """Of the decided price; null: entries go without a protective stop."""
     take_profit_fraction: Money | None
+    shadow: bool
+    """It decides and records, and never orders."""
     row_version: int
 
 
@@ -119,6 +122,37 @@ class PromotionGateView(Answer):
     min_win_rate: float
     min_net_pnl: float
     max_drawdown: float
+
+
+class PromotionGatesView(PromotionGateView):
+    agent_id: str
+    row_version: int
+
+
+class AgentConfigView(Answer):
+    agent_id: str
+    name: str
+    allowed_instruments: list[str]
+    min_confidence: float
+    decision_threshold: float
+    data_pause_lift: Literal["manual", "auto"]
+    row_version: int
+
+
+class SourcePoliciesView(Answer):
+    agent_id: str
+    policies: dict[str, PolicyName]
+    row_version: int
+
+
+class AgentKillView(Answer):
+    agent_id: str
+    on: bool
+    reason: str
+    accounts: dict[str, str | None]
+    """Why each account's own kill switch is on; null: it is off."""
+    runs_stopped: int
+    row_version: int
 
 
 class LearningView(Answer):
@@ -135,6 +169,8 @@ class AgentSummary(Answer):
     kill_switch: bool
     kill_reason: str
     decision_threshold: float
+    min_confidence: float
+    data_pause_lift: Literal["manual", "auto"]
     current_run: RunView | None
     """The newest run that is neither stopped nor failed."""
     row_version: int

@@ -356,8 +356,9 @@ def test_every_audit_action_is_listed() -> None:
     written: set[str] = set()
     for module in trees().values():
         for name, call in calls(module):
-            if name in {"note", "_note_run", "_audit"}:
-                texts = [literals(value) for value in call.args[:3]]
+            if name in {"note", "_note_run", "_audit", "change_agent"}:
+                named = [one.value for one in call.keywords if one.arg == "action"]
+                texts = [literals(value) for value in (*call.args[:3], *named)]
                 flat = {word for words in texts for word in words}
                 written |= {
                     word

@@ -130,6 +130,27 @@ def stop(
 
 
 @app.command()
+def kill(
+    *,
+    agent: Annotated[
+        str | None, typer.Option(help="Only this agent; default: all trading.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit. Lifting needs one.")] = "",
+    flatten: Annotated[bool, typer.Option("--flatten", help="Close positions too.")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift it again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop every entry: of all accounts, or of one agent."""
+    path = f"/agents/{agent}/kill-switch" if agent else "/ops/trading/kill"
+    body = {"on": not lift, "reason": reason, "flatten": flatten and not lift}
+    answer = Api(load_settings()).post(path, body)
+    done = (
+        "lifted: resume what shall trade" if lift else f"on, {answer['runs_stopped']} runs paused"
+    )
+    show(answer, f"kill switch of {agent or 'all trading'} {done}", as_json=as_json)
+
+
+@app.command()
 def reconcile(*, as_json: Json = False) -> None:
     """Compare our orders and positions with the venue's, now."""
     answer = Api(load_settings()).post("/ops/trading/reconcile")

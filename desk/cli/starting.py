@@ -18,6 +18,7 @@ StopLoss = Annotated[
     str | None,
     typer.Option(help="Protective stop, a fraction of the price as 0.02; live needs one."),
 ]
+Shadow = Annotated[bool, typer.Option("--shadow", help="Decide and record, never order.")]
 TakeProfit = Annotated[str | None, typer.Option(help="Take-profit, a fraction of the price.")]
 
 
@@ -30,6 +31,7 @@ def preflight(
     threshold: Threshold = None,
     stop_loss: StopLoss = None,
     take_profit: TakeProfit = None,
+    shadow: Shadow = False,
     agent: Agent = "desk",
     as_json: Json = False,
 ) -> None:
@@ -42,6 +44,7 @@ def preflight(
         decision_threshold=threshold,
         stop_loss_fraction=stop_loss,
         take_profit_fraction=take_profit,
+        shadow=shadow,
     )
     answer = Api(load_settings()).post("/ops/preflight", {"agent_id": agent, **asked})
     show(answer, [_gates(answer), *_next_step(answer)], as_json=as_json)
@@ -58,6 +61,7 @@ def start(
     threshold: Threshold = None,
     stop_loss: StopLoss = None,
     take_profit: TakeProfit = None,
+    shadow: Shadow = False,
     confirm: Annotated[
         str | None, typer.Option(help="Token of `desk preflight`; live needs one.")
     ] = None,
@@ -76,6 +80,7 @@ def start(
         decision_threshold=threshold,
         stop_loss_fraction=stop_loss,
         take_profit_fraction=take_profit,
+        shadow=shadow,
     )
     optional = {"confirm_token": confirm, "confirm_name": name}
     body |= {field: value for field, value in optional.items() if value is not None}

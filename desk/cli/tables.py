@@ -51,7 +51,7 @@ def runs(rows: Sequence[Row]) -> Table:
         state = row["status"] + (f": {row['pause_reason']}" if row["pause_reason"] else "")
         table.add_row(
             row["run_id"],
-            row["mode"],
+            row["mode"] + (" shadow" if row["shadow"] else ""),
             row["pair"],
             state,
             policy,

@@ -16,6 +16,8 @@ class Mandate:
     account: str
     pair: Pair
     allowed_pairs: tuple[Pair, ...]
+    kill_reason: str | None = None
+    """Why the agent's own kill switch is on; None: it is off."""
 
 
 def check(
@@ -47,6 +49,8 @@ def _of_exit(intent: OrderIntent, instrument: Instrument, held: Decimal) -> Refu
 def _of_mandate(intent: OrderIntent, mandate: Mandate | None) -> Refused | None:
     if mandate is None:
         return _refused("run_unknown", intent.run_id, "a run that was started")
+    if mandate.kill_reason is not None:
+        return _refused("kill_switch", mandate.kill_reason, "exits only")
     if intent.account != mandate.account:
         return _refused("mode_not_allowed", intent.account, mandate.account)
     if intent.pair != mandate.pair or intent.pair not in mandate.allowed_pairs:

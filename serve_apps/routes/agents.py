@@ -84,6 +84,7 @@ def start_ask(body: StartBody) -> StartRun:
         feature_set_id=body.feature_set_id,
         stop_loss_fraction=body.stop_loss_fraction,
         take_profit_fraction=body.take_profit_fraction,
+        shadow=body.shadow,
         confirm_token=body.confirm_token,
         confirm_name=body.confirm_name,
     )

@@ -158,7 +158,7 @@ async def kill(
     """
     stopped = await ctx.desk.kill(
         on=body.on,
-        reason=body.reason or "operator",
+        reason=body.reason or ("operator" if body.on else ""),
         flatten=body.flatten,
         actor=by.actor,
         trace_id=by.trace_id,

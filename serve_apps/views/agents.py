@@ -6,7 +6,7 @@ from typing import Literal
 from desk.evaluation.promotion import PromotionVerdict
 from desk.evaluation.report import EvaluationReport
 from desk.learning.versions import AgentVersion
-from desk.runs import Agent, DecisionRecord, Job, JobStatus, Run, RunStatus
+from desk.runs import Agent, DecisionRecord, Job, JobStatus, PromotionGate, Run, RunStatus
 from desk.store.port import Doc
 from serve_apps.schemas import (
     AgentDetail,
@@ -91,6 +91,7 @@ def run_view(doc: Doc[Run], versions: Versions) -> RunView:
         feature_set_id=run.feature_set_id,
         stop_loss_fraction=money_if_set(run.stop_loss_fraction),
         take_profit_fraction=money_if_set(run.take_profit_fraction),
+        shadow=run.is_shadow,
         row_version=doc.version,
     )
 
@@ -113,6 +114,8 @@ def agent_summary(doc: Doc[Agent], runs: Sequence[Doc[Run]], versions: Versions)
         kill_switch=agent.kill_switch,
         kill_reason=agent.kill_reason,
         decision_threshold=agent.decision_threshold,
+        min_confidence=agent.min_confidence,
+        data_pause_lift=agent.data_pause_lift.value,
         current_run=run_view(active[0], versions) if active else None,
         row_version=doc.version,
     )
@@ -140,15 +143,20 @@ def agent_detail(
             enabled=current is not None and current.learning_enabled,
             window_minutes=current.learning_window_minutes if current else None,
         ),
-        promotion_gate=PromotionGateView(
-            min_trades=agent.promotion_gate.min_trades,
-            min_win_rate=agent.promotion_gate.min_win_rate,
-            min_net_pnl=agent.promotion_gate.min_net_pnl,
-            max_drawdown=agent.promotion_gate.max_drawdown,
-        ),
+        promotion_gate=gate_view(agent.promotion_gate),
         promotion_gate_status="unknown" if verdict is None else _word(verdict),
         promotion_gate_reasons=list(verdict.reasons) if verdict else [],
         promotion_gate_evaluation_id=verdict.evaluation_id if verdict else None,
+    )
+
+
+def gate_view(gate: PromotionGate) -> PromotionGateView:
+    """What an evaluation must reach."""
+    return PromotionGateView(
+        min_trades=gate.min_trades,
+        min_win_rate=gate.min_win_rate,
+        min_net_pnl=gate.min_net_pnl,
+        max_drawdown=gate.max_drawdown,
     )
 
 

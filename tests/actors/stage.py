@@ -64,9 +64,11 @@ class FixedPolicy:
     failure: Exception | None = None
     hang_s: float = 0.0
     asked: list[str] = field(default_factory=list)
+    thresholds: list[float] = field(default_factory=list)
 
     async def decide(self, version_id: str, values: list[float], threshold: float) -> PolicyAnswer:
         self.asked.append(version_id)
+        self.thresholds.append(threshold)
         await asyncio.sleep(self.hang_s)
         if self.failure is not None:
             raise self.failure

@@ -508,13 +508,56 @@ def test_flattening_what_is_being_closed_already_makes_no_second_exit(desk: Desk
 def test_lifting_the_kill_switch_lets_the_operator_resume(desk: Desk) -> None:
     desk.do(lambda control: control.kill(on=True, reason="storm", flatten=False, **WHO))
 
-    desk.do(lambda control: control.kill(on=False, reason="", flatten=False, **WHO))
+    for lift in (
+        lambda control: control.kill(on=False, reason=" ", flatten=False, **WHO),
+        lambda control: control.resume_run("desk", "calm", **WHO),
+    ):
+        with pytest.raises(BadInput):
+            desk.do(lift)
+    desk.do(lambda control: control.kill(on=False, reason="calm", flatten=False, **WHO))
     paused = desk.stage.run.status
-    desk.do(lambda control: control.resume_run("desk", "", **WHO))
+    with pytest.raises(BadInput, match="say why"):
+        desk.do(lambda control: control.resume_run("desk", " ", **WHO))
+    desk.do(lambda control: control.resume_run("desk", "calm", **WHO))
 
     assert paused is RunStatus.PAUSED
     assert desk.stage.run.status is RunStatus.RUNNING
     assert sorted(desk.audited()) == ["run.resume", "trading.kill", "trading.kill_lifted"]
+
+
+def test_an_agents_own_kill_switch_stops_its_runs_and_entries_until_it_is_lifted(
+    desk: Desk,
+) -> None:
+    def turn(*, on: bool, reason: str, flatten: bool = False) -> int:
+        return desk.do(
+            lambda control: control.kill_agent("desk", on=on, reason=reason, flatten=flatten, **WHO)
+        )
+
+    desk.stage.decide(1.0)
+    desk.stage.next_candle()
+    assert desk.stage.held > 0
+
+    assert turn(on=True, reason="odd", flatten=True) == 1
+    for _ in range(3):
+        desk.stage.next_candle()
+
+    assert desk.stage.run.pause_reason == "kill_switch"
+    assert desk.stage.held == 0
+    assert desk.stage.store.kill_reason("paper") is None  # other agents trade on
+    for refused in (
+        lambda control: control.resume_run("desk", "calm", **WHO),
+        lambda control: control.kill_agent("nobody", on=True, reason="x", flatten=False, **WHO),
+        lambda control: control.kill_agent("desk", on=False, reason="", flatten=False, **WHO),
+    ):
+        with pytest.raises((BadInput, NotFound)):
+            desk.do(refused)
+    turn(on=False, reason="checked")
+    desk.do(lambda control: control.resume_run("desk", "checked", **WHO))
+    assert desk.stage.run.status is RunStatus.RUNNING
+    rows = {doc.value.action: doc.value for doc in desk.stage.store.list(kinds.AUDIT)}
+    lifted = rows["agent.kill_lifted"]
+    assert lifted.before == {"kill_switch": True, "reason": "odd"}
+    assert lifted.after["reason"] == "checked"
 
 
 @pytest.mark.catalogue("O31")

@@ -7,25 +7,28 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from actors import decision_loop, source_book
+from actors.decision_loop import TURN_S
 from actors.decision_scene import silence
-from actors.source_book import CANDLES, key_of
+from actors.source_book import CANDLES, key_of, new_status
 from desk import runs
 from desk.clock import MINUTE_MS
 from desk.errors import ArtifactRefused
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
+from desk.market.interval import interval_ms
 from desk.market.quality import IntakeTally
-from desk.runs import Action, RunStatus
+from desk.runs import Action, PauseLift, RunStatus, SourcePolicy, SourceStatus
 from desk.store import kinds
 from desk.store.port import Event, Stream
 from desk.trading import invariants, risk
 from desk.trading.orders import OrderState, Side
 from desk.venues.port import MarkPrice
 from tests.actors.fakes import PAIR
-from tests.actors.stage import Stage
+from tests.actors.stage import BEGIN_MS, Stage
 
 
 @pytest.fixture
@@ -554,3 +557,153 @@ def crash_after(stage: Stage, point: str, monkeypatch: pytest.MonkeyPatch) -> No
 async def turn_until_quiet(stage: Stage, loop: decision_loop.DecisionLoop) -> None:
     await loop.turn()
     await stage.executor.quiet()
+
+
+def change_agent(stage: Stage, **changes: Any) -> None:
+    row = stage.store.get(kinds.AGENTS, "desk")
+    assert row is not None
+    stage.store.put(kinds.AGENTS, "desk", replace(row.value, **changes), at_ms=0)
+
+
+def test_a_shadow_run_decides_and_records_and_never_orders(stage: Stage) -> None:
+    stage.change_run(lambda run: replace(run, is_shadow=True))
+
+    record = stage.decide(1.0)
+    flat = stage.decide(0.0)
+
+    assert (record.action, record.hold_reason) == (runs.Action.HOLD, "shadow_mode")
+    assert (record.target, record.confidence, record.client_order_ids) == (1.0, 0.9, ())
+    assert record.evidence is not None
+    assert len(record.evidence.legs) == 1
+    assert record.gates[-1].gate == "mode"
+    assert (flat.action, flat.hold_reason) == (runs.Action.KEEP, "")
+    assert stage.orders() == []
+    assert stage.run.status is RunStatus.RUNNING
+
+
+def test_no_run_acts_on_less_than_its_agents_least_confidence(stage: Stage) -> None:
+    change_agent(stage, min_confidence=0.6)
+    stage.change_run(lambda run: replace(run, decision_threshold=0.2))
+
+    record = stage.decide(1.0)
+
+    assert stage.policy.thresholds == [0.6]
+    assert record.evidence is not None
+    assert record.evidence.decision_threshold == 0.6
+    assert stage.run.decision_threshold == 0.2
+
+
+def test_a_source_that_the_agent_requires_pauses_its_run(stage: Stage) -> None:
+    change_agent(stage, source_policies={"mark_price": SourcePolicy.REQUIRED})
+
+    record = stage.decide(1.0)
+
+    assert record.hold_reason == "data_source_unavailable"
+    assert record.warnings == ("source_stale:mark_price",)
+    assert stage.run.status is RunStatus.PAUSED
+
+
+def stale(stage: Stage) -> None:
+    """Let the run pause for want of candles."""
+    stage.decide(0.0)
+    stage.clock.advance(121_000)
+    asyncio.run(stage.loop.turn())
+    assert stage.run.pause_reason == "data_source_unavailable"
+
+
+def whole_again(stage: Stage) -> None:
+    """The candles that were missing come, as a poller brings them."""
+    for _ in range(3):
+        stage.next_candle()
+
+
+def test_a_pause_for_stale_data_lifts_by_itself_only_if_the_operator_chose_so(
+    stage: Stage,
+) -> None:
+    stale(stage)
+    whole_again(stage)
+    asyncio.run(stage.loop.turn())
+    assert stage.run.status is RunStatus.PAUSED
+
+    change_agent(stage, data_pause_lift=PauseLift.AUTO)
+    asyncio.run(stage.loop.turn())
+
+    assert (stage.run.status, stage.run.pause_reason) == (RunStatus.RUNNING, "")
+    [alert] = [doc.value for doc in stage.store.list(kinds.ALERTS)]
+    assert alert.status == "resolved"
+    [row] = [doc.value for doc in stage.store.list(kinds.AUDIT)]
+    assert (row.action, row.actor) == ("run.lifted", "decision_loop")
+    assert len(stage.decisions()) == 1  # what closed meanwhile is not decided on
+    assert stage.decide(0.0).action is runs.Action.KEEP
+
+
+def test_the_auto_rule_lifts_nothing_while_the_data_is_not_whole(stage: Stage) -> None:
+    change_agent(stage, data_pause_lift=PauseLift.AUTO)
+    stale(stage)
+
+    asyncio.run(stage.loop.turn())
+
+    assert stage.run.status is RunStatus.PAUSED
+
+
+@pytest.mark.parametrize("reason", ["operator", "kill_switch", "max_daily_loss", "model_error"])
+def test_the_auto_rule_lifts_no_pause_but_one_of_data(stage: Stage, reason: str) -> None:
+    change_agent(stage, data_pause_lift=PauseLift.AUTO)
+    stage.decide(0.0)
+    stage.change_run(lambda run: runs.pause(run, reason))
+
+    asyncio.run(stage.loop.turn())
+
+    assert stage.run.pause_reason == reason
+
+
+def test_the_auto_rule_lifts_nothing_while_the_agent_is_killed(stage: Stage) -> None:
+    change_agent(stage, data_pause_lift=PauseLift.AUTO)
+    stale(stage)
+    whole_again(stage)
+    change_agent(stage, kill_switch=True, kill_reason="storm")
+
+    asyncio.run(stage.loop.turn())
+
+    assert stage.run.status is RunStatus.PAUSED
+
+
+def candles_as_of(last_close_ms: int) -> SourceStatus:
+    return replace(
+        new_status(CANDLES, PAIR, "1m"),
+        status="ok",
+        last_event_ms=last_close_ms,
+        last_success_ms=last_close_ms,
+    )
+
+
+def test_a_simulated_day_of_candles_that_come_late_pauses_nothing() -> None:
+    """Looked at twice a second for a day, with candles up to 20 s late and polls that fail."""
+    late = np.random.default_rng(7).integers(0, 20_000, size=1_441)
+    arrived = np.arange(1_441) * MINUTE_MS + late
+    looks = np.arange(MINUTE_MS, 1_440 * MINUTE_MS, 500)
+    newest = np.searchsorted(arrived, looks, side="right") - 1
+
+    false_pauses = [
+        int(at_ms)
+        for at_ms, index in zip(looks, newest, strict=True)
+        if silence(
+            [candles_as_of(BEGIN_MS + int(index) * MINUTE_MS)],
+            now_ms=BEGIN_MS + int(at_ms),
+            speed=1.0,
+        )
+    ]
+
+    assert false_pauses == []
+
+
+@pytest.mark.parametrize("interval", ["1m", "5m", "1h"])
+def test_silence_pauses_within_two_intervals_and_five_seconds(interval: str) -> None:
+    source = replace(new_status(CANDLES, PAIR, interval), status="ok", last_event_ms=BEGIN_MS)
+    two = 2 * interval_ms(interval)
+
+    def paused_at(after_ms: int) -> bool:
+        return silence([source], now_ms=BEGIN_MS + after_ms, speed=1.0) is not None
+
+    assert not paused_at(two)
+    assert paused_at(two + round((5 - TURN_S) * 1000))  # the loop looks once a second

@@ -298,7 +298,7 @@ def test_lifting_the_switch_ends_the_flattening(stage: LiveStage) -> None:
         await live.control.kill(on=True, reason="storm", flatten=True, **WHO)
         wished = len(live.store.list(kinds.FLATTENINGS))
 
-        await live.control.kill(on=False, reason="", flatten=False, **WHO)
+        await live.control.kill(on=False, reason="over", flatten=False, **WHO)
 
         assert wished == 1
         assert live.store.list(kinds.FLATTENINGS) == []

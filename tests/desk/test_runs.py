@@ -19,9 +19,11 @@ from desk.runs import (
     Held,
     Mode,
     Paused,
+    PauseLift,
     Provenance,
     Run,
     RunStatus,
+    SourcePolicy,
     SourceStatus,
     admit,
 )
@@ -108,6 +110,42 @@ def test_each_gate_says_no_by_its_code(code: str, outcome: type, changes: dict[s
     assert answer.code == code
     assert [gate.code for gate in answer.gates if not gate.passed] == [code]
     assert answer.gates[-1].code == code
+
+
+def test_a_source_that_a_policy_forbids_or_requires_pauses_by_its_code() -> None:
+    needs = ("bingx_candles", "funding")
+    funding = replace(FRESH, source_type="funding", interval="")
+    forbids = replace(AGENT, source_policies={"funding": SourcePolicy.FORBIDDEN})
+    requires = replace(AGENT, source_policies={"ticker": SourcePolicy.REQUIRED})
+
+    forbidden = asked(agent=forbids, sources=[FRESH, funding], required_sources=needs)
+    missing = asked(agent=requires)
+    there = asked(
+        agent=requires, sources=[FRESH, replace(FRESH, source_type="ticker", interval="")]
+    )
+
+    assert isinstance(forbidden, Paused)
+    assert (forbidden.code, forbidden.gates[-1].detail) == ("source_not_allowed", "funding")
+    assert isinstance(asked(agent=forbids), Admitted)  # features that do not look at it
+    assert isinstance(missing, Paused)
+    assert (missing.code, missing.gates[-1].detail) == ("data_source_unavailable", "ticker")
+    assert isinstance(there, Admitted)
+
+
+@given(
+    st.sampled_from(RunStatus),
+    st.sampled_from(["operator", "kill_switch", "max_drawdown", *runs.DATA_PAUSES]),
+    st.sampled_from(PauseLift),
+)
+def test_only_a_pause_of_data_lifts_by_itself_and_only_by_the_rule_chosen(
+    status: RunStatus, reason: str, lift: PauseLift
+) -> None:
+    run = replace(RUN, status=status, pause_reason=reason)
+
+    lifts = runs.may_lift(run, replace(AGENT, data_pause_lift=lift))
+
+    is_of_data = status is RunStatus.PAUSED and reason in runs.DATA_PAUSES
+    assert lifts == (is_of_data and lift is PauseLift.AUTO)
 
 
 @given(st.sets(st.integers(0, len(REFUSALS) - 1), min_size=1))

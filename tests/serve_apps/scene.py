@@ -143,6 +143,16 @@ class FakeDesk:
         self.store.set_kill("all", on=on, reason=reason, event=note(self.clock.now_ms()))
         return 1
 
+    async def kill_agent(
+        self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
+    ) -> int:
+        self._hear("kill_agent", agent_id=agent_id, on=on, reason=reason, flatten=flatten)
+        row = self.store.get(kinds.AGENTS, agent_id)
+        assert row is not None
+        after = replace(row.value, kill_switch=on, kill_reason=reason if on else "")
+        self.store.put(kinds.AGENTS, agent_id, after, at_ms=row.at_ms)
+        return 1
+
     async def cancel_trade(
         self, trade_id: str, reason: str, *, actor: str, trace_id: str
     ) -> list[str]:

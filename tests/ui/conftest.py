@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from actors import source_book
-from actors.commands import FeedScope, Turned
+from actors.commands import FeedScope, Preflight, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
 from desk import ids
 from desk.clock import DAY_MS, MINUTE_MS, ManualClock
@@ -94,6 +94,16 @@ class FakeDesk:
 
     def _current(self) -> Run:
         return self.store.list(kinds.RUNS)[0].value
+
+    async def preflight(
+        self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
+    ) -> Preflight:
+        raise AssertionError(f"a page asked for a preflight: {ask}")
+
+    async def kill_agent(
+        self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
+    ) -> int:
+        raise AssertionError(f"a page turned the kill switch of {agent_id}")
 
     async def start_run(self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str) -> Run:
         self._note("start", ask)

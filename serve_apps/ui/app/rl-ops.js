@@ -207,7 +207,7 @@ function Trading() {
     empty=${html`<span>No run is at work.</span><button class="primary" onClick=${startRun}>Start a paper run …</button>`}
     actions=${html`<button onClick=${reconcile}>Reconcile now</button><button onClick=${startRun}>Start …</button>`}>
     ${() => html`<${Table} label="Runs" rows=${active} rowKey=${(run) => run.run_id} columns=${[
-      { name: 'pair', cell: (run) => html`<strong>${run.pair}</strong>` }, { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />` },
+      { name: 'pair', cell: (run) => html`<strong>${run.pair}</strong>` }, { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` },
       { name: 'state', cell: (run) => html`<${RunState} run=${run} />` },
       { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
       { name: 'last decided', cell: (run) => html`<${When} ms=${run.last_decided_open_ms} />` },
@@ -297,7 +297,7 @@ function RunHistory() {
   return html`<${Panel} title="Run history" span="6" resource=${runs.held} retry=${runs.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No runs yet.</span><button onClick=${startRun}>Start a paper run …</button>`}>
     ${(rows) => html`<${Table} label="Run history" rows=${rows} rowKey=${(run) => run.run_id} columns=${[
       { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'stopped', cell: (run) => html`<${When} ms=${run.stopped_ms} />` },
-      { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />` }, { name: 'pair', cell: (run) => run.pair },
+      { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` }, { name: 'pair', cell: (run) => run.pair },
       { name: 'state', cell: (run) => html`<${RunState} run=${run} />` }, { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
     ]} />`}
   <//>`;
