@@ -10,7 +10,6 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
-from actors.audit import Audit
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import POLICY_UNAVAILABLE, Draft
@@ -25,6 +24,7 @@ from actors.decision_scene import (
 )
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock, acceleration_grace_ms
+from actors.pause_lift import lift_pause
 from actors.placement import Approver, Executor, Placement, place
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
@@ -36,7 +36,6 @@ from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
-from desk.store import kinds
 from desk.store.candle_window import CandleWindow
 from desk.store.port import Store
 from desk.trading import intents
@@ -176,47 +175,15 @@ class DecisionLoop:
             await self._runs.pause(run.run_id, code, category="data", detail=detail)
 
     async def _lift(self, run: Run) -> None:
-        """Let a run go on that its data paused, if the operator chose so and every gate is passed.
-
-        Candles that closed while it was paused are not decided on.
-        """
-        agent = await stored(lambda: self._store.get(kinds.AGENTS, run.agent_id))
-        if agent is None or not runs.may_lift(run, agent.value):
-            return
-        awake = replace(run, status=RunStatus.RUNNING)
-        scene = await stored(
-            lambda: read_scene(
-                self._store,
-                awake,
-                now_ms=self._clock.now_ms(),
-                speed=self._clock.anchor.speed,
-                enforce_provenance=self._parts.enforce_provenance,
-                home=self._parts.home,
-            )
+        parts = self._parts
+        is_lifted = await lift_pause(
+            self._store,
+            self._clock,
+            run,
+            enforce_provenance=parts.enforce_provenance,
+            home=parts.home,
         )
-        if not isinstance(scene.admission, runs.Admitted):
-            return
-        newest_ms, reason = int(scene.window.open_ms[-1]), run.pause_reason
-
-        def lifted(row: Run) -> Run:
-            if row.status is not RunStatus.PAUSED or row.pause_reason != reason:
-                return row  # the operator came first
-            return replace(runs.resume(row), last_decided_open_ms=newest_ms)
-
-        after = await self._runs.change(run.run_id, lifted)
-        if after.status is not RunStatus.RUNNING:
-            return
-        now_ms = self._clock.now_ms()
-        await stored(lambda: resolve_alert(self._store, f"{reason}:{run.run_id}", at_ms=now_ms))
-        await Audit(self._store, self._clock).note(
-            "run.lifted",
-            f"run/{run.run_id}",
-            actor="decision_loop",
-            trace_id=ids.trace_id("lift", run.run_id, newest_ms),
-            before={"status": run.status.value, "pause_reason": reason},
-            after={"status": after.status.value, "rule": agent.value.data_pause_lift.value},
-        )
-        self._pulse.count("lifted")
+        self._pulse.count("lifted", int(is_lifted))
 
     async def _catch_up(self, run: Run) -> None:
         """Decide on the newest candle when nobody told us of it; older ones are gone."""

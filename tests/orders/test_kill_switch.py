@@ -20,9 +20,11 @@ from desk.runs import RunStatus
 from desk.trading.orders import Side
 from desk.trading.risk import Approved
 from desk.wallclock import VenueClock, wall_ms
-from tests.orders.desk_on_the_wire import ORDER, Gone, WireDesk, _anchor
+from tests.orders.desk_on_the_wire import LOT, ORDER, Gone, WireDesk, _anchor
 
 TRADERS = 4
+SMALL = LOT / 5
+"""Of a coin: the fees of hundreds of rounds stay below every loss limit."""
 LIMIT_S = 1.0
 BY_THEN: dict[str, Any] = {"actor": "alice", "trace_id": "tr-kill"}
 
@@ -75,7 +77,7 @@ async def trade(desk: WireDesk, name: str, stop: asyncio.Event, tally: Tally) ->
         number += 1
         side = Side.BUY if number % 2 else Side.SELL
         try:
-            verdict = await desk.approve(f"{name}-{number}", side)
+            verdict = await desk.approve(f"{name}-{number}", side, SMALL)
             if isinstance(verdict, Approved):
                 order = await desk.process.executor.execute(Execute(approved=verdict))
                 tally.sent += order.attempts > 0 and not order.reduce_only
@@ -142,7 +144,7 @@ def killed_rounds(play: Callable[..., None], rounds: int, tally: Tally) -> None:
             await round_of(desk, which, f"r{number}", tally)
             assert desk.run().status is RunStatus.PAUSED
             await leave(desk, f"r{number}")
-            if number % 10 in (0, 5):  # the flag is in the store: a new process sees it as well
+            if number % 10 < 2:  # the flag is in the store: a new process sees it as well
                 await desk.restart()
                 await compare(desk)
                 verdict = await desk.approve(f"after-{number}")
@@ -159,9 +161,9 @@ def test_after_a_kill_switch_has_answered_no_entry_reaches_the_exchange(
 ) -> None:
     tally = Tally()
 
-    killed_rounds(play, 6, tally)
+    killed_rounds(play, 4, tally)
 
-    assert tally.sent >= 18
+    assert tally.sent >= 12
     assert statistics.median(tally.took_s) <= LIMIT_S
 
 
