@@ -103,13 +103,13 @@ class Closer:
         position = ledger.positions.get(pair)
         if position is None:
             return None
+        of_trade = await stored(lambda: self._store.orders_of_trade(position.trade_id))
         exits = await self._exits(account, pair)
         left = abs(position.quantity) - sum(
             (order.remaining_quantity for order in exits), Decimal(0)
         )
-        if left <= 0:
-            return None
-        of_trade = await stored(lambda: self._store.orders_of_trade(position.trade_id))
+        if left <= 0 or (await self._ledger(account)).positions.get(pair) != position:
+            return None  # being closed, or filled in between: whoever wishes it flat asks again
         what = f"{reason}:{position.trade_id}:{position.quantity}:{left}{_tries(of_trade)}"
         return await self._close(ledger, position, left, what, trace_id)
 
@@ -234,10 +234,9 @@ def _named(orders: Sequence[Order], name: str) -> Order | None:
 
 
 def _tries(orders: Sequence[Order]) -> str:
-    """Closes that came to nothing: a new attempt is a new order, a repeat of one is the same."""
-    failed = [
-        order
-        for order in orders
-        if order.reduce_only and order.state.is_terminal and not order.filled_quantity
-    ]
-    return f":{len(failed)}" if failed else ""
+    """Closes that are over: a new one is a new order, a repeat of one under way is the same.
+
+    A filled one counts too: an entry that fills late may leave as much again as was closed.
+    """
+    over = [order for order in orders if order.reduce_only and order.state.is_terminal]
+    return f":{len(over)}" if over else ""

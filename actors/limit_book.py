@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import partial
+from typing import TypedDict
 
 from actors.audit import Audit
 from actors.confirming import Issued, issue_token, use_token
@@ -88,7 +89,8 @@ class LimitBook:
                 "set_id",
                 f"{fresh.set_id} is at revision {taken.found}: edit it, or take another id",
             ) from None
-        await self._note("risk_limits.create", f"risk-limits/{doc.key}", asked, None, fresh)
+        told = _told(asked, None, fresh)
+        await self._audit.note("limits.create", f"risk-limits/{doc.key}", **told)
         return doc
 
     async def edit(self, set_id: str, changes: Changes, asked: Asked) -> Doc[RiskLimitSet]:
@@ -101,7 +103,10 @@ class LimitBook:
         edit = await self._limits_edit(set_id, changes, asked.version)
         if edit.needs_token:
             await self._use(LIMITS_EDIT, edit, changes, asked)
-        return await self._write(kinds.RISK_LIMITS, edit, "risk_limits.edit", "risk-limits", asked)
+        doc = await self._write(kinds.RISK_LIMITS, edit)
+        told = _told(asked, edit.before, edit.after)
+        await self._audit.note("limits.edit", f"risk-limits/{set_id}", **told)
+        return doc
 
     async def activate(self, set_id: str, asked: Asked) -> Doc[RiskLimitSet]:
         """Let runs start with a set; one that is active stays as it is. Raises as `edit`."""
@@ -112,9 +117,10 @@ class LimitBook:
         await self._check_reach(before, changing.LIMITS, runs=())
         after = replace(before, active=True, effective_from_ms=self._clock.now_ms())
         edit = _edit(set_id, before, after, found.version, (), needs_token=False, clock=self._clock)
-        return await self._write(
-            kinds.RISK_LIMITS, edit, "risk_limits.activate", "risk-limits", asked
-        )
+        doc = await self._write(kinds.RISK_LIMITS, edit)
+        told = _told(asked, before, after)
+        await self._audit.note("limits.activate", f"risk-limits/{set_id}", **told)
+        return doc
 
     async def preflight_limits(
         self, set_id: str, changes: Changes, asked: Asked
@@ -180,9 +186,10 @@ class LimitBook:
         edit = await self._policy_edit(account, changes, asked.version)
         if edit.needs_token:
             await self._use(POLICY_EDIT, edit, changes, asked)
-        return await self._write(
-            kinds.ACCOUNT_POLICIES, edit, "risk_policy.edit", "risk-policy", asked
-        )
+        doc = await self._write(kinds.ACCOUNT_POLICIES, edit)
+        told = _told(asked, edit.before, edit.after)
+        await self._audit.note("guardrails.edit", f"account/{account}", **told)
+        return doc
 
     async def preflight_policy(
         self, account: str, changes: Changes, asked: Asked
@@ -251,14 +258,12 @@ class LimitBook:
     # --- writing --------------------------------------------------------------------------------
 
     async def _write[T: (RiskLimitSet, AccountPolicy)](
-        self, kind: Kind[T], edit: Edit[T], action: str, resource: str, asked: Asked
+        self, kind: Kind[T], edit: Edit[T]
     ) -> Doc[T]:
         if edit.version:
             kept = kinds.revisions_of(kind, edit.key)
             await self._put(kept, str(edit.version), edit.before, None, at_ms=edit.at_ms)
-        doc = await self._put(kind, edit.key, edit.after, edit.version, at_ms=edit.at_ms)
-        await self._note(action, f"{resource}/{edit.key}", asked, edit.before, edit.after)
-        return doc
+        return await self._put(kind, edit.key, edit.after, edit.version, at_ms=edit.at_ms)
 
     async def _put[T](
         self, kind: Kind[T], key: str, value: T, version: int | None, *, at_ms: int
@@ -290,25 +295,13 @@ class LimitBook:
         if edit.needs_token:
             issued = await issue_token(self._store, action, _parameters(edit, changes))
         await self._audit.note(
-            f"{action}.preflight".replace("-", "_"),
+            "limits.preflight",
             f"{action.partition('.')[0]}/{edit.key}",
             actor=asked.actor,
             trace_id=asked.trace_id,
             after={"raises": list(edit.raises), "needs_token": edit.needs_token},
         )
         return issued
-
-    async def _note(
-        self, action: str, resource: str, asked: Asked, before: object, after: object
-    ) -> None:
-        await self._audit.note(
-            action,
-            resource,
-            actor=asked.actor,
-            trace_id=asked.trace_id,
-            before=_as_row(before),
-            after=_as_row(after),
-        )
 
 
 def default_policy(account: str) -> AccountPolicy:
@@ -346,6 +339,19 @@ def _parameters[T](edit: Edit[T], changes: Changes) -> dict[str, str]:
     """What a token is for: this edit of this revision."""
     given = {name: str(value) for name, value in changes.items()}
     return {"key": edit.key, "version": str(edit.version)} | given
+
+
+class _Told(TypedDict):
+    actor: str
+    trace_id: str
+    before: dict[str, str | int | bool]
+    after: dict[str, str | int | bool]
+
+
+def _told(asked: Asked, before: object, after: object) -> _Told:
+    return _Told(
+        actor=asked.actor, trace_id=asked.trace_id, before=_as_row(before), after=_as_row(after)
+    )
 
 
 def _as_row(value: object) -> dict[str, str | int | bool]:

@@ -70,6 +70,7 @@ _TABLE = (
     _code("candles_rejected", "data", "warning", Ends.LAPSE, HOUR_MS),
     _code("feed_route_failed", "data", "warning", Ends.ROW),
     _code("circuit_breaker", "risk", "critical", Ends.ROW),
+    _code("drawdown_flatten", "risk", "critical", Ends.ACKNOWLEDGED, HOUR_MS),
     _code("position_drift", "risk", "critical", Ends.ACKNOWLEDGED, HOUR_MS),
     _code("foreign_order", "risk", "warning", Ends.LAPSE, RERAISED_MS),
     _code("orphan_order", "risk", "critical", Ends.ACKNOWLEDGED, RERAISED_MS),

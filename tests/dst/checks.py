@@ -11,11 +11,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from desk.ids import Pair
+from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.store.port import Stream
 from desk.trading import invariants
 from desk.trading import ledger as books
 from desk.trading.ledger import Ledger
+from desk.trading.limits import default_live_policy
 from desk.trading.orders import Fill, Leg, Order, OrderState, Side
 from tests.dst.exchange import PAIRS, AtVenue, Exchange, is_ours
 
@@ -279,36 +281,69 @@ class Witness:
         )
         if row.version == 1 and not row.reduce_only:
             self._judge_exposure()
+            self._judge_limits(row)
+
+    def _judge_limits(self, row: Order) -> None:
+        """S11: an entry is within the limits that are in force when its row is created."""
+        found = self.store.get(kinds.RISK_LIMITS, "default")
+        assert found is not None, "the world is furnished with it"
+        kept = self.store.get(kinds.ACCOUNT_POLICIES, row.account)
+        limits = found.value
+        policy = kept.value if kept else default_live_policy(row.account)
+        assert self.ledger is not None, "no order is created before the books"
+        equity = books.equity(self.ledger)
+        notionals: dict[Pair, Decimal] = {}
+        for pair in PAIRS:
+            up, down = self._extremes(pair)
+            worst = max(up, -down)
+            if pair == row.pair:
+                # What it holds the other way is its own exit's to close.
+                worst = max(up if row.side is Side.BUY else -down, Decimal(0))
+            notionals[pair] = worst * self.exchange.price(pair)
+        mine, total = notionals[row.pair], sum(notionals.values(), Decimal(0))
+        count = sum(one > 0 for one in notionals.values())
+        for name, asked, allowed in (
+            ("max_position_size", mine, limits.max_position_size),
+            ("max_instrument_exposure", mine, policy.max_instrument_exposure * equity),
+            ("max_total_exposure", total, policy.max_total_exposure * equity),
+        ):
+            if asked > allowed * EXPOSURE_SLACK:
+                self.breach(f"S11: {row.client_order_id} makes {asked} of {name} {allowed}")
+        if count > min(limits.max_open_positions, policy.max_open_positions):
+            self.breach(f"S11: {row.client_order_id} makes {count} open positions")
 
     def _judge_exposure(self) -> None:
         """What could be held at worst, if every open order filled, stays within the account's cap."""
         total = Decimal(0)
-        for pair, held in self.expected.items():
-            mine = [order for order in self.open.values() if order.pair == pair]
-            exits = sum(
-                (order.remaining_quantity for order in mine if order.reduce_only), Decimal(0)
-            )
-            entries = {
-                side: sum(
-                    (
-                        order.remaining_quantity
-                        for order in mine
-                        if order.side is side and not order.reduce_only
-                    ),
-                    Decimal(0),
-                )
-                for side in Side
-            }
-            left = held - min(exits, abs(held)) * (1 if held > 0 else -1)
-            up, down = max(held, left) + entries[Side.BUY], min(held, left) - entries[Side.SELL]
+        for pair in self.expected:
+            up, down = self._extremes(pair)
             total += max(abs(up), abs(down)) * self.exchange.price(pair)
         if total > self.exposure_cap * EXPOSURE_SLACK:
             self.breach(f"S7: {total} could be held, cap {self.exposure_cap}")
 
+    def _extremes(self, pair: Pair) -> tuple[Decimal, Decimal]:
+        """Most and least that may come to be held, if every open order fills as badly as it can."""
+        held = self.expected[pair]
+        mine = [order for order in self.open.values() if order.pair == pair]
+        exits = sum((order.remaining_quantity for order in mine if order.reduce_only), Decimal(0))
+        entries = {
+            side: sum(
+                (
+                    order.remaining_quantity
+                    for order in mine
+                    if order.side is side and not order.reduce_only
+                ),
+                Decimal(0),
+            )
+            for side in Side
+        }
+        left = held - min(exits, abs(held)) * (1 if held > 0 else -1)
+        return max(held, left) + entries[Side.BUY], min(held, left) - entries[Side.SELL]
+
     # --- when the storm is over -----------------------------------------------------------------
 
     def unfinished(self, *, since_ms: int | None = None) -> list[str]:
-        """L1 to L4: what has not come true yet; empty when both sides agree and nothing is open.
+        """L1 to L5: what has not come true yet; empty when both sides agree and nothing is open.
 
         With `since_ms` only what has stood at the venue as it is since then.
         """
@@ -332,6 +367,8 @@ class Witness:
             ours = books.held_quantity(self.ledger, pair) if self.ledger else Decimal(0)
             if ours != quantity:
                 late.append(f"L3: {pair} is {ours}, at the venue {quantity}")
+        for wish in self.store.list(kinds.FLATTENINGS):
+            late.append(f"L5: {wish.key} is to be flat")
         return late
 
     def still_open(self) -> bool:

@@ -50,6 +50,8 @@ class Mix:
     foreign_order: bool = False
     outage_at_s: float | None = None
     """The venue answers nothing for some seconds from here."""
+    edits_limits: bool = False
+    """Whether an operator edits limit set and guardrails while decisions are under way."""
 
     @classmethod
     def drawn(cls, rng: Random) -> "Mix":
@@ -92,6 +94,7 @@ class Mix:
             manual_trade_at_s=rng.uniform(3.0, 28.0) if rng.random() < 0.15 else None,
             foreign_order=rng.random() < 0.2,
             outage_at_s=rng.uniform(1.0, 20.0) if rng.random() < 0.2 else None,
+            edits_limits=rng.random() < 0.5,
         )
 
 

@@ -34,6 +34,7 @@ from desk.trading import intents, risk
 from desk.trading import ledger as books
 from desk.trading.instruments import Instrument
 from desk.trading.intents import OrderIntent
+from desk.trading.limits import RiskLimitSet
 from tests.actors.direct_doors import DirectDoors
 from tests.dst.checks import Witness
 from tests.dst.exchange import LOT, PAIRS, START_MS, Exchange, Wire
@@ -50,6 +51,8 @@ CONVERGE_S = 60.0
 LOOK_S = 5.0
 MARK_EVERY_S = 8.0
 MONEY_S = 15.0
+EDIT_WITHIN_S = 0.04
+"""About as long as an approval takes from its first read to its row."""
 SPENT_S = (0.0, 0.0, 0.0, 0.001, 0.01)
 """What a call of the store takes."""
 CASH = Decimal(10_000)
@@ -172,7 +175,7 @@ class World:
         self.seed, self.mix, self.plan = seed, mix, plan
         self.wind = mix
         """The storm's mix, also after the storm."""
-        self.rng = Random(f"world:{seed}")
+        self.rng, self.edits = Random(f"world:{seed}"), Random(f"limits:{seed}")
         self.loop = VirtualLoop()
         self.store = MemoryStore()
         self.exchange = Exchange(self.loop, Random(f"venue:{seed}"), mix)
@@ -239,6 +242,9 @@ class World:
             self.exchange.place_foreign(self.rng.choice(PAIRS))
         if mix.kill_at_s is not None:
             self.loop.call_later(mix.kill_at_s, lambda: self.spawn(self._kill()))
+        if mix.edits_limits:
+            for _ in range(3):
+                self.loop.call_later(self.edits.uniform(1.0, STORM_S - 1.0), self._edit_limits)
         if mix.split_brain:
             self.loop.call_later(self.rng.uniform(1.0, STORM_S - 5.0), self._split)
 
@@ -413,8 +419,7 @@ class World:
             self.store.put(kinds.RUNS, f"run-{pair}", _run(pair), at_ms=START_MS)
         agent = Agent(agent_id="desk", name="Desk", allowed_instruments=PAIRS)
         self.store.put(kinds.AGENTS, "desk", agent, at_ms=START_MS)
-        limits = replace(risk.default_limits(), max_drawdown=Decimal("0.9"), max_daily_loss=CASH)
-        self.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=START_MS)
+        self.store.put(kinds.RISK_LIMITS, "default", _limits(), at_ms=START_MS)
 
     async def _market(self) -> None:
         """The pollers: prices, again and again."""
@@ -446,6 +451,8 @@ class World:
             decided_open_ms=self.clock.now_ms() - 60_000,
             trace_id=f"tr{number}",
         )
+        if self.mix.edits_limits:  # between what the ledger reads and what it creates
+            self.loop.call_later(self.edits.uniform(0.0, EDIT_WITHIN_S), self._edit_limits)
         asks = 2 if self.rng.random() < self.mix.repeat_decision else 1
         await asyncio.gather(*(self._place(legs) for _ in range(asks)))
         for leg in legs:
@@ -475,6 +482,26 @@ class World:
         self.witness.note("killed")
         await self.closer.cancel_entries(ACCOUNT, None, reason="kill_switch")
 
+    def _edit_limits(self) -> None:
+        """An operator tightens or loosens; a drawdown that flattens is reached by some edits."""
+        rng, at_ms = self.edits, self.clock.now_ms()
+        if rng.random() < 0.6:
+            limits = replace(
+                _limits(),
+                max_position_size=Decimal(rng.choice((250, 500, 750, 1_000, 2_000))),
+                max_open_positions=rng.randint(1, 3),
+            )
+            self.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=at_ms)
+        else:
+            policy = replace(
+                risk.default_live_policy(ACCOUNT),
+                max_total_exposure=Decimal(rng.choice((4, 8, 15, 30))) / 100,
+                max_instrument_exposure=Decimal(rng.choice((2, 5, 10))) / 100,
+                max_drawdown=Decimal(rng.choice(("0.05", "0.05", "0.05", "0.00002"))),
+            )
+            self.store.put(kinds.ACCOUNT_POLICIES, ACCOUNT, policy, at_ms=at_ms)
+        self.witness.note("limits_edited")
+
     async def _heard(self, work: Awaitable[Any]) -> bool:
         try:
             await work
@@ -485,6 +512,10 @@ class World:
 
 async def _cash() -> Decimal:
     return CASH
+
+
+def _limits() -> RiskLimitSet:
+    return replace(risk.default_limits(), max_drawdown=Decimal("0.9"), max_daily_loss=CASH)
 
 
 def _run(pair: Pair) -> Run:

@@ -452,8 +452,8 @@ PLANTED = (
     Mutant(
         "close_counts_no_exits",
         CLOSING,
-        "            (order.remaining_quantity for order in exits), Decimal(0)\n        )\n        if left <= 0:\n            return None",
-        "            (Decimal(0) for order in exits), Decimal(0)\n        )\n        if left <= 0:\n            return None",
+        "            (order.remaining_quantity for order in exits), Decimal(0)\n        )\n        if left <= 0 or (",
+        "            (Decimal(0) for order in exits), Decimal(0)\n        )\n        if left <= 0 or (",
         "a position is closed while it is being closed",
     ),
     Mutant(
@@ -464,6 +464,20 @@ PLANTED = (
         "a close is not reduce-only",
     ),
     # --- the store in memory --------------------------------------------------------------------
+    Mutant(
+        "close_again_is_the_same",
+        CLOSING,
+        "if order.reduce_only and order.state.is_terminal]",
+        "if order.reduce_only and order.state.is_terminal and not order.filled_quantity]",
+        "what a late fill left after a close is never closed",
+    ),
+    Mutant(
+        "memory_no_readings",
+        MEMORY,
+        "        if version != seen.version:\n            raise VersionConflict",
+        "        if version < 0:\n            raise VersionConflict",
+        "orders are created on limits that were edited",
+    ),
     Mutant(
         "memory_no_fill_dedupe",
         MEMORY,

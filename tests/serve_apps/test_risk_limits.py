@@ -76,7 +76,7 @@ def test_a_new_set_is_stored_inactive_and_a_run_may_start_with_it_once_it_is_act
     assert (made.json()["active"], made.json()["row_version"]) == (False, 1)
     assert (active.json()["active"], active.json()["row_version"]) == (True, 2)
     assert client.post("/risk-limits/small/activate").json()["row_version"] == 2, "once is enough"
-    assert {"risk_limits.create", "risk_limits.activate"} <= set(audit(scene))
+    assert {"limits.create", "limits.activate"} <= set(audit(scene))
 
 
 def test_a_set_that_lacks_a_limit_is_refused_by_its_field(client: TestClient) -> None:
@@ -173,7 +173,7 @@ def test_each_edit_is_a_new_revision_and_the_old_ones_are_kept(
         (3, "950"),
     ]
     rows = [doc.value for doc in scene.store.list(kinds.AUDIT)]
-    edits = [(row.before, row.after) for row in rows if row.action == "risk_limits.edit"]
+    edits = [(row.before, row.after) for row in rows if row.action == "limits.edit"]
     assert ("1000", "900") in [
         (before["max_position_size"], after["max_position_size"]) for before, after in edits
     ]

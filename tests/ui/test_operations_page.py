@@ -37,6 +37,8 @@ def test_the_page_shows_runs_sources_trades_and_actors(page: Page, served: Any) 
     expect(panel(page, "Actors")).to_contain_text("132 MB")
     expect(panel(page, "Alerts")).to_contain_text("source_stale:bingx_candles")
     expect(panel(page, "Positions and open orders")).to_contain_text("-0.02")
+    expect(panel(page, "Limits")).to_contain_text("max_total_exposure")
+    expect(panel(page, "Limits")).to_contain_text("BTC-USDT by default")
 
 
 def test_of_many_sources_the_telling_ones_are_shown_and_the_others_on_demand(

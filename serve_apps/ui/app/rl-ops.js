@@ -17,6 +17,13 @@ const alerts = list('/ops/alerts', { limit: 50 });
 const runs = list(`/agents/${AGENT}/runs`, { limit: 50 });
 const versions = list(`/agents/${AGENT}/versions`, { limit: 50 });
 const limits = list('/risk-limits');
+const risk = resource(async () => {
+  const { accounts } = await get('/ops/trading/risk');
+  return accounts.flatMap((account) => [
+    ...account.caps.map((cap) => ({ ...cap, of: account.account, key: `${account.account}:${cap.name}` })),
+    ...account.runs.flatMap((run) => run.caps.map((cap) => ({ ...cap, of: `${run.pair} by ${run.set_id}`, key: `${run.run_id}:${cap.name}` }))),
+  ]);
+});
 const decisions = resource(async () => {
   const recent = (await get(`/agents/${AGENT}/runs`, { limit: 3 })).items;
   const pages = await Promise.all(recent.map((run) => get(`/agents/${AGENT}/runs/${run.run_id}/decisions`, { limit: 30 })));
@@ -30,6 +37,7 @@ const WATCHED = [
   [decisions, ['decision'], 700],
   [runs, ['run', 'mode'], 300],
   [alerts, ['alert'], 700],
+  [risk, ['risk', 'run', 'order', 'fill'], 2000],
 ];
 for (const [held, topics, ms] of WATCHED) {
   const refresh = throttled(held.load, ms);
@@ -38,7 +46,7 @@ for (const [held, topics, ms] of WATCHED) {
 on('job', (message) => {
   jobs.value = { ...jobs.value, [message.key]: message.data };
 });
-const everything = [sources, trades, actors, alerts, runs, versions, limits, decisions];
+const everything = [sources, trades, actors, alerts, runs, versions, limits, decisions, risk];
 onResync(() => everything.forEach((held) => held.load()));
 everything.forEach((held) => held.load());
 setInterval(actors.load, 3000);
@@ -140,6 +148,7 @@ function Page() {
       <${Ingestion} /><${Trading} />
       <${Positions} /><${Decisions} />
       <${Trades} /><${AlertsPanel} />
+      <${Limits} />
       <${Actors} /><${RunHistory} />
     </div>`;
 }
@@ -280,6 +289,19 @@ function AlertsPanel() {
       { name: 'since', cell: (row) => html`<${When} ms=${row.created_ms} />` },
       { name: '', cell: (row) => (row.status === 'open' ? html`<button class="plain" onClick=${() => acknowledge(row)}>acknowledge</button>` : html`<span class="muted">${row.status}</span>`) },
     ]} /></div>`}
+  <//>`;
+}
+
+const amount = (cap, value) => (cap.unit === 'fraction' ? percent(Number(value)) : cap.unit === 'USDT' ? money(value, 0) : `${trimmed(value)}${cap.unit === 'count' ? '' : ` ${cap.unit}`}`);
+
+function Limits() {
+  return html`<${Panel} title="Limits" span="12" resource=${risk.held} retry=${risk.load} isEmpty=${(rows) => !rows.length} empty="No account has opened its books yet.">
+    ${(rows) => html`<${Table} label="Limits" rows=${rows} rowKey=${(row) => row.key} columns=${[
+      { name: 'account or run', cell: (row) => row.of }, { name: 'limit', cell: (row) => row.name },
+      { name: 'at most', num: true, cell: (row) => amount(row, row.cap) }, { name: 'used', num: true, cell: (row) => amount(row, row.used) },
+      { name: 'headroom', num: true, cell: (row) => html`<span class=${tone(row.headroom)}>${amount(row, row.headroom)}</span>` },
+      { name: 'state', cell: (row) => html`<${Pill} tone=${row.breached ? 'bad' : 'ok'}>${row.breached ? 'reached' : 'within'}<//>` },
+    ]} />`}
   <//>`;
 }
 

@@ -321,6 +321,47 @@ def test_the_liquidation_buffer_shrinks_with_leverage(leverage: int, buffer: str
     assert f"{risk.liquidation_buffer_bps(Decimal(leverage)):.1f}" == buffer
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_buffer_of_a_held_position_shrinks_as_the_price_comes_near_its_liquidation(
+    sign: int,
+) -> None:
+    held = a_position(Decimal(sign), "100")
+    buffers = [
+        risk.held_buffer_bps(held, Decimal(100 - sign * fall), Decimal(10)) for fall in range(12)
+    ]
+
+    assert buffers == sorted(buffers, reverse=True)
+    assert buffers[0] > 900
+    assert buffers[-1] < 0, "beyond it"
+
+
+@pytest.mark.catalogue("R01")
+def test_an_entry_that_adds_to_a_position_near_its_liquidation_is_refused_and_a_flip_is_not() -> (
+    None
+):
+    ledger = books_with(a_position("1", "100"))
+    leveraged = {
+        "ledger": ledger,
+        "policy": replace(LIVE, max_leverage=Decimal(125)),
+        "limits": WIDE,
+        "leverage": Decimal(10),
+        "price": Decimal("90.9"),
+    }
+
+    assert refusal(ask(intent=an_intent("1"), **leveraged)) == ("account", "liquidation_buffer")
+    assert isinstance(ask(intent=an_intent("-1"), **leveraged), Approved)
+    roomy = leveraged | {"price": Decimal(99)}
+    assert isinstance(ask(intent=an_intent("1"), **roomy), Approved)
+
+
+def test_the_least_buffer_is_the_operators_to_set() -> None:
+    strict = {"ledger": FLAT, "policy": LIVE, "limits": WIDE, "leverage": Decimal(3)}
+
+    assert isinstance(ask(intent=ENTRY, **strict), Approved)
+    asked = ask(intent=ENTRY, min_liquidation_buffer_bps=Decimal(4_000), **strict)
+    assert refusal(asked) == ("account", "liquidation_buffer")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
