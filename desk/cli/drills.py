@@ -27,7 +27,7 @@ from desk.drills.incidents import INCIDENTS, Incident
 from desk.drills.look import Subject
 from desk.drills.plan import Ground
 from desk.drills.runner import Hours, Outcome, Runner
-from desk.errors import BadInput
+from desk.errors import BadInput, DeskError
 from desk.market.interval import interval_ms
 from desk.settings import Settings, load_settings
 from desk.store import server
@@ -99,13 +99,12 @@ def _hold_all(
 
 
 def _hold(runner: Runner, incident: Incident, ground: Ground, subject: Subject) -> Outcome:
-    """One drill; what refuses it in the middle of several is its failure, not theirs."""
+    """One drill; what refuses it or cuts it off in the middle of several is its failure, not theirs."""
     try:
         return runner.hold(plan.drill_of(incident, ground, subject))
-    except DrillRefused as refused:
-        return Outcome(
-            name=incident.name, bounds=incident.bounds(subject), failure=f"refused: {refused}"
-        )
+    except DeskError as problem:
+        bounds = incident.bounds(subject)
+        return Outcome(name=incident.name, bounds=bounds, failure=f"cut off: {problem}")
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -262,6 +262,12 @@ def _with(
         if came is None or came[0] > bound_s:
             took = "not" if came is None else f"after {came[0]:.1f} s, not"
             failure = failure or f"{name} {took} within {bound_s:.0f} s"
-    times = {f"{name}_s": round(came[0], 2) for name, came in found.items()}
-    evidence = (*outcome.evidence, *(text for _, text in found.values()))
-    return replace(outcome, failure=failure, evidence=evidence, **times)  # pyright: ignore[reportArgumentType]
+    times = {name: round(came[0], 2) for name, came in found.items()}
+    return replace(
+        outcome,
+        failure=failure,
+        evidence=(*outcome.evidence, *(text for _, text in found.values())),
+        detected_s=times.get("detected", outcome.detected_s),
+        paused_s=times.get("paused", outcome.paused_s),
+        recovered_s=times.get("recovered", outcome.recovered_s),
+    )

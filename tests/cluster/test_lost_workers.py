@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import resource
 import signal
 
 import pytest
 
 from actors.job_book import JobBook
 from actors.learning_jobs import cancel_job, period_of, start_training
-from actors.names import ORDER_EXECUTOR, RECONCILER, RISK_LEDGER, SUPERVISOR, Door
+from actors.names import RECONCILER, SUPERVISOR, Door
 from actors.seed import AGENT_ID
 from actors.supervisor import Release
 from actors.training import TrainAsk
@@ -24,8 +23,8 @@ from tests.processes import processes_named
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-def endless_training(desk: RunningDesk) -> tuple[TrainAsk, ManualClock]:
-    """A training that lasts until it is ended, and a clock for its row."""
+@pytest.mark.catalogue("I07")
+def test_I07_a_killed_training_is_taken_up_again_and_trading_goes_on(desk: RunningDesk) -> None:
     clock = desk.store.get(kinds.STATE, "clock")
     assert clock is not None
     end_ms = int(clock.value["market_ms"]) // HOUR_MS * HOUR_MS
@@ -36,13 +35,8 @@ def endless_training(desk: RunningDesk) -> tuple[TrainAsk, ManualClock]:
         episode_candles=200,
         checkpoint_every_updates=1,
     )
-    return ask, ManualClock(end_ms)
-
-
-@pytest.mark.catalogue("I07")
-def test_I07_a_killed_training_is_taken_up_again_and_trading_goes_on(desk: RunningDesk) -> None:
-    ask, market = endless_training(desk)
     decided = len(desk.decisions())
+    market = ManualClock(end_ms)
     job = start_training(desk.wiring, desk.store, ask, clock=market)
     book = JobBook(desk.store, job.job_id, market)
     (pid,) = eventually(lambda: processes_named("ray::Trainer"), what="a trainer's process")
@@ -59,32 +53,6 @@ def test_I07_a_killed_training_is_taken_up_again_and_trading_goes_on(desk: Runni
     eventually(lambda: not processes_named("ray::Trainer"), within_s=60, what="an end of the work")
     assert book.job.status is JobStatus.CANCELLED
     eventually(lambda: len(desk.decisions()) > decided + 2, what="new decisions")
-
-
-@pytest.mark.nightly
-@pytest.mark.catalogue("I16")
-def test_I16_a_training_without_memory_ends_and_no_trading_actor_is_touched(
-    desk: RunningDesk,
-) -> None:
-    ask, market = endless_training(desk)
-    trading = {
-        name: desk.pid_of(name) for name in (RISK_LEDGER.of("paper"), ORDER_EXECUTOR.of("paper"))
-    }
-    decided = len(desk.decisions())
-    job = start_training(desk.wiring, desk.store, ask, clock=market)
-    book = JobBook(desk.store, job.job_id, market)
-    (pid,) = eventually(lambda: processes_named("ray::Trainer"), what="a trainer's process")
-    budgeted, _ = resource.prlimit(pid, resource.RLIMIT_DATA)
-    eventually(lambda: book.job.figures.get("updates", 0) >= 1, within_s=120, what="an update")
-
-    resource.prlimit(pid, resource.RLIMIT_DATA, (1 << 20, 1 << 20))
-
-    eventually(lambda: pid not in processes_named("ray::Trainer"), within_s=60, what="its end")
-    cancel_job(desk.store, job.job_id, clock=market)
-    eventually(lambda: len(desk.decisions()) > decided + 2, what="new decisions")
-    assert budgeted != resource.RLIM_INFINITY
-    assert {name: desk.pid_of(name) for name in trading} == trading
-    assert desk.run_row().status is RunStatus.RUNNING
 
 
 @pytest.mark.catalogue("I19")

@@ -54,7 +54,10 @@ def breaking(desk: DeskDouble, *, alert_after_s: float, pause_after_s: float) ->
         desk.after(alert_after_s, lambda: desk.alert("trial:all"))
         desk.after(pause_after_s, lambda: desk.pause("trial"))
 
-    return Break(begins)
+    def heals() -> None:
+        desk.later.clear()
+
+    return Break(begins, heals)
 
 
 @given(st.floats(0.2, 12.0), st.floats(0.2, 22.0))
