@@ -340,7 +340,7 @@ def test_an_entry_that_adds_to_a_position_near_its_liquidation_is_refused_and_a_
     None
 ):
     ledger = books_with(a_position("1", "100"))
-    leveraged = {
+    leveraged: dict[str, Any] = {
         "ledger": ledger,
         "policy": replace(LIVE, max_leverage=Decimal(125)),
         "limits": WIDE,
@@ -350,12 +350,17 @@ def test_an_entry_that_adds_to_a_position_near_its_liquidation_is_refused_and_a_
 
     assert refusal(ask(intent=an_intent("1"), **leveraged)) == ("account", "liquidation_buffer")
     assert isinstance(ask(intent=an_intent("-1"), **leveraged), Approved)
-    roomy = leveraged | {"price": Decimal(99)}
+    roomy: dict[str, Any] = leveraged | {"price": Decimal(99)}
     assert isinstance(ask(intent=an_intent("1"), **roomy), Approved)
 
 
 def test_the_least_buffer_is_the_operators_to_set() -> None:
-    strict = {"ledger": FLAT, "policy": LIVE, "limits": WIDE, "leverage": Decimal(3)}
+    strict: dict[str, Any] = {
+        "ledger": FLAT,
+        "policy": LIVE,
+        "limits": WIDE,
+        "leverage": Decimal(3),
+    }
 
     assert isinstance(ask(intent=ENTRY, **strict), Approved)
     asked = ask(intent=ENTRY, min_liquidation_buffer_bps=Decimal(4_000), **strict)
