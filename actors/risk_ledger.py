@@ -422,7 +422,7 @@ class RiskLedger:
     def _moved(self, ledger: Ledger, before: Breaker, after: Breaker, now_ms: int) -> Event:
         did = Did(
             actor=f"risk_ledger:{self._account}",
-            action="breaker.tripped" if after.tripped_ms > before.tripped_ms else "breaker.reset",
+            action="breaker.tripped" if after.tripped_ms > before.tripped_ms else "breaker.closed",
             resource=f"breaker/{self._account}",
             before={"state": before.state.value, "trigger_reason": before.trigger_reason},
             after={"state": after.state.value, "trigger_reason": after.trigger_reason},
