@@ -112,6 +112,7 @@ class Draft:
             card_sha256=scene.version.card_sha256 if scene.version else "",
             held_quantity=books.held_quantity(scene.ledger, run.pair) if scene.ledger else None,
             size_quote=scene.size_quote,
+            limits_revision=scene.limits_revision,
             stop_loss_fraction=run.stop_loss_fraction,
             take_profit_fraction=run.take_profit_fraction,
             legs=self.legs,

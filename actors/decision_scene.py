@@ -64,6 +64,8 @@ class Scene:
     orders_in_flight: tuple[Order, ...]
     """Of the run's pair on its account."""
     limits: RiskLimitSet | None
+    limits_revision: int
+    """0: there is no such set."""
     size_fraction: float
     """Part of the allowed size that the version trades: below 1 for a canary."""
     kill_reason: str | None
@@ -142,6 +144,7 @@ def read_scene(
             order for order in store.active_orders(run.account) if order.pair == run.pair
         ),
         limits=limits.value if limits else None,
+        limits_revision=limits.version if limits else 0,
         size_fraction=size_fraction,
         kill_reason=kill_reason,
         verdict=verdict,

@@ -84,7 +84,7 @@ class LedgerParts:
     opening_cash: Callable[[], Awaitable[Decimal]]
     leverage: Decimal = Decimal(1)
     min_liquidation_buffer_bps: Decimal = risk.MIN_LIQUIDATION_BUFFER_BPS
-    max_mark_age_ms: int = 60_000
+    max_mark_age_ms: int = 30_000
     heeds_venue: bool = False
     """Whether entries need an exchange that answers."""
     lease_ttl_s: float = 6.0

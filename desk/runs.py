@@ -157,6 +157,8 @@ class Evidence:
     """Signed, before acting; None: the account had no books."""
     size_quote: Decimal | None = None
     """Notional of a full position in USDT; None: the risk limit set was missing."""
+    limits_revision: int = 0
+    """Revision of the risk limit set it was decided under; 0: there was none."""
     stop_loss_fraction: Decimal | None = None
     take_profit_fraction: Decimal | None = None
     legs: tuple[str, ...] = ()

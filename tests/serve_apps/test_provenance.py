@@ -87,6 +87,7 @@ def test_decisions_are_listed_with_their_evidence(session: Session, client: Test
     assert len(evidence["artifact_sha256"]) == len(evidence["candle_sha256"]) == 64
     assert evidence["window_rows"] == 240
     assert evidence["size_quote"] == "1000"
+    assert evidence["limits_revision"] == 1
     assert evidence["integrity"]["blocks"] == []
     assert len(rows[0]["dataset_sha256"]) == 64
 
