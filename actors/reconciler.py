@@ -37,6 +37,8 @@ LIGHT_EVERY_S = 10.0
 """Well within the 20 s in which a drift must be seen."""
 EXCHANGE_EVERY_S = 4.0
 """On an exchange: entries need a comparison that is not older than 10 s."""
+SECOND_LOOK_S = 3.0
+"""While something moves, or was seen once: longer than a venue may take to show an order (2 s)."""
 STILL_TRIES = 5
 STATE_KEY = "reconciled"
 
@@ -138,6 +140,8 @@ class Reconciler:
         self._watch = watch if parts.watches_venue else None
         self._full_at_ms = 0
         self._suspected: frozenset[str] = frozenset()
+        self._has_moved = False
+        """Whether the last pass put anything right."""
         self._one_at_a_time = asyncio.Lock()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -157,6 +161,8 @@ class Reconciler:
         if ledger is not None:
             full = self._clock.now_ms() - self._full_at_ms >= self._parts.full_every_ms
             await self._pass(full=full)
+        if self._has_moved or self._suspected:
+            return min(self._parts.light_every_s, SECOND_LOOK_S)
         return self._parts.light_every_s
 
     # --- a pass ---------------------------------------------------------------------------------
@@ -178,6 +184,7 @@ class Reconciler:
             )
             await self._count_foreign(corrections)
             updated, errors = await self._put_right(corrections)
+            self._has_moved = updated > 0
             errors += await self._flatten_wished()
             if full:
                 errors += await self._check_invariants()
