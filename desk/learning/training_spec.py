@@ -30,7 +30,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     PPO: {},
     DQN: {"steps_per_lane": 16, "minibatch": 512, "learning_rate": 3e-4},
-    BC: {"steps": 200_000, "minibatch": 512, "epochs": 10},
+    BC: {"steps": 200_000, "learning_rate": 1e-3, "minibatch": 512, "epochs": 10},
 }
 """Where an algorithm's defaults are not those of `TrainingSpec`, which are PPO's."""
 
