@@ -21,6 +21,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.learner import AddOneTsToEpisodesAndTruncate
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.training_data import TrainingData
 
 UNREAD = {Columns.LOSS_MASK, Columns.REWARDS, Columns.TERMINATEDS, Columns.TRUNCATEDS}
 """Columns that the advantages were made of: every epoch would shuffle them for nothing."""
@@ -40,6 +41,34 @@ class FragmentPPOLearner(PPOTorchLearner):
             raise RuntimeError(f"RLlib's learner began with {found}, expected {expected}: pin Ray")
         pieces[0] = JoinColumns()
         pipeline.append(DropAddedSteps())
+
+    @override
+    def _create_iterator_if_necessary(
+        self,
+        *,
+        training_data: TrainingData,
+        num_total_minibatches: int = 0,
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        shuffle_batch_per_epoch: bool = False,
+        **more: Any,
+    ) -> Any:
+        """As many minibatches as the epochs hold, rounded.
+
+        A fragment has a few steps more than it was asked for, and for these few the stock learner begins
+        one more whole minibatch.
+        """
+        if not num_total_minibatches and minibatch_size and training_data.episodes:
+            steps = num_epochs * sum(map(len, training_data.episodes))
+            num_total_minibatches = max(round(steps / minibatch_size), 1)
+        return super()._create_iterator_if_necessary(
+            training_data=training_data,
+            num_total_minibatches=num_total_minibatches,
+            num_epochs=num_epochs,
+            minibatch_size=minibatch_size,
+            shuffle_batch_per_epoch=shuffle_batch_per_epoch,
+            **more,
+        )
 
 
 class JoinColumns(AddOneTsToEpisodesAndTruncate):

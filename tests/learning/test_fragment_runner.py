@@ -14,6 +14,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -180,6 +181,32 @@ def test_every_column_after_the_learners_connectors_is_the_same() -> None:
         assert {len(values) for values in learnt.values()} == {int(counts.sum())}
         for name, values in learnt.items():
             np.testing.assert_array_equal(values.numpy(), stock[name][counts].numpy())
+
+
+@pytest.mark.parametrize(("minibatch", "epochs", "expected"), [(64, 4, 8), (32, 3, 12), (128, 1, 1)])
+def test_an_update_takes_as_many_minibatches_as_its_epochs_hold(
+    minibatch: int, epochs: int, expected: int
+) -> None:
+    config = configured(FragmentEnvRunner, odds=0.1)
+    config.learners(learner_class=FragmentPPOLearner)
+    runner = built(config)
+    learner = config.build_learner(spaces=runner.get_spaces())
+    seen: list[int] = []
+    inner = learner._update
+
+    def counted(batch: Any, **more: Any) -> Any:
+        seen.append(len(batch["default_policy"]["obs"]))
+        return inner(batch, **more)
+
+    learner._update = counted
+    episodes = runner.sample()
+    assert sum(map(len, episodes)) > LANES * STEPS  # a few more: no reason for one more minibatch
+
+    learner.update(
+        training_data=TrainingData(episodes=episodes), num_epochs=epochs, minibatch_size=minibatch
+    )
+
+    assert seen == [minibatch] * expected
 
 
 def test_an_off_policy_buffer_holds_the_same_after_chunks_were_joined() -> None:
