@@ -19,14 +19,15 @@ from desk.trading.instruments import Instrument
 from desk.trading.intents import NO_PROTECTION, Protection
 from desk.trading.tape import Market
 
+type Rows = NDArray[np.int32]
+
 OPEN, HIGH, LOW, CLOSE, BID, ASK, DUE_FIRST, DUE_END = range(8)
 ROW_COLUMNS = 8
-"""Of eight bytes each, as many as a cache line has."""
-FEATURES_AT = 2 * ROW_COLUMNS
-"""Where a row's features begin, in float32."""
+"""Of a candle, in a row that lanes read; the features come after them."""
 
 _LARGEST = 2**62
 """Products of ticks stay below it: compiled integers have 63 bits."""
+_LARGEST_IN_ROWS = np.iinfo(np.int32).max
 
 
 class Columns(NamedTuple):
@@ -47,6 +48,18 @@ class Columns(NamedTuple):
     due_mark: Ints
     due_rate: Floats
     due_is_path: NDArray[np.bool_]
+
+    def dues(self) -> "Dues":
+        """The settlements by themselves."""
+        return Dues(mark=self.due_mark, rate=self.due_rate, is_path=self.due_is_path)
+
+
+class Dues(NamedTuple):
+    """Funding settlements, as in `Columns`."""
+
+    mark: Ints
+    rate: Floats
+    is_path: NDArray[np.bool_]
 
 
 class Rules(NamedTuple):
@@ -94,12 +107,13 @@ class MarketArrays:
         return len(self.open_ms)
 
     @cached_property
-    def rows(self) -> Floats:
-        """float64[T, 8 + F / 2]: all that lanes read of a candle, side by side.
+    def rows(self) -> Rows:
+        """int32[T, 8 + F]: all that lanes read of a candle, side by side and as small as can be.
 
-        The first eight columns, whole numbers exact in float64, then the features: as float32 the
-        columns `FEATURES_AT` to `FEATURES_AT` + F of the same memory. Lanes stand far apart; they
-        wait for memory once, not once a column.
+        The first eight columns as whole numbers, then the features: float32 in the same memory.
+        Lanes stand far apart; they wait for memory once, not once a column.
+
+        Raises `BadInput` for a price of 2**31 ticks and more.
         """
         return _side_by_side(self.columns, self.features)
 
@@ -198,12 +212,15 @@ def _columns(market: Market) -> Columns:
     )
 
 
-def _side_by_side(columns: Columns, features: Features) -> Floats:
-    count, size = features.shape
-    rows = np.zeros((count, ROW_COLUMNS + -(-size // 2)))
+def _side_by_side(columns: Columns, features: Features) -> Rows:
+    highest = max(int(columns[number].max(initial=0)) for number in range(ROW_COLUMNS))
+    if highest > _LARGEST_IN_ROWS:
+        problem = f"reached {highest} ticks, expected at most {_LARGEST_IN_ROWS}"
+        raise BadInput("candles", f"{problem} to learn on: choose a larger tick")
+    rows = np.empty((len(features), ROW_COLUMNS + features.shape[1]), dtype=np.int32)
     for number in range(ROW_COLUMNS):
         rows[:, number] = columns[number]
-    rows.view(np.float32)[:, FEATURES_AT : FEATURES_AT + size] = features
+    rows.view(np.float32)[:, ROW_COLUMNS:] = features
     return rows
 
 

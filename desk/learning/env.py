@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from desk.errors import BadInput
 from desk.learning import kernel, kernel_exits
-from desk.learning.arrays import MarketArrays, exit_rules
+from desk.learning.arrays import ExitRules, MarketArrays, exit_rules
 from desk.learning.episode import EpisodeSpec, check_episode, stretches
 from desk.learning.observation import Observation
 from desk.learning.reward import Drawdown, RewardTerms
@@ -66,8 +66,10 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         self._each = np.arange(num_envs)
         self._rows = arrays.rows
         self._episodes = _episodes(arrays, self.episode)
-        self._exits = exit_rules(arrays, self.episode.protection, self.episode.leverage)
-        self.lanes = _lanes(num_envs, arrays.features.shape[1], len(arrays.columns.due_mark))
+        self.lanes = _lanes(num_envs, arrays.features.shape[1])
+        rules = exit_rules(arrays, self.episode.protection, self.episode.leverage)
+        self.exits = _exits(arrays, rules, num_envs) if rules.is_on else None
+        self._dues = arrays.columns.dues()
         self._kept = list[kernel.Lanes]()
         self._is_shaped = any((spec.turnover_coefficient, spec.drawdown_coefficient))
         self._drawdown, self._nothing = Drawdown(num_envs), np.zeros(num_envs)
@@ -80,7 +82,7 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         draws = self.np_random.integers(0, 2**63, self.num_envs)
         self.lanes.random[:] = draws.astype(np.uint64)
         self._hand_out()
-        kernel.reset_lanes(self._rows, self._episodes, self.lanes)
+        kernel.reset_lanes(self._rows, self._episodes, self.lanes, self.exits)
         self.lanes.reward[:] = 0.0
         self._shaping = self._nothing, self._nothing
         self._drawdown.begin(self.equity(), np.ones(self.num_envs, dtype=np.bool_))
@@ -93,8 +95,9 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         if self.episode.is_continuous:
             levels, chosen = _targets(actions, self.num_envs), self._each
         chosen = np.ascontiguousarray(chosen, dtype=np.int64)
-        market = self._rows, self.arrays.columns, self.arrays.rules
-        given = *market, self._exits, self._episodes, levels, lanes, chosen
+        # The rules are asked for anew: those of a ramp rise.
+        market = self._rows, self._dues, self.arrays.rules
+        given = *market, self._episodes, self.exits, levels, lanes, chosen
         if self._step is None:
             self._step = kernel.step_for(*given)
         if chosen.shape != (self.num_envs,) or not self._step(*given):
@@ -123,11 +126,6 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         """What the last step's reward was made of, in its unit, per lane; they add up to it."""
         return {name: values.copy() for name, values in self._reward()._asdict().items()}
 
-    @property
-    def has_exits(self) -> bool:
-        """Whether positions have exits; then `lanes.desk` holds the fills of the lane settled last."""
-        return self._exits.is_on
-
     def equity(self) -> Rewards:
         """Equity of each lane at its last close, float64[N]."""
         lanes = self.lanes
@@ -135,11 +133,9 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
 
     def get_state(self) -> dict[str, Any]:
         """All that the next steps depend on beside the market and the spec: arrays, numbers and texts."""
-        lanes = self.lanes._asdict()
-        desk = lanes.pop("desk")._asdict()
         return {
-            "lanes": {name: values.copy() for name, values in lanes.items()},
-            "desk": {name: values.copy() for name, values in desk.items()},
+            "lanes": {name: values.copy() for name, values in self.lanes._asdict().items()},
+            "exits": {name: values.copy() for name, values in self._written().items()},
             "drawdown": self._drawdown.get_state(),
             "generator": self.np_random.bit_generator.state,
         }
@@ -152,8 +148,9 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
             found = len(lanes["row"])
             raise BadInput("state", f"was of {found} lanes, expected {self.num_envs}")
         # Copies: what came through Ray's object store may only be read, and compiled code writes.
-        desk = self.lanes.desk._replace(**_copied(state["desk"]))
-        self.lanes = self.lanes._replace(**_copied(lanes), desk=desk)
+        self.lanes = self.lanes._replace(**_copied(lanes))
+        for name, values in self._written().items():
+            values[:] = state["exits"][name]
         self._kept.clear()  # they go on from other lanes
         self._drawdown.set_state(state["drawdown"])
         self.np_random = np.random.default_rng()
@@ -162,6 +159,13 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Compiled code stays in its process."""
         return self.__dict__ | {"_step": None}
+
+    def _written(self) -> dict[str, NDArray[Any]]:
+        """What steps write of the exits."""
+        if self.exits is None:
+            return {}
+        exits, desk = self.exits._asdict(), self.exits.desk._asdict()
+        return {name: exits[name] for name in ("books", "liquidated")} | desk
 
     def _hand_out(self) -> kernel.Lanes:
         """The lanes with outputs that nobody holds: filled anew in place, and never copied.
@@ -276,7 +280,7 @@ def _episodes(arrays: MarketArrays, spec: EpisodeSpec) -> kernel.Episodes:
     )
 
 
-def _lanes(count: int, size: int, due_count: int) -> kernel.Lanes:
+def _lanes(count: int, size: int) -> kernel.Lanes:
     return kernel.Lanes(
         row=np.zeros(count, dtype=np.int64),
         last_row=np.zeros(count, dtype=np.int64),
@@ -292,9 +296,16 @@ def _lanes(count: int, size: int, due_count: int) -> kernel.Lanes:
         truncated=np.zeros(count, dtype=np.bool_),
         terms=np.zeros((len(kernel.TERM_NAMES), count)),
         traded=np.zeros(count),
+    )
+
+
+def _exits(arrays: MarketArrays, rules: ExitRules, count: int) -> kernel.Exits:
+    return kernel.Exits(
+        columns=arrays.columns,
+        rules=rules,
         books=np.zeros((count, kernel_exits.BOOK_COLUMNS), dtype=np.int64),
         due_lanes=np.zeros(count, dtype=np.int64),
         due_state=np.zeros((count, 3)),
         liquidated=np.zeros(count, dtype=np.bool_),
-        desk=kernel_exits.new_account(0.0, due_count),
+        desk=kernel_exits.new_account(0.0, len(arrays.columns.due_mark)),
     )

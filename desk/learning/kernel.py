@@ -25,13 +25,14 @@ from desk.learning.arrays import (
     CLOSE,
     DUE_END,
     DUE_FIRST,
-    FEATURES_AT,
     HIGH,
     LOW,
     OPEN,
     ROW_COLUMNS,
     Columns,
+    Dues,
     ExitRules,
+    Rows,
     Rules,
 )
 from desk.learning.compiled import compiled
@@ -54,7 +55,7 @@ from desk.learning.kernel_exits import (
     may_exit,
     settle,
 )
-from desk.learning.prefetch import prefetch
+from desk.learning.memory import copy_numbers, prefetch
 from desk.learning.reward import log_growth as _log_growth
 from desk.market.candles import Floats, Ints
 from desk.market.features import Features
@@ -72,6 +73,8 @@ BLOCK = 64
 """Lanes that are worked on together: their numbers stay in the processor's nearest cache."""
 AHEAD = 16
 """Lanes whose rows are on their way while one is gathered."""
+LINE = 16
+"""Columns of a row in a line of the processor's cache."""
 
 STRETCH = 512
 """Candles that a sweep works on together."""
@@ -111,14 +114,21 @@ class Lanes(NamedTuple):
     change of equity."""
     traded: Floats
     """Notional of the last step's fills, USDT."""
+
+
+class Exits(NamedTuple):
+    """What lanes with exits have beside. Without exits there is none, and the code for it is left out."""
+
+    columns: Columns
+    rules: ExitRules
     books: Ints
-    """int64[N, 6], columns by the names in `kernel_exits`: written only where there are exits."""
+    """int64[N, 6], columns by the names in `kernel_exits`."""
     due_lanes: Ints
     """Lanes of a step that have to be settled."""
     due_state: Floats
     """float64[N, 3]: what each of them wants, holds and has."""
     liquidated: NDArray[np.bool_]
-    """At the last step; False where there are no exits."""
+    """At the last step."""
     desk: Account
     """Where one lane at a time is settled; holds the fills of the last one."""
 
@@ -382,20 +392,20 @@ def _enter(columns: Columns, rules: Rules, row: int, held: int, target: int, cas
 
 
 @compiled
-def reset_lanes(rows: Floats, episodes: Episodes, lanes: Lanes) -> None:
+def reset_lanes(rows: Rows, episodes: Episodes, lanes: Lanes, exits: Exits | None) -> None:
     """Start an episode in every lane."""
     shown = rows.view(np.float32)
     for lane in range(len(lanes.row)):
-        _reset(rows, shown, episodes, lanes, lane)
+        _reset(rows, shown, episodes, lanes, exits, lane)
 
 
 @compiled
 def step_lanes(
-    rows: Floats,
-    columns: Columns,
+    rows: Rows,
+    dues: Dues,
     rules: Rules,
-    exits: ExitRules,
     episodes: Episodes,
+    exits: Exits | None,
     levels: Floats,
     lanes: Lanes,
     actions: Ints,
@@ -404,7 +414,7 @@ def step_lanes(
 
     False, and nothing is done, when an action is no index of `levels`.
     """
-    due_mark, due_rate, due_is_path = columns.due_mark, columns.due_rate, columns.due_is_path
+    due_mark, due_rate, due_is_path = dues.mark, dues.rate, dues.is_path
     lane_row, lane_held, lane_cash, lane_close = (
         lanes.row,
         lanes.held_lots,
@@ -420,7 +430,7 @@ def step_lanes(
     price_term, fee_term = lanes.terms[PRICE_TERM], lanes.terms[FEE_TERM]
     slippage_term, funding_term = lanes.terms[SLIPPAGE_TERM], lanes.terms[FUNDING_TERM]
     waiting = 0
-    unit, rate, is_protected = rules.quote_per_tick_lot, rules.taker_rate, exits.is_on
+    unit, rate = rules.quote_per_tick_lot, rules.taker_rate
     size_quote, least_notional = episodes.size_quote, rules.least_notional
     least_lots = float(rules.least_lots)
     shown, size, count = rows.view(np.float32), observation.shape[1] - 1, len(lane_row)
@@ -442,7 +452,7 @@ def step_lanes(
     for lane in range(min(AHEAD, count)):
         _fetch(rows, lane_row[lane] + (0 if is_done[lane] else 1))
     for first in range(0, count, BLOCK):
-        lanes_here, dues = min(BLOCK, count - first), 0
+        lanes_here, due_here = min(BLOCK, count - first), 0
         for here in range(lanes_here):
             lane = first + here
             # Lanes stand far apart on the tape, and what waits for memory is most of a step. So the
@@ -454,10 +464,9 @@ def step_lanes(
             asks[here], bids[here] = rows[row, ASK], rows[row, BID]
             meant[here] = levels[actions[lane]]
             lane_row[lane] += 1
-            settled[dues] = here
-            dues += rows[row, DUE_FIRST] < rows[row, DUE_END]
-            for column in range(size):
-                observation[lane, column] = shown[row, FEATURES_AT + column]
+            settled[due_here] = here
+            due_here += rows[row, DUE_FIRST] < rows[row, DUE_END]
+            copy_numbers(observation, lane, shown, row, ROW_COLUMNS, size)
         held, cash = lane_held[first : first + lanes_here], lane_cash[first : first + lanes_here]
         close = lane_close[first : first + lanes_here]
         for here in range(lanes_here):
@@ -470,14 +479,14 @@ def step_lanes(
         for here in range(lanes_here):
             before[here] = cash[here] + held[here] * close[here] * unit
         paid[:] = 0.0
-        for number in range(dues):
+        for number in range(due_here):
             here = settled[number]
             row = lane_row[first + here]
             for due in range(int(rows[row, DUE_FIRST]), int(rows[row, DUE_END])):
                 payer = aimed[here] if due_is_path[due] else held[here]
                 paid[here] -= payer * due_mark[due] * unit * due_rate[due]
-        if is_protected:
-            waiting = _wait(rows, lanes, first, aimed[:lanes_here], waiting)
+        if exits is not None:
+            waiting = _wait(rows, lanes, exits, first, aimed[:lanes_here], waiting)
         for here in range(lanes_here):
             prices[here] = asks[here] if aimed[here] > held[here] else bids[here]
         for here in range(lanes_here):
@@ -503,26 +512,26 @@ def step_lanes(
         close[:] = closes[:lanes_here]
     # Calls that take the tuples stay out of the loop over lanes: with them in it a step takes twice
     # as long, even if they are never made.
-    if is_protected:
-        lanes.liquidated[:] = False
-        _settle_lanes(columns, rules, exits, lanes, waiting)
-    _end_step(rows, shown, unit, episodes, lanes)
+    if exits is not None:
+        exits.liquidated[:] = False
+        _settle_lanes(rules, exits, lanes, waiting)
+    _end_step(rows, shown, unit, episodes, lanes, exits)
     return True
 
 
 @compiled
 def _end_step(
-    rows: Floats,
+    rows: Rows,
     shown: Features,
     unit: float,
     episodes: Episodes,
     lanes: Lanes,
+    exits: Exits | None,
 ) -> None:
     """What the step was worth, which lanes it ended, and a new episode where the last one did."""
     held, cash, close, growth = lanes.held_lots, lanes.cash, lanes.close, lanes.growth
     row, last_row, is_done = lanes.row, lanes.last_row, lanes.is_done
     terminated, truncated, observation = lanes.terminated, lanes.truncated, lanes.observation
-    liquidated = lanes.liquidated
     count, size, ruin_equity = len(held), lanes.observation.shape[1] - 1, episodes.ruin_equity
     after = np.empty(count)
     for lane in range(count):
@@ -530,7 +539,9 @@ def _end_step(
     for lane in range(count):
         growth[lane] = after[lane] / growth[lane]
     for lane in range(count):
-        terminated[lane] = (after[lane] <= ruin_equity) | liquidated[lane]
+        terminated[lane] = after[lane] <= ruin_equity
+    if exits is not None:
+        terminated |= exits.liquidated
     for lane in range(count):
         truncated[lane] = (row[lane] == last_row[lane]) & ~terminated[lane]
     ended = 0
@@ -541,20 +552,22 @@ def _end_step(
     if ended > 0:
         for lane in range(count):
             if is_done[lane]:
-                _reset(rows, shown, episodes, lanes, lane)
+                _reset(rows, shown, episodes, lanes, exits, lane)
     for lane in range(count):
         is_done[lane] = terminated[lane] | truncated[lane]
     _log_growth(growth, episodes.reward_scale, lanes.reward)
 
 
 @compiled
-def _fetch(rows: Floats, row: int) -> None:
-    for column in range(0, rows.shape[1], ROW_COLUMNS):
+def _fetch(rows: Rows, row: int) -> None:
+    size = rows.shape[1]
+    for column in range(0, size - 1, LINE):
         prefetch(rows, row, column)
+    prefetch(rows, row, size - 1)  # a row need not begin where a line does
 
 
 @compiled
-def _wait(rows: Floats, lanes: Lanes, first: int, aimed: Floats, waiting: int) -> int:
+def _wait(rows: Rows, lanes: Lanes, exits: Exits, first: int, aimed: Floats, waiting: int) -> int:
     """Put a block's lanes that trade or may be taken out aside: they are settled by themselves.
 
     Returns how many wait by now.
@@ -566,53 +579,48 @@ def _wait(rows: Floats, lanes: Lanes, first: int, aimed: Floats, waiting: int) -
             aimed[here] != held
             or may_exit(
                 held,
-                lanes.books[lane, STOP],
-                lanes.books[lane, TAKE],
+                exits.books[lane, STOP],
+                exits.books[lane, TAKE],
                 min(rows[row, BID], rows[row, LOW]),
                 max(rows[row, ASK], rows[row, HIGH]),
             )
         ):
             continue
-        lanes.due_lanes[waiting] = lane
-        lanes.due_state[waiting, 0] = aimed[here]
-        lanes.due_state[waiting, 1], lanes.due_state[waiting, 2] = held, lanes.cash[lane]
+        exits.due_lanes[waiting] = lane
+        exits.due_state[waiting, 0] = aimed[here]
+        exits.due_state[waiting, 1], exits.due_state[waiting, 2] = held, lanes.cash[lane]
         waiting += 1
     return waiting
 
 
 @compiled
-def _settle_lanes(
-    columns: Columns, rules: Rules, exits: ExitRules, lanes: Lanes, waiting: int
-) -> None:
+def _settle_lanes(rules: Rules, exits: Exits, lanes: Lanes, waiting: int) -> None:
     """Settle the first so many of `due_lanes`."""
     for number in range(waiting):
-        lane = lanes.due_lanes[number]
-        lanes.held_lots[lane] = lanes.due_state[number, 1]
-        lanes.cash[lane] = lanes.due_state[number, 2]
-        lanes.liquidated[lane] = _settle_lane(
-            columns, rules, exits, lanes, lane, lanes.row[lane], int(lanes.due_state[number, 0])
+        lane = exits.due_lanes[number]
+        lanes.held_lots[lane] = exits.due_state[number, 1]
+        lanes.cash[lane] = exits.due_state[number, 2]
+        exits.liquidated[lane] = _settle_lane(
+            rules, exits, lanes, lane, lanes.row[lane], int(exits.due_state[number, 0])
         )
 
 
 @compiled
 def _settle_lane(
-    columns: Columns,
-    rules: Rules,
-    exits: ExitRules,
-    lanes: Lanes,
-    lane: int,
-    row: int,
-    wanted: int,
+    rules: Rules, exits: Exits, lanes: Lanes, lane: int, row: int, wanted: int
 ) -> bool:
     """Settle a candle of one lane with its exits; whether it was liquidated."""
-    account, held, book = lanes.desk, int(lanes.held_lots[lane]), lanes.books[lane]
+    columns, account = exits.columns, exits.desk
+    held, book = int(lanes.held_lots[lane]), exits.books[lane]
     account.book[:] = book
     account.book[HELD] = held
     account.money[:] = 0.0
     account.money[CASH] = lanes.cash[lane]
     account.fill_count[0] = 0
     last_close = columns.close[row - 1]
-    stop, take, is_liquidation = decided_exits(exits, held, average_of(account), wanted, last_close)
+    stop, take, is_liquidation = decided_exits(
+        exits.rules, held, average_of(account), wanted, last_close
+    )
     settle(columns, rules, row, wanted != held, wanted, stop, take, is_liquidation, account)
     book[:] = account.book
     money, terms = account.money, lanes.terms
@@ -629,7 +637,9 @@ def _settle_lane(
 
 
 @compiled
-def _reset(rows: Floats, shown: Features, episodes: Episodes, lanes: Lanes, lane: int) -> None:
+def _reset(
+    rows: Rows, shown: Features, episodes: Episodes, lanes: Lanes, exits: Exits | None, lane: int
+) -> None:
     start = episodes.starts[_draw(lanes.random, lane) % np.uint64(len(episodes.starts))]
     lanes.row[lane], lanes.close[lane] = start, rows[start, CLOSE]
     lanes.last_row[lane] = min(start + episodes.length, episodes.segment_end[start])
@@ -640,10 +650,10 @@ def _reset(rows: Floats, shown: Features, episodes: Episodes, lanes: Lanes, lane
     lanes.truncated[lane] = False
     lanes.terms[:, lane] = 0.0
     lanes.traded[lane] = 0.0
-    lanes.books[lane] = 0
+    if exits is not None:
+        exits.books[lane] = 0
     size = lanes.observation.shape[1] - 1
-    for column in range(size):
-        lanes.observation[lane, column] = shown[start, FEATURES_AT + column]
+    copy_numbers(lanes.observation, lane, shown, start, ROW_COLUMNS, size)
     lanes.observation[lane, size] = 0.0
 
 

@@ -8,7 +8,6 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
-from math import isfinite
 from operator import itemgetter
 from typing import Any
 
@@ -95,14 +94,14 @@ class Blocks:
                 for column, feature in self._windowed:
                     block[column] = RULES[feature.rule](windows, feature.windows)
             self._set_indicators(stretch, block, self._per_where_none_is_0)
-            if not isfinite(float(block.sum())):
+            if not np.isfinite(block).all():
                 self._set_indicators(stretch, block, _per)
         # After the cast, which keeps the order of values and is exact at the ends.
         np.clip(block, -self._clip, self._clip, out=block)
         return block
 
     def _per_where_none_is_0(self, values: Any, scale: Any) -> Any:
-        """As `_per` where no divisor is 0; else a value is not finite, and neither is the sum of all.
+        """As `_per` where no divisor is 0; else a value is not finite.
 
         Over what it gave the last time, which is in the cache.
         """

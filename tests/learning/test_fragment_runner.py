@@ -183,7 +183,9 @@ def test_every_column_after_the_learners_connectors_is_the_same() -> None:
             np.testing.assert_array_equal(values.numpy(), stock[name][counts].numpy())
 
 
-@pytest.mark.parametrize(("minibatch", "epochs", "expected"), [(64, 4, 8), (32, 3, 12), (128, 1, 1)])
+@pytest.mark.parametrize(
+    ("minibatch", "epochs", "expected"), [(64, 4, 8), (32, 3, 12), (128, 1, 1)]
+)
 def test_an_update_takes_as_many_minibatches_as_its_epochs_hold(
     minibatch: int, epochs: int, expected: int
 ) -> None:

@@ -145,13 +145,13 @@ def test_a_lane_of_random_actions_is_the_ledger_and_its_plan_the_kernels(
         _, _, terminated, truncated, _ = env.step(np.array([action]))
         fills, funding = ledger.settle(row + 1)
 
-        if env.has_exits:
+        if env.exits:
             assert fills_of(env, market, row + 1) == [
                 (f.filled_ms, f.lots, f.price_ticks, f.cause, f.is_maker) for f in fills
             ]
         assert env.lanes.held_lots[0] == ledger.book.lots
-        if env.has_exits and ledger.book.exits is not None:
-            resting, found = ledger.book.exits, env.lanes.books[0]
+        if env.exits and ledger.book.exits is not None:
+            resting, found = ledger.book.exits, env.exits.books[0]
             assert int(found[kernel_exits.STOP]) == max(resting.stop_ticks, 0) % NEVER_TICKS
             assert int(found[kernel_exits.TAKE]) == (resting.take_ticks or 0)
             assert int(found[kernel_exits.AVERAGE]) == ledger.average
@@ -234,7 +234,8 @@ def fills_of(env: TradingVectorEnv, market: Market, row: int) -> list[SeenFill]:
     """What the lane executed in its last step; only a settled one writes fills down."""
     if not env.lanes.traded[0]:
         return []
-    desk, tape = env.lanes.desk, market.tape
+    assert env.exits is not None
+    desk, tape = env.exits.desk, market.tape
     return [
         (
             int(tape.close_ms[row] if fill[kernel_exits.IS_PATH] else tape.open_ms[row] + 1_000),
