@@ -14,6 +14,7 @@ from desk.store import kinds
 from desk.store.evaluation_files import EQUITY, TRADES
 from serve_apps import lookups
 from serve_apps.context import Context, Ctx
+from serve_apps.parameters import AgentId, EvaluationId
 from serve_apps.schemas import (
     EquityView,
     EvaluationComparison,
@@ -31,7 +32,7 @@ router = APIRouter(tags=["learning"])
 
 @router.get("/agents/{agent_id}/evaluations/compare")
 def compare_evaluations(
-    ctx: Ctx, agent_id: str, ids: Annotated[str, Query(min_length=1, max_length=2_000)]
+    ctx: Ctx, agent_id: AgentId, ids: Annotated[str, Query(min_length=1, max_length=2_000)]
 ) -> EvaluationComparison:
     """Put reports beside the first of `ids`, which are separated by commas; deltas of money are exact."""
     wanted = list(dict.fromkeys(one.strip() for one in ids.split(",") if one.strip()))
@@ -51,8 +52,8 @@ def compare_evaluations(
 @router.get("/agents/{agent_id}/evaluations/{evaluation_id}/equity")
 def read_equity(
     ctx: Ctx,
-    agent_id: str,
-    evaluation_id: str,
+    agent_id: AgentId,
+    evaluation_id: EvaluationId,
     points: Annotated[int, Query(ge=2, le=5_000)] = 1_000,
 ) -> EquityView:
     """Equity of the version and of what it is compared with, thinned to about so many closes.
@@ -76,8 +77,8 @@ def read_equity(
 @router.get("/agents/{agent_id}/evaluations/{evaluation_id}/trades")
 def list_evaluation_trades(
     ctx: Ctx,
-    agent_id: str,
-    evaluation_id: str,
+    agent_id: AgentId,
+    evaluation_id: EvaluationId,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
     cursor: Annotated[str | None, Query(max_length=12, pattern=r"^\d+$")] = None,
 ) -> Page[EvaluationTrade]:

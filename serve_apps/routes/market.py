@@ -15,6 +15,8 @@ from serve_apps import lookups
 from serve_apps.candle_pages import CandlePage, newer_page, older_page, sources_of
 from serve_apps.context import Context, Ctx
 from serve_apps.paging import Moment, Windowed
+from serve_apps.parameters import OneInterval, OnePair
+from serve_apps.problems import MISSING
 from serve_apps.schemas import (
     CandleColumns,
     MarketPairView,
@@ -32,12 +34,13 @@ ARROW = "application/vnd.apache.arrow.stream"
 @router.get(
     "/market-data/candles",
     response_model=CandleColumns,
-    responses={200: {"content": {ARROW: {}}, "description": "Columns, or Arrow IPC by Accept."}},
+    responses=MISSING
+    | {200: {"content": {ARROW: {}}, "description": "Columns, or Arrow IPC by Accept."}},
 )
 def read_candles(
     ctx: Ctx,
-    pair: Annotated[str, Query(max_length=32)],
-    interval: Annotated[str, Query(max_length=4)],
+    pair: OnePair,
+    interval: OneInterval,
     window: Windowed,
     *,
     before_ms: Moment = None,

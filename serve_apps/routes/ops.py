@@ -14,13 +14,15 @@ from desk.market.gaps import GapEvent, GapStatus
 from desk.runs import Alert, AuditEvent
 from desk.store import kinds
 from serve_apps import lookups
-from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.context import ByVersion, Caller, Context, Ctx
 from serve_apps.paging import Paged, Windowed, page_of
+from serve_apps.parameters import AlertId, JobId
 from serve_apps.schemas import ActorView, AlertView, AuditView, GapHealth, JobView, Page
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views import ops as views
 from serve_apps.views.agents import job_view
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=TaggedRoute)
 
 ALL_GAPS = 10_000
 Text = Annotated[str | None, Query(max_length=120)]
@@ -46,7 +48,7 @@ def list_alerts(
 
 
 @router.post("/ops/alerts/{alert_id}/ack")
-def acknowledge_alert(ctx: Ctx, by: By, alert_id: str) -> AlertView:
+def acknowledge_alert(ctx: Ctx, by: ByVersion, alert_id: AlertId) -> AlertView:
     """Acknowledge an open alert; one that is acknowledged or resolved stays as it is."""
     doc = lookups.need(ctx.store, kinds.ALERTS, alert_id, "alert")
     by.expect(f"alert {alert_id}", doc.version)
@@ -132,13 +134,13 @@ def read_gaps(
 
 
 @router.get("/jobs/{job_id}")
-def read_job(ctx: Ctx, job_id: str) -> JobView:
+def read_job(ctx: Ctx, job_id: JobId) -> JobView:
     """Show a job's progress."""
     return job_view(lookups.need(ctx.store, kinds.JOBS, job_id, "job").value)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(ctx: Ctx, by: By, job_id: str) -> JobView:
+def cancel_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
     """End a job; its worker stops at its next step. One that has ended stays as it is."""
     before = lookups.need(ctx.store, kinds.JOBS, job_id, "job")
     by.expect(f"job {job_id}", before.version)

@@ -1,8 +1,8 @@
 """Data sources: how fresh each is, and history on request."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from actors.commands import BackfillAsk, FeedScope
 from desk.errors import BadInput
@@ -12,6 +12,8 @@ from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.parameters import AnyPair
+from serve_apps.problems import MISSING
 from serve_apps.requests import BackfillBody, SourceTurnBody
 from serve_apps.schemas import JobView, Page, SourceTurnView, SourceView
 from serve_apps.views.agents import job_view
@@ -20,9 +22,7 @@ router = APIRouter(tags=["data sources"])
 
 
 @router.get("/data-sources/status")
-def list_sources(
-    ctx: Ctx, pair: Annotated[str | None, Query(max_length=32)] = None
-) -> Page[SourceView]:
+def list_sources(ctx: Ctx, pair: AnyPair = None) -> Page[SourceView]:
     """List the sources with the age of their newest event, by type, pair and interval."""
     wanted = parse_pair(pair) if pair else None
     found = [*lookups.sources(ctx), *lookups.signal_sources(ctx)]
@@ -51,13 +51,13 @@ async def turn_source(
     return await _turn(ctx, by, source, wish, body or SourceTurnBody())
 
 
-@router.post("/ingestion/telegram/ingest", status_code=202)
+@router.post("/ingestion/telegram/ingest", status_code=202, responses=MISSING)
 async def ingest_telegram(ctx: Ctx, by: By) -> SourceTurnView:
     """Poll the channels now."""
     return await _turn(ctx, by, TELEGRAM, "run", SourceTurnBody())
 
 
-@router.post("/ingestion/bingx/refresh", status_code=202)
+@router.post("/ingestion/bingx/refresh", status_code=202, responses=MISSING)
 async def refresh(ctx: Ctx, by: By, body: SourceTurnBody | None = None) -> SourceTurnView:
     """Poll the exchange now."""
     return await _turn(ctx, by, BINGX, "run", body or SourceTurnBody())

@@ -1,0 +1,36 @@
+"""Routes whose answer is one row that an operator may change: its version goes out as the `ETag`."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+VERSION = "row_version"
+
+
+def is_tagged(route: APIRoute) -> bool:
+    """Whether the answers of a route carry an `ETag`, which `If-Match` takes back."""
+    model = route.response_model
+    is_model = isinstance(model, type) and issubclass(model, BaseModel)
+    return isinstance(route, TaggedRoute) and is_model and VERSION in model.model_fields
+
+
+class TaggedRoute(APIRoute):
+    """Sends `row_version` of the answer as its `ETag` too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's own handler where the answer is a versioned row."""
+        handle = super().get_route_handler()
+        if not is_tagged(self):
+            return handle
+
+        async def handle_tagged(request: Request) -> Response:
+            answer = await handle(request)
+            if answer.status_code < 300:
+                answer.headers["etag"] = f'"{json.loads(answer.body)[VERSION]}"'
+            return answer
+
+        return handle_tagged
