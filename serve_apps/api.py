@@ -147,8 +147,9 @@ def build_api(
 
 def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -> None:
     """Put the layers around the routes; the last one added is the outermost."""
-    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
     app.add_middleware(Idempotency, store=store, wall_ms=options.wall_ms)
+    # Outside of what keeps answers: a kept one is given again to a client that may not unpack it.
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
     app.add_middleware(MediaGuard)
     app.add_middleware(CsrfGuard)
     app.add_middleware(Intake)

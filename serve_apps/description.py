@@ -58,6 +58,13 @@ ERRORS: Mapping[str, str] = {
     "503": "A part of the desk did not answer: repeat it, under the same `Idempotency-Key`.",
 }
 _RETRIED = {"409", "503"}
+_KEY: Mapping[str, object] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "One effect per key and body: a repeat within 24 h gets the first answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+}
 _MAY_WAIT = {"type": "integer", "minimum": 0}
 LINKS: Mapping[str, tuple[tuple[str, str, str, str, str], ...]] = {
     "POST /agents/{agent_id}/training": (("job", "GET", "/jobs/{job_id}", "job_id", "job_id"),),
@@ -136,19 +143,6 @@ def _add_components(components: Json) -> None:
         schemas.pop(unused, None)
     schemas["Problem"] = Problem.model_json_schema()
     components["responses"] = {f"Error{status}": _problem(status) for status in ERRORS}
-    components["parameters"] = {
-        "IdempotencyKey": {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "description": "One effect per key and body: a repeat within 24 h gets the first answer.",
-            "schema": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": MAX_KEY_CHARS,
-            },
-        }
-    }
     components["headers"] = {
         "TraceId": {
             "required": True,
@@ -228,8 +222,7 @@ def _complete(method: str, path: str, operation: Json) -> None:
 
 def _add_headers(operation: Json, *, covered: bool, tag: bool) -> None:
     if covered:
-        reference = {"$ref": "#/components/parameters/IdempotencyKey"}
-        operation.setdefault("parameters", []).append(reference)
+        operation.setdefault("parameters", []).append(_KEY)
     for response in operation["responses"].values():
         if "$ref" in response:
             continue
