@@ -1,9 +1,11 @@
 """Trainings and evaluations as Ray jobs, started for the operator API."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 
 from actors.audit import Audit
+from actors.job_book import TRAINING
 from actors.study_period import Period
 from actors.version_registry import policy_of, version_of
 from actors.wiring import Wiring
@@ -35,6 +37,18 @@ class RayLearning:
     async def start_evaluation(self, ask: EvaluationAsk, *, actor: str, trace_id: str) -> Job:
         """Queue an evaluation."""
         return await self._start("learning.evaluate", lambda: self._evaluate(ask), actor, trace_id)
+
+    async def put_away(self, job: Job) -> None:
+        """Remove what a paused training kept; nobody works on it who would."""
+        if job.kind == TRAINING:
+            await asyncio.to_thread(self._put_away, job)
+
+    def _put_away(self, job: Job) -> None:
+        from actors.training import job_folder  # noqa: PLC0415
+        from actors.training_asks import TrainingAsks  # noqa: PLC0415
+
+        TrainingAsks(self._store).forget(job.job_id)
+        shutil.rmtree(job_folder(self._wiring.home, job.job_id), ignore_errors=True)
 
     async def _start(self, action: str, start: Callable[[], Job], actor: str, trace_id: str) -> Job:
         job = await asyncio.to_thread(start)

@@ -1,5 +1,7 @@
 """Operations beside trading: alerts, audit, actors, gaps, jobs."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -11,7 +13,7 @@ from actors.job_book import JobBook
 from desk import ids
 from desk.ids import parse_pair
 from desk.market.gaps import GapEvent, GapStatus
-from desk.runs import Alert, AuditEvent
+from desk.runs import Alert, AuditEvent, Job, JobStatus
 from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import ByVersion, Caller, Context, Ctx
@@ -140,14 +142,44 @@ def read_job(ctx: Ctx, job_id: JobId) -> JobView:
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
+async def cancel_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
     """End a job; its worker stops at its next step. One that has ended stays as it is."""
-    before = lookups.need(ctx.store, kinds.JOBS, job_id, "job")
-    by.expect(f"job {job_id}", before.version)
-    JobBook(ctx.store, job_id, ctx.clock).cancel()
-    after = lookups.need(ctx.store, kinds.JOBS, job_id, "job").value
-    _audit(ctx, by, "job.cancel", f"job/{job_id}", (before.value.status, after.status))
+    before, after = await _turned(ctx, by, job_id, "cancel", JobBook.cancel)
+    if before.status is JobStatus.PAUSED:
+        await ctx.learning.put_away(after)
     return job_view(after)
+
+
+@router.post("/jobs/{job_id}/pause", status_code=202)
+async def pause_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
+    """Let a backfill or a training stop at its next step, until it is resumed."""
+    _, after = await _turned(ctx, by, job_id, "pause", JobBook.pause)
+    return job_view(after)
+
+
+@router.post("/jobs/{job_id}/resume", status_code=202)
+async def resume_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
+    """Let a paused job go on where it stopped."""
+    before, after = await _turned(ctx, by, job_id, "resume", JobBook.resume)
+    if before.status is JobStatus.PAUSED:
+        await ctx.desk.take_up(after)
+    return job_view(after)
+
+
+async def _turned(
+    ctx: Context, by: Caller, job_id: str, wish: str, turn: Callable[[JobBook], None]
+) -> tuple[Job, Job]:
+    """Turn a job from outside; returns it as it was and as it is."""
+
+    def work() -> tuple[Job, Job]:
+        before = lookups.need(ctx.store, kinds.JOBS, job_id, "job")
+        by.expect(f"job {job_id}", before.version)
+        turn(JobBook(ctx.store, job_id, ctx.clock))
+        after = lookups.need(ctx.store, kinds.JOBS, job_id, "job").value
+        _audit(ctx, by, f"job.{wish}", f"job/{job_id}", (before.value.status, after.status))
+        return before.value, after
+
+    return await asyncio.to_thread(work)
 
 
 def _audit(ctx: Context, by: Caller, action: str, resource: str, moved: tuple[str, str]) -> None:

@@ -10,6 +10,7 @@ from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
 from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
+from desk.market.signals import TRADINGVIEW
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx
 from serve_apps.parameters import AnyPair
@@ -19,6 +20,12 @@ from serve_apps.schemas import JobView, Page, SourceTurnView, SourceView
 from serve_apps.views.agents import job_view
 
 router = APIRouter(tags=["data sources"])
+
+type SourceName = Literal["bingx", "tradingview", "telegram"]
+WITHOUT_HISTORY = {
+    TELEGRAM: "a channel is read on from where it was left, `run` does that now",
+    TRADINGVIEW: "its alerts come by webhook, and what was not sent cannot be fetched",
+}
 
 
 @router.get("/data-sources/status")
@@ -32,10 +39,19 @@ def list_sources(ctx: Ctx, pair: AnyPair = None) -> Page[SourceView]:
 
 
 @router.post("/data-sources/backfill", status_code=202)
-@router.post("/ops/ingestion/bingx/backfill", status_code=202)
 @router.post("/ingestion/bingx/backfill", status_code=202)
 async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobView:
     """Fetch history; answers a job at once. Candles that are stored already are written again."""
+    return await _backfill(ctx, by, body or BackfillBody())
+
+
+@router.post("/ops/ingestion/{source}/backfill", status_code=202)
+async def backfill_source(
+    ctx: Ctx, by: By, source: SourceName, body: BackfillBody | None = None
+) -> JobView:
+    """Fetch a source's history. Only the exchange keeps one that can be asked for: 422 for the others."""
+    if source != BINGX:
+        raise BadInput("source", f"was {source}: {WITHOUT_HISTORY[source]}")
     return await _backfill(ctx, by, body or BackfillBody())
 
 
@@ -43,7 +59,7 @@ async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobVie
 async def turn_source(
     ctx: Ctx,
     by: By,
-    source: Literal["bingx", "tradingview", "telegram"],
+    source: SourceName,
     wish: Literal["run", "pause", "resume"],
     body: SourceTurnBody | None = None,
 ) -> SourceTurnView:
