@@ -90,7 +90,7 @@ class ApiOptions:
 
     extra_hosts: frozenset[str] = frozenset()
     stream_times: StreamTimes = field(default_factory=StreamTimes)
-    max_streams: int = 32
+    max_streams: int = 64
     login_delay_s: float = login.FAILURE_DELAY_S
     wall_ms: Callable[[], int] = read_wall_ms
 
@@ -138,6 +138,8 @@ def build_api(
     app.state.failed_logins = login.FailedLogins(delay_s=options.login_delay_s)
     for router in ROUTERS:
         app.include_router(router)
+    # FastAPI keeps the routers and looks into them at each request: what is in them is kept here.
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
     mount_ui(app, assets, _csrf_of)
     problems.install(app)
     _surround(app, store, assets, options)

@@ -115,7 +115,7 @@ def described(app: FastAPI) -> Json:
         _add_components(schema["components"])
         tagged = {
             (method, route.path)
-            for route in app.routes
+            for route in app.state.routes
             if isinstance(route, APIRoute) and is_tagged(route)
             for method in route.methods
         }

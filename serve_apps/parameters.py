@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
+from desk.market.features import FEATURES_V1
 from desk.market.interval import ALL_INTERVALS
 
 LONGEST_ID = 200
@@ -25,7 +26,7 @@ JobId = Annotated[str, _id("job-5c1e")]
 AlertId = Annotated[str, _id("late:BTC")]
 RetryId = Annotated[str, _id("retry-91d0")]
 DatasetId = Annotated[str, _id("ds-41b7")]
-FeatureSetId = Annotated[str, _id("features-v1")]
+FeatureSetId = Annotated[str, _id(FEATURES_V1.feature_set_id)]
 LimitSetId = Annotated[str, _id("default")]
 TraceId = Annotated[str, _id("tr7b1f0c53a9d24e60")]
 

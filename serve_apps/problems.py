@@ -138,7 +138,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _methods_at(request: Request) -> set[str]:
     """What a path takes: FastAPI has a route for each method and names those of the first one only."""
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in (*request.app.state.routes, *request.app.routes):
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return found

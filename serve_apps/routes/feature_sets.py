@@ -73,7 +73,7 @@ class FeatureSetBody(Body):
 
     model_config = example(
         {
-            "name": "short trend",
+            "name": "short_trend",
             "features": [
                 {"name": "return_15", "rule": "scaled_return", "windows": [15, 240]},
                 {"name": "trend_60_240", "rule": "trend", "windows": [60, 240]},

@@ -45,7 +45,7 @@ def read_candles(
     *,
     before_ms: Moment = None,
     limit: Annotated[int, Query(ge=1, le=5_000)] = 1_500,
-    accept: Annotated[str, Header()] = "",
+    accept: Annotated[str, Header(max_length=1_000)] = "",
 ) -> Response:
     """Read candles: the newest, the newest before `before_ms`, or the oldest from `start_ms` on.
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 SEED = int(os.environ.get("RAYDESK_DRIVE_SEED", "8"))
 IN_SUITE = 3_000
 IN_NIGHTLY = int(os.environ.get("RAYDESK_DRIVE_REQUESTS", "100000"))
-EXAMPLES_A_ROUND = 100
+EXAMPLES_A_ROUND = 20
 ROUND_S = 3_000.0
 
 
