@@ -145,7 +145,7 @@ class Idempotency:
         )
         begun = self._store.begin_request(
             claim.name,
-            _fingerprint(scope),
+            fingerprint(scope),
             claim=claim.owner,
             now_ms=self._wall_ms(),
             lease_ms=LEASE_MS,
@@ -195,7 +195,8 @@ def _answer_from(kept: bytes) -> Response:
     return answer
 
 
-def _fingerprint(scope: Scope) -> str:
+def fingerprint(scope: Scope) -> str:
+    """Of what a request asks: its query, the version it expects, its body."""
     digest = hashlib.sha256(scope.get("query_string", b""))
     digest.update(b"\0" + Headers(scope=scope).get("if-match", "").encode())
     digest.update(b"\0" + body_of(scope))

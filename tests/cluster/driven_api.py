@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import ray
@@ -142,12 +142,14 @@ class Operator(threading.Thread):
         while not self._ended.wait(self._every_s):
             self._try_once()
 
-    def end(self) -> None:
-        """Stop watching, and put everything right a last time."""
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop watching; `running` puts everything right a last time."""
         self._ended.set()
         self.join(60)
-        self._try_once()
-        assert self.failed == []
 
     def _try_once(self) -> None:
         try:

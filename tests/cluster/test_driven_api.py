@@ -30,10 +30,8 @@ def test_nothing_that_the_description_allows_or_forbids_brings_a_server_error_or
     desk: RunningDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with full_learning_plane(desk.wiring.namespace), served_api(desk) as api:
-        operator = Operator(api.client)
-        operator.start()
-        found = drive(api.url, tmp_path, max_examples=2, seed=SEED, within_s=300)
-        operator.end()
+        with Operator(api.client) as operator:
+            found = drive(api.url, tmp_path, max_examples=2, seed=SEED, within_s=300)
         with capsys.disabled():
             print(f"\n{api.counted.requests} requests: {sorted(api.counted.statuses.items())}")
         assert found.returncode == 0, found.stdout[-20_000:]
@@ -48,22 +46,15 @@ def test_a_hundred_thousand_requests_leave_the_desk_trading_and_its_books_whole(
 ) -> None:
     began_s, rounds = time.monotonic(), 0
     with full_learning_plane(desk.wiring.namespace), served_api(desk) as api:
-        operator = Operator(api.client)
-        operator.start()
-        while api.counted.requests < IN_NIGHTLY:
-            found = drive(
-                api.url,
-                tmp_path,
-                max_examples=EXAMPLES_A_ROUND,
-                seed=SEED + rounds,
-                within_s=ROUND_S,
-            )
-            rounds += 1
-            with capsys.disabled():
-                took_s = time.monotonic() - began_s
-                print(f"\n{took_s:.0f} s: {sorted(api.counted.statuses.items())}", flush=True)
-            assert found.returncode == 0, found.stdout[-20_000:]
-        operator.end()
+        with Operator(api.client) as operator:
+            while api.counted.requests < IN_NIGHTLY:
+                examples, seed = EXAMPLES_A_ROUND, SEED + rounds
+                found = drive(api.url, tmp_path, max_examples=examples, seed=seed, within_s=ROUND_S)
+                rounds += 1
+                with capsys.disabled():
+                    took_s = time.monotonic() - began_s
+                    print(f"\n{took_s:.0f} s: {sorted(api.counted.statuses.items())}", flush=True)
+                assert found.returncode == 0, found.stdout[-20_000:]
         decided = [doc for run_id in operator.run_ids for doc in decisions_of(desk, run_id)]
         with capsys.disabled():
             print(f"{api.counted.requests} requests in {rounds} rounds; {len(decided)} decisions")
@@ -80,6 +71,7 @@ def decisions_of(desk: RunningDesk, run_id: str) -> list[str]:
 def assert_trades_on(desk: RunningDesk, operator: Operator) -> None:
     """The run decides and trades again by itself; no order is orphaned; books and audit are whole."""
     run = eventually(operator.running, within_s=60, what="a running run")
+    assert operator.failed == []
     desk.run_id = run
     before, orders_before = len(decisions_of(desk, run)), len(orders_of(desk.store, PAPER))
     eventually(

@@ -31,6 +31,7 @@ from tests.serve_apps.scene import (
     make_ingestion_run,
     make_job,
     make_scene,
+    make_version,
 )
 from tests.serve_apps.test_operations import gap
 
@@ -69,6 +70,8 @@ def busy_scene(home: Path) -> Scene:
     for alert_id in ("model_drift:run-1:baseline-trend-v1",):
         scene.alert(alert_id, category="drift", code="model_drift", created_ms=NOW_MS - 1)
     store = scene.store
+    promoted = replace(make_version(), promoted_at_ms=NOW_MS)
+    store.put(kinds.VERSIONS, promoted.version_id, promoted, at_ms=1)
     store.put(kinds.BREAKERS, "paper", Breaker(account="paper"), at_ms=NOW_MS)
     store.put(kinds.JOBS, "job-1", make_job("job-1", NOW_MS), at_ms=NOW_MS)
     store.put(kinds.JOBS, "job-2", make_job("job-2", NOW_MS), at_ms=NOW_MS)
