@@ -144,42 +144,49 @@ def read_job(ctx: Ctx, job_id: JobId) -> JobView:
 @router.post("/jobs/{job_id}/cancel", status_code=202)
 async def cancel_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
     """End a job; its worker stops at its next step. One that has ended stays as it is."""
-    before, after = await _turned(ctx, by, job_id, "cancel", JobBook.cancel)
+
+    def cancel() -> tuple[Job, Job]:
+        before, after = _turned(ctx, by, job_id, JobBook.cancel)
+        _audit(ctx, by, "job.cancel", f"job/{job_id}", (before.status, after.status))
+        return before, after
+
+    before, after = await asyncio.to_thread(cancel)
     if before.status is JobStatus.PAUSED:
         await ctx.learning.put_away(after)
     return job_view(after)
 
 
 @router.post("/jobs/{job_id}/pause", status_code=202)
-async def pause_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
+def pause_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
     """Let a backfill or a training stop at its next step, until it is resumed."""
-    _, after = await _turned(ctx, by, job_id, "pause", JobBook.pause)
+    before, after = _turned(ctx, by, job_id, JobBook.pause)
+    _audit(ctx, by, "job.pause", f"job/{job_id}", (before.status, after.status))
     return job_view(after)
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202)
 async def resume_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
     """Let a paused job go on where it stopped."""
-    before, after = await _turned(ctx, by, job_id, "resume", JobBook.resume)
+
+    def resume() -> tuple[Job, Job]:
+        before, after = _turned(ctx, by, job_id, JobBook.resume)
+        _audit(ctx, by, "job.resume", f"job/{job_id}", (before.status, after.status))
+        return before, after
+
+    before, after = await asyncio.to_thread(resume)
     if before.status is JobStatus.PAUSED:
         await ctx.desk.take_up(after)
     return job_view(after)
 
 
-async def _turned(
-    ctx: Context, by: Caller, job_id: str, wish: str, turn: Callable[[JobBook], None]
+def _turned(
+    ctx: Context, by: Caller, job_id: str, turn: Callable[[JobBook], None]
 ) -> tuple[Job, Job]:
     """Turn a job from outside; returns it as it was and as it is."""
-
-    def work() -> tuple[Job, Job]:
-        before = lookups.need(ctx.store, kinds.JOBS, job_id, "job")
-        by.expect(f"job {job_id}", before.version)
-        turn(JobBook(ctx.store, job_id, ctx.clock))
-        after = lookups.need(ctx.store, kinds.JOBS, job_id, "job").value
-        _audit(ctx, by, f"job.{wish}", f"job/{job_id}", (before.value.status, after.status))
-        return before.value, after
-
-    return await asyncio.to_thread(work)
+    before = lookups.need(ctx.store, kinds.JOBS, job_id, "job")
+    by.expect(f"job {job_id}", before.version)
+    turn(JobBook(ctx.store, job_id, ctx.clock))
+    return before.value, lookups.need(ctx.store, kinds.JOBS, job_id, "job").value
 
 
 def _audit(ctx: Context, by: Caller, action: str, resource: str, moved: tuple[str, str]) -> None:
