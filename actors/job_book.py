@@ -81,6 +81,7 @@ class JobBook:
 
         Raises `JobCancelled` when the job was ended from outside, `JobPaused` when it was paused.
         """
+        changes: dict[str, Any] = {} if figures is None else {"figures": dict(figures)}
         self._move(
             status=JobStatus.RUNNING,
             done=float(done),
@@ -88,7 +89,7 @@ class JobBook:
             unit=unit,
             detail=detail,
             rate_per_s=rate_per_s,
-            **({} if figures is None else {"figures": dict(figures)}),
+            **changes,
         )
 
     def finish(self, result: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ def described(app: FastAPI) -> Json:
             (method, route.path)
             for route in app.state.routes
             if isinstance(route, APIRoute) and is_tagged(route)
-            for method in route.methods
+            for method in route.methods or ()
         }
         examples: Json = json.loads(files("serve_apps").joinpath("examples.json").read_text())
         for method, path, operation in operations(schema):

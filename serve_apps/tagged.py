@@ -13,9 +13,10 @@ VERSION = "row_version"
 
 def is_tagged(route: APIRoute) -> bool:
     """Whether the answers of a route carry an `ETag`, which `If-Match` takes back."""
-    model = route.response_model
-    is_model = isinstance(model, type) and issubclass(model, BaseModel)
-    return isinstance(route, TaggedRoute) and is_model and VERSION in model.model_fields
+    model: object = route.response_model
+    if not (isinstance(route, TaggedRoute) and isinstance(model, type)):
+        return False
+    return issubclass(model, BaseModel) and VERSION in model.model_fields
 
 
 class TaggedRoute(APIRoute):
@@ -30,7 +31,7 @@ class TaggedRoute(APIRoute):
         async def handle_tagged(request: Request) -> Response:
             answer = await handle(request)
             if answer.status_code < 300:
-                answer.headers["etag"] = f'"{json.loads(answer.body)[VERSION]}"'
+                answer.headers["etag"] = f'"{json.loads(bytes(answer.body))[VERSION]}"'
             return answer
 
         return handle_tagged

@@ -253,10 +253,11 @@ def full_learning_plane(namespace: str) -> Generator[None]:
             return True
 
     cpus = int(ray.cluster_resources()["CPU"])
-    sitter = ray.remote(Sitter).options(num_cpus=cpus).remote()
+    sitter: Any = ray.remote(Sitter).options(num_cpus=cpus).remote()
     assert ray.get(sitter.is_here.remote(), timeout=60)
     yield
-    for actor in ray.util.list_named_actors(all_namespaces=True):
+    named: Any = ray.util.list_named_actors(all_namespaces=True)
+    for actor in named:
         if actor["namespace"] == namespace and actor["name"].startswith(LEARNING):
             ray.kill(ray.get_actor(actor["name"], namespace=namespace), no_restart=True)
     ray.kill(sitter)

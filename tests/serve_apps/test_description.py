@@ -29,7 +29,7 @@ def variants(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def errors_of(value: object, schema: dict[str, Any]) -> list[str]:
+def errors_of(value: Any, schema: dict[str, Any]) -> list[str]:
     whole = {**schema, "components": SCHEMA["components"]}
     return [error.message for error in Draft202012Validator(whole).iter_errors(value)]
 
