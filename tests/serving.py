@@ -7,11 +7,11 @@ import time
 from collections.abc import Generator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 
 @contextlib.contextmanager
-def served(app: FastAPI) -> Generator[str]:
+def served(app: ASGIApp) -> Generator[str]:
     """Serve for the length of a with-block; gives the base URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
