@@ -8,7 +8,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
-PAGES = {"rl-ops": "/rl-ops", "insights": "/insights"}
+PAGES = {
+    "rl-ops": "/rl-ops",
+    "rl-agent": "/rl-agent",
+    "rl-data-sources": "/rl-data-sources",
+    "ingestion": "/ingestion",
+    "insights": "/insights",
+}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1087,6 +1087,15 @@ class RefusedRowView(Answer):
     count: int
 
 
+class CoverageSpan(Answer):
+    start_ms: int
+    end_ms: int
+    """Exclusive."""
+    expected: int
+    """0: before the first candle."""
+    present: int
+
+
 class FeedQuality(Answer):
     """Coverage over the newest market day; rows over the last 15 to 30 market minutes."""
 
@@ -1116,6 +1125,8 @@ class FeedQuality(Answer):
     total_revised: int
     quarantine: list[RefusedRowView]
     """The newest refused rows."""
+    spans: list[CoverageSpan] | None = None
+    """Oldest first; only where `buckets` were asked for."""
 
 
 class StoredSeries(Answer):

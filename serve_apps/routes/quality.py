@@ -1,32 +1,62 @@
 """Data quality: what each feed delivered of what it should have, and the rows that were refused."""
 
-from fastapi import APIRouter
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
 
 from actors.source_book import CANDLES
 from desk.clock import DAY_MS
+from desk.errors import BadInput
 from desk.ids import Pair, parse_pair
 from desk.market import bar_closes, cross, quality
 from desk.market.candles import Candles
-from desk.market.gaps import GapStatus, missing_count
-from desk.market.interval import Interval, interval_ms, last_closed_open_ms
+from desk.market.coverage import spans
+from desk.market.gaps import GapStatus, Run, missing_count
+from desk.market.interval import Interval, interval_ms, last_closed_open_ms, parse_interval
 from desk.market.quality import Counts
 from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import Context, Ctx
+from serve_apps.paging import Windowed
 from serve_apps.parameters import AnyPair
-from serve_apps.schemas import FeedQuality, Page, RefusedRowView
+from serve_apps.schemas import CoverageSpan, FeedQuality, Page, RefusedRowView
 
 router = APIRouter(tags=["data sources"])
 
 JUDGED_MS = DAY_MS
 """Coverage is judged over the newest market day, from the oldest stored candle on."""
 SHOWN_ROWS = 20
+MOST_BUCKETS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """How a series is drawn as a map: at most so many spans of a period (default: all of it)."""
+
+    interval: Annotated[str | None, Query(max_length=8)] = None
+    buckets: Annotated[int | None, Query(ge=1, le=MOST_BUCKETS)] = None
+
+
+Mapped = Annotated[Map, Depends()]
 
 
 @router.get("/data-quality/status")
-def read_quality(ctx: Ctx, pair: AnyPair = None) -> Page[FeedQuality]:
-    """Judge the candle feeds now: coverage, unreadable rows, revisions, and the newest refused rows."""
+def read_quality(
+    ctx: Ctx,
+    wanted_map: Mapped,
+    window: Windowed,
+    pair: AnyPair = None,
+) -> Page[FeedQuality]:
+    """Judge the candle feeds now: coverage, unreadable rows, revisions, and the newest refused rows.
+
+    With `buckets` (and one `pair` and `interval`) also which parts of `start_ms` to `end_ms` are there.
+    """
     wanted = parse_pair(pair) if pair else None
+    interval_wanted = parse_interval(wanted_map.interval) if wanted_map.interval else None
+    if wanted_map.buckets and not (wanted and interval_wanted):
+        missing = "interval" if wanted else "pair"
+        raise BadInput(missing, "was not given: a map is of one pair and interval")
     statuses = {
         (row.pair, row.interval): row.status
         for row in lookups.sources(ctx)
@@ -37,8 +67,45 @@ def read_quality(ctx: Ctx, pair: AnyPair = None) -> Page[FeedQuality]:
         for each in ctx.facts.pairs
         if wanted in {None, each}
         for interval in ctx.facts.intervals
+        if interval_wanted in {None, interval}
     ]
+    if wanted_map.buckets:
+        period = window.start_ms, window.end_ms
+        items = [
+            item.model_copy(update={"spans": _spans(ctx, item, period, wanted_map.buckets)})
+            for item in items
+        ]
     return Page(items=items)
+
+
+def _spans(
+    ctx: Context, feed: FeedQuality, period: tuple[int | None, int | None], count: int
+) -> list[CoverageSpan]:
+    pair, interval = parse_pair(feed.pair), parse_interval(feed.interval)
+    bounds = ctx.candles.bounds(pair, interval)
+    start_ms, end_ms = period
+    if end_ms is None or end_ms > feed.end_ms:
+        end_ms = feed.end_ms  # what has not closed is not missing
+    if start_ms is None:
+        start_ms = bounds[0] if bounds else feed.start_ms
+    if start_ms >= end_ms:
+        return []
+    candles = ctx.candles.read(pair, interval, start_ms, end_ms)
+    found = spans(
+        candles.open_ms,
+        interval,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        count=count,
+        begins_ms=bounds[0] if bounds else None,
+        absent=_runs_absent(ctx, pair, interval, start_ms, end_ms),
+    )
+    return [
+        CoverageSpan(
+            start_ms=one.start_ms, end_ms=one.end_ms, expected=one.expected, present=one.present
+        )
+        for one in found
+    ]
 
 
 def _feed(ctx: Context, pair: Pair, interval: Interval, source_status: str) -> FeedQuality:
@@ -109,6 +176,13 @@ def _second_feed_bps(
 
 def _absent(ctx: Context, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> int:
     """Candles of the period that the venue is proven not to have."""
+    runs = _runs_absent(ctx, pair, interval, start_ms, end_ms)
+    return sum(missing_count(run, interval) for run in runs)
+
+
+def _runs_absent(
+    ctx: Context, pair: Pair, interval: Interval, start_ms: int, end_ms: int
+) -> list[Run]:
     step_ms = interval_ms(interval)
     gaps = [doc.value for doc in ctx.store.list(kinds.GAPS, start_ms=start_ms, limit=lookups.MANY)]
     inside = [
@@ -116,4 +190,4 @@ def _absent(ctx: Context, pair: Pair, interval: Interval, start_ms: int, end_ms:
         for gap in gaps
         if (gap.pair, gap.interval, gap.status) == (pair, interval, GapStatus.ABSENT_AT_VENUE)
     ]
-    return sum(missing_count(run, interval) for run in inside if run[0] <= run[1])
+    return [run for run in inside if run[0] <= run[1]]

@@ -24,7 +24,10 @@ class Page:
 
 PAGES = (
     Page(path="/rl-ops", title="Operations"),
+    Page(path="/rl-agent", title="Agent"),
     Page(path="/rl-evaluations", title="Evaluations"),
+    Page(path="/rl-data-sources", title="Data sources"),
+    Page(path="/ingestion", title="Ingestion"),
     Page(path="/insights", title="Insights", scripts=("klinecharts",)),
 )
 

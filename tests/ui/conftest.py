@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from actors import source_book
-from actors.commands import FeedScope, Preflight, Turned
+from actors.commands import FeedScope, Preflight, StartGate, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
 from desk import ids
 from desk.clock import DAY_MS, MINUTE_MS, ManualClock
@@ -64,19 +64,6 @@ class StoredCandles:
         return self._store.candle_bounds(pair, interval)
 
 
-class NoLearning:
-    """These pages start no training and no evaluation."""
-
-    async def start_training(self, ask: TrainingAsk, *, actor: str, trace_id: str) -> Job:
-        raise AssertionError(f"a page started a training: {ask}")
-
-    async def put_away(self, job: Job) -> None:
-        raise AssertionError("no page cancels a paused job")
-
-    async def start_evaluation(self, ask: EvaluationAsk, *, actor: str, trace_id: str) -> Job:
-        raise AssertionError(f"a page started an evaluation: {ask}")
-
-
 @dataclass
 class FakeDesk:
     """Carries commands out on the documents only, and remembers them."""
@@ -84,6 +71,8 @@ class FakeDesk:
     store: MemoryStore
     commands: list[tuple[Any, ...]] = field(default_factory=list)
     refuse: Exception | None = None
+    gates: tuple[StartGate, ...] = ()
+    """What a preflight answers; a start that passes them gets a token."""
 
     def _note(self, *command: Any) -> None:
         self.commands.append(command)
@@ -101,12 +90,28 @@ class FakeDesk:
     async def preflight(
         self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str
     ) -> Preflight:
-        raise AssertionError(f"a page asked for a preflight: {ask}")
+        self._note("preflight", ask)
+        passed = all(gate.passed for gate in self.gates)
+        return Preflight(
+            agent_id=agent_id,
+            mode=ask.mode,
+            pair=ask.pair,
+            version_id=ask.version_id or "baseline-trend-v1",
+            gates=self.gates,
+            confirm_name=ask.pair,
+            confirm_token="token-1" if passed else None,
+            expires_at_ms=NOW_MS + MINUTE_MS if passed else None,
+        )
 
     async def kill_agent(
         self, agent_id: str, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str
     ) -> int:
-        raise AssertionError(f"a page turned the kill switch of {agent_id}")
+        self._note("kill_agent", on, reason, flatten)
+        doc = self.store.get(kinds.AGENTS, agent_id)
+        assert doc is not None
+        agent = replace(doc.value, kill_switch=on, kill_reason=reason if on else "")
+        self.store.put(kinds.AGENTS, agent_id, agent, at_ms=NOW_MS)
+        return 1 if on else 0
 
     async def start_run(self, agent_id: str, ask: StartRun, *, actor: str, trace_id: str) -> Run:
         self._note("start", ask)
@@ -115,7 +120,8 @@ class FakeDesk:
     async def turn_feeds(
         self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
     ) -> Turned:
-        return Turned(sources=0)
+        self._note(wish, scope, dry_run)
+        return Turned(sources=1)
 
     async def take_up(self, job: Job) -> None:
         raise AssertionError("no page resumes a job")
@@ -123,6 +129,33 @@ class FakeDesk:
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._note(wish, source)
         return 1
+
+    async def put_away(self, job: Job) -> None:
+        raise AssertionError("no page cancels a paused job")
+
+    async def start_training(self, ask: TrainingAsk, *, actor: str, trace_id: str) -> Job:
+        self._note("train", ask)
+        return self._job("job-t", "training", pair=ask.pair)
+
+    async def start_evaluation(self, ask: EvaluationAsk, *, actor: str, trace_id: str) -> Job:
+        self._note("evaluate", ask)
+        return self._job("job-e", "evaluation", pair=ask.pair)
+
+    def _job(self, job_id: str, kind: str, **arguments: str) -> Job:
+        job = Job(
+            job_id=job_id,
+            kind=kind,
+            status=JobStatus.RUNNING,
+            created_ms=NOW_MS,
+            updated_ms=NOW_MS,
+            done=250,
+            total=1000,
+            unit="steps" if kind == "training" else "candles",
+            detail="250 of 1,000" if kind != "backfill" else "250 of 1,000 candles",
+            arguments=arguments,
+        )
+        self.store.put(kinds.JOBS, job.job_id, job, at_ms=NOW_MS)
+        return job
 
     async def pause_run(self, agent_id: str, reason: str, *, actor: str, trace_id: str) -> Run:
         self._note("pause", reason)
@@ -144,20 +177,7 @@ class FakeDesk:
 
     async def backfill(self, ask: BackfillAsk, *, actor: str, trace_id: str) -> Job:
         self._note("backfill", ask)
-        job = Job(
-            job_id="job-1",
-            kind="backfill",
-            status=JobStatus.RUNNING,
-            created_ms=NOW_MS,
-            updated_ms=NOW_MS,
-            done=250,
-            total=1000,
-            unit="candles",
-            detail="250 of 1,000 candles",
-            arguments={"pair": ask.pair, "interval": ask.interval},
-        )
-        self.store.put(kinds.JOBS, job.job_id, job, at_ms=NOW_MS)
-        return job
+        return self._job("job-1", "backfill", pair=ask.pair, interval=ask.interval)
 
     async def kill(self, *, on: bool, reason: str, flatten: bool, actor: str, trace_id: str) -> int:
         self._note("kill", on)
@@ -467,7 +487,7 @@ class serve:
             desk,
             store,
             ManualClock(NOW_MS),
-            learning=NoLearning(),
+            learning=desk,
             candles=StoredCandles(store),
             facts=facts,
             reports=reports,

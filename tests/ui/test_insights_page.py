@@ -36,6 +36,17 @@ def overlays(page: Page) -> list[dict[str, Any]]:
     )
 
 
+def drawn(page: Page, group: str, expected: list[str] | None) -> list[str]:
+    """Names of a layer's overlays, sorted; waits until they are the expected ones (None: any)."""
+    found: list[str] = []
+    for _ in range(100):
+        found = sorted(each["name"] for each in overlays(page) if each["group"] == group)
+        if found == expected or (expected is None and found):
+            break
+        page.wait_for_timeout(100)
+    return found
+
+
 def test_the_chart_paints_the_newest_candles(page: Page, served: Any) -> None:
     opened(page, served.url)
 
@@ -63,14 +74,14 @@ def test_paper_trades_lie_on_the_chart_and_in_the_list(page: Page, served: Any) 
         2
     )
 
-    drawn = [each["name"] for each in overlays(page) if each["group"] == "trades"]
-    assert sorted(drawn) == ["deskEntry", "deskTrade"]
+    both = ["deskEntry", "deskTrade"]
+    assert drawn(page, "trades", both) == both
     page.get_by_role("button", name="Paper", exact=True).click()
 
     expect(page.get_by_role("button", name="Paper", exact=True)).to_have_attribute(
         "aria-pressed", "false"
     )
-    assert [each for each in overlays(page) if each["group"] == "trades"] == []
+    assert drawn(page, "trades", []) == []
 
 
 def test_a_trade_picked_in_the_list_shows_its_costs_and_its_trace(page: Page, served: Any) -> None:
@@ -94,7 +105,7 @@ def test_held_decisions_are_a_layer_of_their_own(page: Page, served: Any) -> Non
     expect(page.get_by_role("button", name="Held decisions")).to_have_attribute(
         "aria-pressed", "true"
     )
-    assert any(each["group"] == "holds" for each in overlays(page))
+    assert drawn(page, "holds", None)
 
 
 def test_a_new_candle_moves_the_chart(page: Page, served: Any) -> None:

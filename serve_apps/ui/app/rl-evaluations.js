@@ -6,6 +6,7 @@ import { money, percent, tone } from './lib/format.js';
 import { start } from './lib/frame.js';
 import { list, resource, throttled } from './lib/store.js';
 import { on, onResync } from './lib/stream.js';
+import { moment } from './lib/times.js';
 import { ask, Baseline, html, Panel, Pill, Table, toast, When } from './lib/ui.js';
 
 const EVALUATIONS = '/agents/desk/evaluations';
@@ -45,12 +46,6 @@ for (const topic of ['evaluation', 'job']) on(topic, throttled(reports.load, 100
 onResync(reports.load);
 [reports, versions, pairs].forEach((held) => held.load());
 if (chosen.value) show(chosen.value);
-
-function moment(field, text) {
-  const ms = Date.parse(text.includes('Z') ? text : `${text.trim().replace(' ', 'T')}${text.includes(':') ? 'Z' : ''}`);
-  if (Number.isNaN(ms)) throw new Error(`${field}: expected a UTC date like 2026-01-31 12:00`);
-  return ms;
-}
 
 function evaluate() {
   const offered = versions.held.value.data ?? [];

@@ -4,19 +4,18 @@ import { signal } from '@preact/signals';
 import { get, post } from './lib/api.js';
 import { age, megabytes, money, percent, tone, trimmed } from './lib/format.js';
 import { marketNow, start, summary } from './lib/frame.js';
-import { list, resource, throttled } from './lib/store.js';
-import { on, onResync } from './lib/stream.js';
+import { JobLine, jobsOf } from './lib/jobs.js';
+import { backfill, sources } from './lib/ingestion_controls.js';
+import { AGENT, agent, limitSets, onRunChange, pauseRun, resumeRun, startPaper, stopRun, versions } from './lib/run_controls.js';
+import { list, resource } from './lib/store.js';
 import { TraceLink } from './lib/trace.js';
-import { ask, Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, toast, When } from './lib/ui.js';
+import { Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, Tile, toast, When } from './lib/ui.js';
+import { keepFresh } from './lib/watch.js';
 
-const AGENT = 'desk';
-const sources = list('/data-sources/status');
 const trades = list('/trades', { limit: 50 });
 const actors = list('/ops/actors');
 const alerts = list('/ops/alerts', { limit: 50 });
 const runs = list(`/agents/${AGENT}/runs`, { limit: 50 });
-const versions = list(`/agents/${AGENT}/versions`, { limit: 50 });
-const limits = list('/risk-limits');
 const risk = resource(async () => {
   const { accounts } = await get('/ops/trading/risk');
   return accounts.flatMap((account) => [
@@ -29,7 +28,6 @@ const decisions = resource(async () => {
   const pages = await Promise.all(recent.map((run) => get(`/agents/${AGENT}/runs/${run.run_id}/decisions`, { limit: 30 })));
   return pages.flatMap((page) => page.items).sort((a, b) => b.open_ms - a.open_ms).slice(0, 30);
 });
-const jobs = signal({});
 
 const WATCHED = [
   [sources, ['freshness', 'source', 'candle'], 2000],
@@ -39,61 +37,11 @@ const WATCHED = [
   [alerts, ['alert'], 700],
   [risk, ['risk', 'run', 'order', 'fill'], 2000],
 ];
-for (const [held, topics, ms] of WATCHED) {
-  const refresh = throttled(held.load, ms);
-  for (const topic of topics) on(topic, refresh);
-}
-on('job', (message) => {
-  jobs.value = { ...jobs.value, [message.key]: message.data };
-});
-const everything = [sources, trades, actors, alerts, runs, versions, limits, decisions, risk];
-onResync(() => everything.forEach((held) => held.load()));
-everything.forEach((held) => held.load());
+keepFresh(WATCHED, { others: [actors, agent, versions, limitSets] });
+onRunChange(runs.load);
 setInterval(actors.load, 3000);
-setInterval(() => [sources, trades, alerts].forEach((held) => held.load()), 10000);
-
-function told(answer, text) {
-  toast(text, { traceId: answer.trace_id ?? '' });
-  summary.load();
-  runs.load();
-}
 
 // --- controls ---------------------------------------------------------------------------------
-
-function startRun() {
-  const pairs = summary.held.value.data ? [...new Set((sources.held.value.data ?? []).map((source) => source.pair))] : [];
-  const offered = versions.held.value.data ?? [];
-  const active = offered.find((version) => version.active);
-  ask({
-    title: 'Start a paper run', verb: 'Start paper run',
-    text: 'Paper orders fill on the internal paper venue, from closed candles, with real fees and slippage.',
-    fields: [
-      { name: 'pair', label: 'Pair', options: pairs.map((pair) => ({ value: pair, label: pair })) },
-      { name: 'version_id', label: 'Policy version', value: active?.version_id, options: offered.map((version) => ({ value: version.version_id, label: `${version.name}${version.baseline ? ' (baseline rule)' : ''} · ${version.status}` })) },
-      { name: 'risk_limit_set_id', label: 'Risk limit set', options: (limits.held.value.data ?? []).map((set) => ({ value: set.set_id, label: `${set.name}: ${money(set.max_position_size, 0)} USDT a position` })) },
-      { name: 'decision_threshold', label: 'Decision threshold, 0 to 1', type: 'number', min: 0, max: 1, step: 0.01, hint: "the agent's own" },
-    ],
-    send: (values, key) => post(`/agents/${AGENT}/start`, startBody(values), key),
-    done: (run) => told(run, `Run ${run.run_id} started on ${run.pair}`),
-  });
-}
-
-function startBody(values) {
-  const { decision_threshold: threshold, ...body } = values;
-  return { ...body, mode: 'paper', ...(threshold === '' ? {} : { decision_threshold: Number(threshold) }) };
-}
-
-const withReason = (verb, title, text, extra = []) => () => ask({
-  title, text, verb: title,
-  fields: [{ name: 'reason', label: 'Reason, kept in the audit', required: true }, ...extra],
-  send: ({ reason, position }, key) => post(`/agents/${AGENT}/${verb}`, { reason, ...(position ? { flatten: position === 'flatten' } : {}) }, key),
-  done: (run) => told(run, `Run ${run.run_id} is ${run.status}`),
-});
-const pause = withReason('pause', 'Pause run', 'No new decisions; the position stays.');
-const resume = withReason('resume', 'Resume run', 'Decisions go on with the next closed candle.');
-const stop = withReason('stop', 'Stop run', 'The run ends. Its position can stay or be closed reduce-only.', [
-  { name: 'position', label: 'Position', options: [{ value: 'keep', label: 'keep it' }, { value: 'flatten', label: 'close it, reduce-only' }] },
-]);
 
 async function reconcile() {
   try {
@@ -103,40 +51,6 @@ async function reconcile() {
     toast(`Reconcile failed: ${problem.message}`, { bad: true, traceId: problem.traceId });
   }
   summary.load();
-}
-
-function backfill() {
-  const pairs = [...new Set((sources.held.value.data ?? []).map((source) => source.pair))];
-  ask({
-    title: 'Backfill candles', verb: 'Start backfill',
-    text: 'Without a start it runs to the earliest candle the exchange has; with a number of batches it stops after that many pages.',
-    fields: [
-      { name: 'pair', label: 'Pair', options: pairs.map((pair) => ({ value: pair, label: pair })) },
-      { name: 'interval', label: 'Interval', value: '1m' },
-      { name: 'start', label: 'Start, UTC (2026-01-31 12:00)', hint: 'earliest' },
-      { name: 'end', label: 'End, UTC', hint: 'now' },
-      { name: 'max_batches', label: 'Batches', type: 'number', min: 1, hint: 'no limit' },
-    ],
-    send: (values, key) => post('/ops/ingestion/bingx/backfill', backfillBody(values), key),
-    done: (job) => {
-      jobs.value = { ...jobs.value, [job.job_id]: job };
-      toast(`Backfill of ${job.arguments.pair} started`);
-    },
-  });
-}
-
-function backfillBody({ pair, interval, start: from, end: to, max_batches: batches }) {
-  const body = { pair, interval };
-  if (from) body.start_ms = moment('start', from);
-  if (to) body.end_ms = moment('end', to);
-  if (batches) body.max_batches = Number(batches);
-  return body;
-}
-
-function moment(field, text) {
-  const ms = Date.parse(/[zZ]|[+-]\d\d:?\d\d$/.test(text) ? text : `${text.trim().replace(' ', 'T')}${text.includes(':') ? 'Z' : ''}`);
-  if (Number.isNaN(ms)) throw new Error(`${field}: expected a UTC date like 2026-01-31 12:00`);
-  return ms;
 }
 
 // --- the page ---------------------------------------------------------------------------------
@@ -171,8 +85,6 @@ function Tiles() {
   </dl>`;
 }
 
-const Tile = ({ name, value, note, tone: colour = '' }) => html`<div class="tile"><dt>${name}</dt><dd class=${colour}>${value}</dd><dd>${note}</dd></div>`;
-
 const showsAll = signal(false);
 
 // What an operator must see: each pair's shortest candles, and whatever is stale, silent or switched off.
@@ -192,10 +104,10 @@ function OtherSources({ count }) {
 }
 
 function Ingestion() {
-  const running = Object.values(jobs.value).filter((job) => job.kind === 'backfill').slice(-4);
+  const running = jobsOf('backfill').slice(-4);
   return html`<${Panel} title="Ingestion" span="5" resource=${sources.held} retry=${sources.load} isEmpty=${(rows) => !rows.length}
     empty=${html`No source has reported yet. The pollers start with the desk; their state is under Actors.`}
-    actions=${html`<button onClick=${backfill}>Backfill …</button>`}>
+    actions=${html`<button onClick=${() => backfill()}>Backfill …</button>`}>
     ${(rows) => html`<${Table} label="Data sources" rows=${showsAll.value ? rows : telling(rows)} rowKey=${(row) => `${row.source_type}:${row.pair}:${row.interval}`} columns=${[
       { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', cell: (row) => row.interval },
       { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` },
@@ -203,24 +115,22 @@ function Ingestion() {
       { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
     ]} />
     <${OtherSources} count=${rows.length - telling(rows).length} />
-    ${running.length > 0 && html`<div class="pad">${running.map((job) => html`<${Job} key=${job.job_id} job=${job} />`)}</div>`}`}
+    ${running.length > 0 && html`<div class="pad">${running.map((job) => html`<${JobLine} key=${job.job_id} job=${job} />`)}</div>`}`}
   <//>`;
 }
-
-const Job = ({ job }) => html`<p data-job=${job.job_id}>${job.kind} ${job.arguments?.pair} <progress max=${job.total || undefined} value=${job.total ? job.done : undefined} aria-label="progress"></progress> ${job.status} <span class="muted">${job.detail || job.error}</span></p>`;
 
 function Trading() {
   const data = summary.held.value.data;
   const active = data?.runs ?? [];
   return html`<${Panel} title="Trading" span="7" resource=${summary.held} retry=${summary.load} isEmpty=${() => !active.length}
-    empty=${html`<span>No run is at work.</span><button class="primary" onClick=${startRun}>Start a paper run …</button>`}
-    actions=${html`<button onClick=${reconcile}>Reconcile now</button><button onClick=${startRun}>Start …</button>`}>
+    empty=${html`<span>No run is at work.</span><button class="primary" onClick=${startPaper}>Start a paper run …</button>`}
+    actions=${html`<button onClick=${reconcile}>Reconcile now</button><button onClick=${startPaper}>Start …</button>`}>
     ${() => html`<${Table} label="Runs" rows=${active} rowKey=${(run) => run.run_id} columns=${[
       { name: 'pair', cell: (run) => html`<strong>${run.pair}</strong>` }, { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` },
       { name: 'state', cell: (run) => html`<${RunState} run=${run} />` },
       { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
       { name: 'last decided', cell: (run) => html`<${When} ms=${run.last_decided_open_ms} />` },
-      { name: '', cell: (run) => html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${resume}>Resume …</button>` : html`<button onClick=${pause}>Pause …</button>`}<button onClick=${stop}>Stop …</button></span>` },
+      { name: '', cell: (run) => html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${() => resumeRun()}>Resume …</button>` : html`<button onClick=${() => pauseRun()}>Pause …</button>`}<button onClick=${() => stopRun()}>Stop …</button></span>` },
     ]} />`}
   <//>`;
 }
@@ -316,7 +226,7 @@ function Actors() {
 }
 
 function RunHistory() {
-  return html`<${Panel} title="Run history" span="6" resource=${runs.held} retry=${runs.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No runs yet.</span><button onClick=${startRun}>Start a paper run …</button>`}>
+  return html`<${Panel} title="Run history" span="6" resource=${runs.held} retry=${runs.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No runs yet.</span><button onClick=${startPaper}>Start a paper run …</button>`}>
     ${(rows) => html`<${Table} label="Run history" rows=${rows} rowKey=${(run) => run.run_id} columns=${[
       { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'stopped', cell: (run) => html`<${When} ms=${run.stopped_ms} />` },
       { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` }, { name: 'pair', cell: (run) => run.pair },

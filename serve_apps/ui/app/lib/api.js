@@ -34,11 +34,15 @@ export async function get(path, query = {}, signal = undefined) {
   return decode(await fetch(path + search, { headers: { Accept: 'application/json' }, signal }));
 }
 
-// `key` is made when a dialog opens, so that pressing twice is one command.
-export async function post(path, body, key = newKey()) {
+// `key` is made when a dialog opens, so that pressing twice is one command. `version` is the row that
+// the operator saw: what somebody else changed meanwhile is refused and not overwritten.
+export async function send(method, path, body, { key = newKey(), version = null } = {}) {
   const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
+  if (version !== null) headers['If-Match'] = `"${version}"`;
   if (csrf) headers['X-CSRF-Token'] = csrf;
-  return decode(await fetch(path, { method: 'POST', headers, body: JSON.stringify(body ?? {}) }));
+  return decode(await fetch(path, { method, headers, body: JSON.stringify(body ?? {}) }));
 }
+
+export const post = (path, body, key = newKey()) => send('POST', path, body, { key });
 
 export const newKey = () => crypto.randomUUID();

@@ -12,7 +12,10 @@ import { TraceDrawer } from './trace.js';
 
 const TABS = [
   ['/rl-ops', 'Operations'],
+  ['/rl-agent', 'Agent'],
   ['/rl-evaluations', 'Evaluations'],
+  ['/rl-data-sources', 'Sources'],
+  ['/ingestion', 'Ingestion'],
   ['/insights', 'Insights'],
 ];
 
@@ -52,7 +55,7 @@ function Frame({ children }) {
       <div class="bar">
         <span class="brand">Raydesk</span>
         <nav class="tabs" aria-label="Pages">${TABS.map(([path, title]) => html`<a href=${path} aria-current=${location.pathname === path ? 'page' : undefined}>${title}</a>`)}</nav>
-        ${data && html`<${ModePill} mode=${data.mode} /><span class="mono" data-testid="mode-strip">${data.runs.map((run) => `${run.pair} ${run.mode}`).join(', ') || 'no run'}</span>`}
+        ${data && html`<${ModePill} mode=${data.mode} /><span class="mono" data-testid="mode-strip">${data.runs.map((run) => `${run.pair} ${run.mode === data.mode ? '' : run.mode}`.trim()).join(', ') || 'no run'}</span>`}
         <span class="grow"></span>
         ${data && html`<${Fresh} status=${data.freshness.status} title="worst source: ${data.freshness.source}, ${age(data.freshness.age_ms)} old" />`}
         ${data && html`<${Alerts} counts=${data.alerts_open} />`}
@@ -82,7 +85,7 @@ function Alerts({ counts }) {
 function Stream() {
   const state = streamState.value;
   const tone = { live: 'ok', connecting: 'muted', reconnecting: 'warn', offline: 'bad' }[state];
-  return html`<span role="status" data-testid="stream"><${Pill} tone=${tone} icon=${state === 'live' ? '●' : '○'}>stream ${state}<//></span>`;
+  return html`<span role="status" data-testid="stream" aria-label="stream ${state}" title="The event stream of this tab"><${Pill} tone=${tone} icon=${state === 'live' ? '●' : '○'}>${state}<//></span>`;
 }
 
 function Clock({ data }) {

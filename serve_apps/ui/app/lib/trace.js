@@ -4,7 +4,7 @@ import { effect, signal } from '@preact/signals';
 import { get } from './api.js';
 import { money, trimmed } from './format.js';
 import { resource } from './store.js';
-import { Failed, html, Pill, When } from './ui.js';
+import { Facts, Failed, html, Pill, When } from './ui.js';
 
 export const traceId = signal(new URLSearchParams(location.search).get('trace'));
 const trace = resource(() => get(`/traces/${encodeURIComponent(traceId.value)}`));
@@ -40,8 +40,6 @@ const Story = ({ data }) => html`<ol class="timeline">${data.hops.map((hop) => h
   ${hop.note && html`<p class="muted">${hop.note}</p>`}
   ${hop.present && FACTS[hop.name]?.(data)}
 </li>`)}</ol>`;
-
-const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(([, value]) => value !== null && value !== undefined && value !== '').map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 
 const FACTS = {
   candle: ({ candle }) => candle && html`<${Facts} rows=${[['pair', `${candle.pair} ${candle.interval}`], ['open time', html`<${When} ms=${candle.open_ms} full />`], ['O H L C', `${candle.open} ${candle.high} ${candle.low} ${candle.close}`], ['volume', candle.volume]]} />`,

@@ -60,11 +60,27 @@ export function Table({ label, columns, rows, rowKey, onPick, selected }) {
   </table></div>`;
 }
 
+// How much of a limit is used: the bar and the figures.
+export function Meter({ label, used, cap, text, over }) {
+  const share = Math.max(0, Math.min(used / (cap || 1), 1));
+  const tone = over ? 'over' : share >= 0.8 ? 'near' : '';
+  return html`<div class="meter" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax=${cap} aria-valuenow=${used} aria-valuetext=${text}>
+    <svg class="track ${tone}" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect width=${share * 100} height="6" /></svg>
+    <span class=${over ? 'down' : ''}>${over ? '▲ ' : ''}${text}</span></div>`;
+}
+
+// Name and value, one below the other; empty values are left out.
+export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(([, value]) => value !== null && value !== undefined && value !== '').map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+
+export const Tile = ({ name, value, note, tone: colour = '' }) => html`<div class="tile"><dt>${name}</dt><dd class=${colour}>${value}</dd><dd>${note}</dd></div>`;
+
 // --- dialogs ----------------------------------------------------------------------------------
 
 const openDialog = signal(null);
 
-// fields: [{name, label, type, value, options, required, hint, min, step}]; send(values, key) → promise
+// fields: [{name, label, type, value, options, required, hint, min, max, step, note}]; send(values, key, checked) → promise.
+// With `check(values)` nothing is sent at first: its answer is shown by `shown(answer)`, and only an answer that
+// `mayGo` lets the button act. An answer with `confirm_name` asks for that name to be typed; one that expires is asked anew.
 export const ask = (spec) => {
   openDialog.value = { ...spec, key: newKey() };
 };
@@ -74,37 +90,53 @@ export function Dialogs() {
   const box = useRef(null);
   const [refusal, setRefusal] = useState(null);
   const [busy, setBusy] = useState(false);
+  const [checked, setChecked] = useState(null);
+  const [typed, setTyped] = useState('');
   useEffect(() => {
-    if (!spec) return;
+    setChecked(null);
+    setTyped('');
     setRefusal(null);
     setBusy(false);
-    box.current.showModal();
+    if (spec) box.current.showModal();
   }, [spec]);
   if (!spec) return null;
   const close = () => {
     box.current?.close();
     openDialog.value = null;
   };
+  const asks = spec.check && !checked;
+  const mayGo = asks || !spec.check || (spec.mayGo(checked) && typed === (checked.confirm_name ?? ''));
   const submit = async (event) => {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(event.target));
     setBusy(true);
+    setRefusal(null);
     try {
-      const answer = await spec.send(values, spec.key);
+      if (asks) {
+        setChecked(await spec.check(values));
+        setTyped('');
+        setBusy(false);
+        return;
+      }
+      const answer = await spec.send(values, spec.key, checked);
       close();
       spec.done?.(answer);
     } catch (problem) {
       setBusy(false);
-      setRefusal(problem instanceof Problem ? problem : { message: String(problem) });
+      setChecked(null); // a token is good for one call
+      setRefusal(problem instanceof Problem ? problem : { message: String(problem.message ?? problem) });
     }
   };
-  return html`<dialog ref=${box} onClose=${close} aria-labelledby="dialog-title"><form onSubmit=${submit}>
+  const verb = asks ? spec.checkVerb ?? 'Check' : spec.verb;
+  return html`<dialog ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => event.target.name !== 'confirm_name' && setChecked(null)}>
     <h2 id="dialog-title">${spec.title}</h2>
     ${spec.text && html`<p>${spec.text}</p>`}
     ${(spec.fields ?? []).map((field) => html`<${Field} key=${field.name} field=${field} wrong=${refusal?.field === field.name ? refusal.message : null} />`)}
+    ${checked && html`<div data-testid="checked">${spec.shown(checked)}</div>`}
+    ${checked?.confirm_name && spec.mayGo(checked) && html`<label class="field"><span>Type <strong>${checked.confirm_name}</strong> to confirm</span><input name="confirm_name" autocomplete="off" value=${typed} onInput=${(event) => setTyped(event.target.value)} /></label>`}
     ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.message}</p>`}
     <div class="buttons"><button type="button" onClick=${close}>Cancel</button>
-      <button class=${spec.danger ? 'danger solid' : 'primary'} disabled=${busy}>${busy ? 'Sending …' : spec.verb}</button></div>
+      <button class=${spec.danger && !asks ? 'danger solid' : 'primary'} disabled=${busy || !mayGo}>${busy ? 'Sending …' : verb}</button></div>
   </form></dialog>`;
 }
 
@@ -114,6 +146,7 @@ function Field({ field, wrong }) {
     ${field.options
       ? html`<select ...${given}>${field.options.map((option) => html`<option value=${option.value} selected=${option.value === field.value}>${option.label}</option>`)}</select>`
       : html`<input ...${given} type=${field.type ?? 'text'} defaultValue=${field.value ?? ''} min=${field.min} max=${field.max} step=${field.step} placeholder=${field.hint} />`}
+    ${field.note && html`<small class="muted">${field.note}</small>`}
   </label>`;
 }
 

@@ -1,0 +1,45 @@
+// Long work as events tell it: its bar, its figures, and the button that ends it.
+
+import { signal } from '@preact/signals';
+import { post } from './api.js';
+import { on } from './stream.js';
+import { html, Pill, toast } from './ui.js';
+
+const jobs = signal({});
+const ended = new Set();
+const ENDED = ['done', 'failed', 'cancelled'];
+const MOST = 40;
+
+on('job', (message) => keep(message.data));
+
+// `onJobEnd(call)`: called with every job that ends, once.
+export const onJobEnd = (call) => ended.add(call);
+
+export function keep(job) {
+  const before = jobs.value[job.job_id];
+  if (before && before.updated_ms > job.updated_ms) return;
+  const kept = Object.entries({ ...jobs.value, [job.job_id]: job }).slice(-MOST);
+  jobs.value = Object.fromEntries(kept);
+  if (before && !ENDED.includes(before.status) && ENDED.includes(job.status)) for (const call of ended) call(job);
+}
+
+export const jobsOf = (...kinds) => Object.values(jobs.value).filter((job) => kinds.includes(job.kind));
+
+const TONES = { done: 'ok', failed: 'bad', cancelled: 'warn' };
+const left = (seconds) => (seconds === null || seconds === undefined ? '' : seconds < 90 ? `${Math.round(seconds)} s left` : `${Math.round(seconds / 60)} min left`);
+
+export function JobLine({ job }) {
+  const cancel = async () => {
+    try {
+      keep(await post(`/jobs/${job.job_id}/cancel`, {}));
+    } catch (problem) {
+      toast(`${job.kind} was not cancelled: ${problem.message}`, { bad: true, traceId: problem.traceId });
+    }
+  };
+  const isOver = ENDED.includes(job.status);
+  return html`<p data-job=${job.job_id} class="buttons"><strong>${job.kind}</strong> ${job.arguments?.pair ?? ''}
+    ${!isOver && html`<progress max=${job.total || undefined} value=${job.total ? job.done : undefined} aria-label="progress of ${job.kind}"></progress>`}
+    <${Pill} tone=${TONES[job.status] ?? 'muted'}>${job.status}<//>
+    <span class="muted">${job.error || job.detail} ${isOver ? '' : left(job.remaining_s)}</span>
+    ${!isOver && html`<button class="plain" onClick=${cancel}>Cancel</button>`}</p>`;
+}

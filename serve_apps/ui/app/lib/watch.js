@@ -1,0 +1,17 @@
+// Reads again what events say has changed, after a lost stream everything, and every so often anyway.
+
+import { throttled } from './store.js';
+import { on, onResync } from './stream.js';
+
+// watched: [[resource, topics, at most once per ms]]; others are read at the start and after a lost stream.
+export function keepFresh(watched, { others = [], everyMs = 10000 } = {}) {
+  for (const [held, topics, ms] of watched) {
+    const refresh = throttled(held.load, ms);
+    for (const topic of topics) on(topic, refresh);
+  }
+  const everything = [...watched.map(([held]) => held), ...others];
+  const loadAll = () => everything.forEach((held) => held.load());
+  onResync(loadAll);
+  loadAll();
+  setInterval(() => watched.forEach(([held]) => held.load()), everyMs);
+}

@@ -1,0 +1,141 @@
+// Data sources: which are on, how fresh each is, what its checks say, and the switches.
+
+import { signal } from '@preact/signals';
+import { get } from './lib/api.js';
+import { age, percent } from './lib/format.js';
+import { marketNow, start, summary } from './lib/frame.js';
+import { backfill, nameOf, scopeOf, setThreshold, sources, toggle, turn } from './lib/ingestion_controls.js';
+import { list, resource } from './lib/store.js';
+import { Facts, Fresh, html, Panel, Pill, Table, When } from './lib/ui.js';
+import { keepFresh } from './lib/watch.js';
+
+const parameters = new URLSearchParams(location.search);
+const filter = signal({ kind: parameters.get('kind') ?? '', pair: parameters.get('pair') ?? '', only: parameters.get('only') ?? '' });
+const chosen = signal(parameters.get('source') ?? '');
+const quality = list('/data-quality/status');
+const kinds = list('/ops/ingestion/status');
+const alertFeeds = list('/ingestion/tradingview/sync');
+const recent = resource(async () => {
+  const row = picked();
+  if (!row) return [];
+  const found = await get('/data-sources/runs', { source: row.source_id || row.source_type, pair: row.pair, interval: row.interval, limit: 15 });
+  return found.items;
+});
+
+keepFresh([
+  [sources, ['freshness', 'source'], 1000],
+  [quality, ['freshness', 'gap'], 5000],
+  [kinds, ['job', 'source'], 2000],
+], { others: [alertFeeds] });
+
+const KIND = { bingx: 'BingX', tradingview: 'TradingView', telegram: 'Telegram' };
+const kindOf = (row) => (row.source_type === 'tradingview' || row.source_type === 'telegram' ? row.source_type : 'bingx');
+const keyOf = (row) => [row.source_type, row.source_id, row.pair, row.interval].join(':');
+const picked = () => (sources.held.value.data ?? []).find((row) => keyOf(row) === chosen.value);
+const qualityOf = (row) => (quality.held.value.data ?? []).find((each) => each.source_type === row.source_type && each.pair === row.pair && each.interval === row.interval);
+
+function remember() {
+  const query = new URLSearchParams(Object.entries({ ...filter.value, source: chosen.value }).filter(([, value]) => value));
+  history.replaceState(null, '', query.size ? `?${query}` : location.pathname);
+}
+
+function narrow(change) {
+  filter.value = { ...filter.value, ...change };
+  remember();
+}
+
+function pick(key) {
+  chosen.value = key;
+  remember();
+  if (key) recent.load();
+}
+
+const matches = (row) => (!filter.value.kind || kindOf(row) === filter.value.kind) && (!filter.value.pair || row.pair === filter.value.pair)
+  && (!filter.value.only || (filter.value.only === 'off' ? !row.enabled : row.enabled && row.badge !== 'ok'));
+
+const usedBy = (row) => (summary.held.value.data?.runs ?? []).filter((run) => row.source_type === 'bingx_candles' && run.pair === row.pair && run.interval === row.interval);
+
+// --- the page ---------------------------------------------------------------------------------
+
+function Page() {
+  return html`<h1 class="sr">Data sources</h1>
+    <${Kinds} />
+    <div class="grid"><${Sources} /><${Alerts} /><${Adding} /></div><${Drawer} />`;
+}
+
+function Kinds() {
+  const rows = kinds.held.value.data;
+  if (!rows) return html`<div class="skeleton" role="status"><span class="sr">Loading</span></div>`;
+  return html`<div class="tiles">${rows.map((row) => html`<section class="tile" key=${row.source} aria-label=${KIND[row.source]}>
+    <h2>${KIND[row.source]}</h2>
+    <p>${row.enabled} on, ${row.paused} paused · <span class=${row.stale + row.unavailable ? 'warn' : ''}>${row.ok} ok, ${row.stale} stale, ${row.unavailable} unavailable</span></p>
+    <p class="muted">${row.enabled && !row.workers_alive ? html`<strong class="warn">No worker is alive: nothing is polled.</strong>` : `${row.workers_alive} of ${row.workers} workers`} · ${row.rows_per_min.toFixed(0)} rows/min · ${row.retries_waiting} retries waiting${row.next_sync_ms ? html` · next sync <${When} ms=${row.next_sync_ms} />` : ''}</p>
+    <p class="buttons"><button onClick=${() => turn(row.source, 'run')}>Poll now</button><button onClick=${() => turn(row.source, 'pause')}>Pause all</button><button onClick=${() => turn(row.source, 'resume')}>Resume all</button></p>
+  </section>`)}</div>`;
+}
+
+function Filters({ rows }) {
+  const select = (name, label, options) => html`<label class="inline">${label} <select value=${filter.value[name]} onChange=${(event) => narrow({ [name]: event.target.value })}><option value="">all</option>${options.map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`;
+  return html`<span class="buttons">${select('kind', 'Kind', Object.entries(KIND))}${select('pair', 'Pair', [...new Set(rows.map((row) => row.pair).filter(Boolean))].map((pair) => [pair, pair]))}${select('only', 'Show', [['not_ok', 'not ok'], ['off', 'switched off']])}</span>`;
+}
+
+function Sources() {
+  return html`<${Panel} title="Sources" span="12" resource=${sources.held} retry=${sources.load} isEmpty=${(rows) => !rows.length} empty="No source has reported yet. The pollers start with the desk; their state is under Operations, Actors."
+    actions=${html`<${Filters} rows=${sources.held.value.data ?? []} /><button onClick=${() => backfill()}>Backfill …</button>`}>
+    ${(rows) => (rows.filter(matches).length ? html`<${Table} label="Sources" rows=${rows.filter(matches)} rowKey=${keyOf} onPick=${(row) => pick(keyOf(row))} selected=${chosen.value} columns=${[
+      { name: 'source', cell: (row) => html`<strong>${row.source_type}</strong>` }, { name: 'of', cell: (row) => row.source_id || row.pair }, { name: 'interval', cell: (row) => row.interval },
+      { name: 'on', cell: (row) => html`<button role="switch" aria-checked=${row.enabled} aria-label="${nameOf(row)} on" class="switch" onClick=${(event) => { event.stopPropagation(); toggle(row); }}>${row.enabled ? 'on' : 'off'}</button>` },
+      { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` }, { name: 'last event', cell: (row) => html`<${When} ms=${row.last_event_ms} />` },
+      { name: 'age', num: true, title: 'since the newest event, market time', cell: (row) => (row.age_ms === null ? 'never' : age(row.source_id ? row.age_ms : marketNow.value - row.last_event_ms)) },
+      { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
+      { name: 'coverage', num: true, title: 'of the expected candles', cell: (row) => (qualityOf(row) ? percent(qualityOf(row).coverage) : '–') },
+      { name: 'used by', cell: (row) => usedBy(row).map((run) => run.run_id).join(', ') || html`<span class="muted">–</span>` },
+      { name: 'said', cell: (row) => html`<span class="muted">${row.detail.slice(0, 60)}</span>` },
+    ]} />` : html`<div class="empty">No source fits these filters. <button onClick=${() => narrow({ kind: '', pair: '', only: '' })}>Show all</button></div>`)}
+  <//>`;
+}
+
+const CHECKS = [['rejected', 'rows refused'], ['missing_fields', 'rows with missing fields'], ['without_volume', 'candles without volume'], ['cross_interval_mismatches', 'disagreements between intervals'], ['absent_at_venue', 'candles the exchange does not have'], ['total_revised', 'candles revised later']];
+
+function Drawer() {
+  const row = picked();
+  if (!row) return null;
+  const checks = qualityOf(row);
+  const close = () => pick('');
+  return html`<aside class="drawer" aria-label="Source">
+    <header><h2>${nameOf(row)}</h2><button onClick=${close}>Close</button></header>
+    <div class="pad stack">
+      <p><${Fresh} status=${row.badge} title=${row.detail} /> ${row.detail}</p>
+      <${Facts} rows=${[['enabled', String(row.enabled)], ['gate', row.status], ['last event', html`<${When} full ms=${row.last_event_ms} />`], ['last answer', html`<${When} full ms=${row.last_success_ms} />`], ['threshold', `${row.freshness_threshold_seconds} s`], ['used by', usedBy(row).map((run) => run.run_id).join(', ')]]} />
+      <p class="buttons"><button onClick=${() => toggle(row)}>${row.enabled ? 'Switch off …' : 'Switch on …'}</button><button onClick=${() => setThreshold(row)}>Threshold …</button>
+        <button onClick=${() => turn(kindOf(row), 'run', scopeOf(row))}>Poll now</button><button onClick=${() => turn(kindOf(row), 'run', { ...scopeOf(row), dry_run: true })}>Test</button>
+        ${row.interval && html`<button onClick=${() => backfill({ pair: row.pair, interval: row.interval })}>Backfill …</button>`}</p>
+      ${checks && html`<h3>Checks</h3><p><${Pill} tone=${{ ok: 'ok', degraded: 'warn' }[checks.status] ?? 'bad'}>${checks.status}<//> ${percent(checks.coverage, 3)} of ${checks.expected} candles</p>
+        <${Facts} rows=${[...Object.entries(checks.reasons), ...CHECKS.map(([name, label]) => [label, checks[name]])]} />`}
+      <h3>Last fetches</h3>
+      ${recent.held.value.problem ? html`<p class="refusal" role="alert">${recent.held.value.problem.message}</p>` : (recent.held.value.data ?? []).length ? html`<${Table} label="Last fetches" rows=${recent.held.value.data} rowKey=${(run) => run.run_id} columns=${[
+        { name: 'begun', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'kind', cell: (run) => run.kind }, { name: 'status', cell: (run) => html`<${Pill} tone=${run.status === 'failed' ? 'bad' : 'muted'} title=${run.error}>${run.status}<//>` },
+        { name: 'new', num: true, cell: (run) => run.new }, { name: 'errors', num: true, cell: (run) => run.errors },
+      ]} />` : html`<p class="muted">Nothing was fetched yet.</p>`}
+    </div>
+  </aside>`;
+}
+
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape' && !document.querySelector('dialog[open]')) pick('');
+});
+
+// --- signals ----------------------------------------------------------------------------------
+
+const Alerts = () => html`<${Panel} title="TradingView feeds" span="6" resource=${alertFeeds.held} retry=${alertFeeds.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No feed is configured: set <code>TRADINGVIEW_FEED_TOKENS</code>, then restart the desk.</span>`}>
+  ${(rows) => html`<${Table} label="TradingView feeds" rows=${rows} rowKey=${(row) => row.source_id} columns=${[
+    { name: 'feed', cell: (row) => row.source_id }, { name: 'on', cell: (row) => String(row.enabled) }, { name: 'synced', cell: (row) => html`<${When} ms=${row.synced_ms} />` },
+    { name: 'ok', num: true, cell: (row) => row.since.ok }, { name: 'partial', num: true, cell: (row) => row.since.partial }, { name: 'unparsed', num: true, cell: (row) => row.since.unparsed }, { name: 'stale', num: true, cell: (row) => row.since.stale },
+  ]} />`}<//>`;
+
+const Adding = () => html`<${Panel} title="Adding a source" span="6"><div class="pad stack">
+  <p>Sources are named by settings, read when the desk starts; secrets are never shown here.</p>
+  <${Facts} rows=${[['BingX', html`<code>BINGX_MARKET_DATA_PAIRS</code> and <code>BINGX_MARKET_DATA_INTERVALS</code>`], ['TradingView', html`<code>TRADINGVIEW_FEED_TOKENS</code>: a name and a token a feed; its alerts go to <code>POST /webhooks/tradingview/TOKEN</code>`], ['Telegram', html`<code>TELEGRAM_API_ID</code>, <code>TELEGRAM_API_HASH</code>, then <code>desk telegram login</code> and <code>TELEGRAM_CHAT_IDS</code>`]]} />
+</div><//>`;
+
+start(Page);

@@ -1,0 +1,149 @@
+"""The page of data sources, used by a browser against the real API."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from desk.runs import SourceStatus
+from desk.store import kinds
+from tests.ui.conftest import NOW_MS
+
+pytestmark = pytest.mark.browser
+
+CANDLES = "bingx_candles:BTC-USDT:1m"
+
+
+def opened(page: Page, url: str, query: str = "") -> Page:
+    page.goto(f"{url}/rl-data-sources{query}")
+    expect(page.get_by_test_id("stream")).to_contain_text("live")
+    return page
+
+
+def rows(page: Page) -> Any:
+    return page.get_by_role("table", name="Sources").locator("tbody tr")
+
+
+def dialog(page: Page) -> Any:
+    return page.get_by_role("dialog")
+
+
+def drawer(page: Page) -> Any:
+    return page.get_by_role("complementary", name="Source")
+
+
+def source(served: Any) -> SourceStatus:
+    return served.store.get(kinds.SOURCES, CANDLES).value
+
+
+def test_every_source_is_listed_with_its_age_and_the_filters_are_in_the_address(
+    page: Page, served: Any
+) -> None:
+    opened(page, served.url)
+
+    expect(rows(page)).to_have_count(16)
+    page.get_by_label("Pair").select_option("ETH-USDT")
+    expect(rows(page)).to_have_count(8)
+    page.get_by_label("Show").select_option("not_ok")
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).to_contain_text("stale")
+    assert "only=not_ok" in page.url
+    assert "pair=ETH-USDT" in page.url
+    page.reload()
+    expect(rows(page)).to_have_count(1)
+
+
+def test_switching_a_source_off_names_the_runs_that_will_pause(page: Page, served: Any) -> None:
+    opened(page, served.url)
+
+    page.get_by_role("switch", name="bingx_candles BTC-USDT 1m on").click()
+    expect(dialog(page)).to_contain_text("These runs will pause: run-1 on BTC-USDT")
+    dialog(page).get_by_role("button", name="Switch off").click()
+    expect(page.get_by_role("switch", name="bingx_candles BTC-USDT 1m on")).to_have_text("off")
+
+    assert not source(served).enabled
+
+
+def test_a_threshold_is_set_and_zero_is_refused_before_it_is_sent(page: Page, served: Any) -> None:
+    opened(page, served.url, f"?source={CANDLES.replace('BTC', ':BTC', 1)}")
+
+    drawer(page).get_by_role("button", name="Threshold").click()
+    dialog(page).get_by_label("At most").fill("0")
+    dialog(page).get_by_role("button", name="Set threshold").click()
+    expect(dialog(page)).to_be_visible()
+    assert source(served).freshness_threshold_s == 120
+    dialog(page).get_by_label("At most").fill("300")
+    dialog(page).get_by_role("button", name="Set threshold").click()
+    expect(drawer(page)).to_contain_text("300 s")
+
+    assert source(served).freshness_threshold_s == 300
+
+
+def test_a_row_opens_its_checks_and_is_polled_by_itself(page: Page, served: Any) -> None:
+    opened(page, served.url)
+
+    rows(page).first.click()
+    expect(drawer(page)).to_contain_text("100.000 % of")
+    expect(drawer(page)).to_contain_text("rows refused")
+    drawer(page).get_by_role("button", name="Poll now").click()
+    expect(page.get_by_text("run told to 1 feed")).to_be_visible()
+    drawer(page).get_by_role("button", name="Test").click()
+    expect(page.get_by_text("run told to 1 feed").nth(1)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(drawer(page)).to_have_count(0)
+
+    scopes = [(command[0], command[1].pair, command[2]) for command in served.desk.commands]
+    assert scopes == [("run", "BTC-USDT", False), ("run", "BTC-USDT", True)]
+
+
+def test_a_kind_is_paused_as_a_whole(page: Page, served: Any) -> None:
+    opened(page, served.url)
+
+    page.get_by_role("region", name="Telegram").get_by_role("button", name="Pause all").click()
+    expect(page.get_by_text("telegram: pause told to")).to_be_visible()
+
+    assert served.desk.commands == [("pause", "telegram")]
+
+
+def test_a_source_that_changes_is_shown_at_once(page: Page, served: Any) -> None:
+    opened(page, served.url)
+    expect(rows(page)).to_have_count(16)
+
+    served.store.put(kinds.SOURCES, CANDLES, replace(source(served), status="stale"), at_ms=NOW_MS)
+
+    expect(rows(page).first).to_contain_text("stale", timeout=15_000)
+
+
+@pytest.mark.allow_console("503")
+def test_an_error_says_what_is_wrong_and_goes_away_with_a_retry(page: Page, served: Any) -> None:
+    page.route(
+        "**/data-sources/status*",
+        lambda route: route.fulfill(
+            status=503,
+            json={
+                "type": "about:blank",
+                "title": "The store is away",
+                "status": 503,
+                "detail": "no answer within 2 s",
+                "trace_id": "t-1",
+            },
+        ),
+    )
+    opened(page, served.url)
+    panel = page.get_by_role("region", name="Sources", exact=True)
+
+    expect(panel.get_by_role("alert")).to_contain_text("The store is away")
+    page.unroute("**/data-sources/status*")
+    panel.get_by_role("button", name="Retry").click()
+
+    expect(rows(page)).to_have_count(16)
+
+
+def test_a_source_that_never_delivered_says_so_and_how_others_are_added(
+    page: Page, served_empty: Any
+) -> None:
+    opened(page, served_empty.url)
+
+    expect(rows(page).first).to_contain_text("never")
+    expect(page.get_by_text("TRADINGVIEW_FEED_TOKENS").first).to_be_visible()
