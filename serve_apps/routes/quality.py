@@ -19,7 +19,7 @@ from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import Context, Ctx
 from serve_apps.paging import Windowed
-from serve_apps.parameters import AnyPair
+from serve_apps.parameters import AnyInterval, AnyPair
 from serve_apps.schemas import CoverageSpan, FeedQuality, Page, RefusedRowView
 
 router = APIRouter(tags=["data sources"])
@@ -34,7 +34,7 @@ MOST_BUCKETS = 400
 class Map:
     """How a series is drawn as a map: at most so many spans of a period (default: all of it)."""
 
-    interval: Annotated[str | None, Query(max_length=8)] = None
+    interval: AnyInterval = None
     buckets: Annotated[int | None, Query(ge=1, le=MOST_BUCKETS)] = None
 
 

@@ -1,5 +1,7 @@
 """Spans of a series: every candle is in one of them, and nothing is missing that was never there."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_spans_lie_side_by_side_and_hold_every_candle_of_the_period(
 
     assert 1 <= len(made) <= count
     assert (made[0].start_ms, made[-1].end_ms) == (start_ms, end_ms)
-    assert all(one.end_ms == two.start_ms for one, two in zip(made, made[1:], strict=False))
+    assert all(one.end_ms == two.start_ms for one, two in pairwise(made))
     inside = open_ms[(open_ms >= start_ms) & (open_ms < end_ms)]
     assert sum(span.present for span in made) == len(inside)
     known_ms = max(start_ms, begins_ms) if begins_ms is not None else end_ms
