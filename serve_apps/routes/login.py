@@ -74,7 +74,7 @@ async def log_in(ctx: Ctx, request: Request) -> Response:
         answer = RedirectResponse(target, status_code=303)
         answer.headers.append("set-cookie", logins.issue(ctx.wall_ms()))
         return answer
-    await _note_failure(ctx, failures)
+    await note_failure(ctx, failures)
     return HTMLResponse(_page(request, target, "That is not the API token."), status_code=401)
 
 
@@ -97,7 +97,8 @@ def page_or_first(target: str) -> str:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-async def _note_failure(ctx: Context, failures: FailedLogins) -> None:
+async def note_failure(ctx: Context, failures: FailedLogins) -> None:
+    """Count a wrong token, raise an alert at the limit, and let the answer wait."""
     if failures.note() == FAILURES_PER_MINUTE:
         cause = Cause(
             code="login_failures",
