@@ -113,7 +113,7 @@ class FacadeLogin:
         return problem(
             401,
             "unauthenticated",
-            "That is not the API token",
+            "A token is required",
             "give the API token as the password; the user name is not looked at",
             scope=scope,
             headers={"www-authenticate": "Bearer"},
