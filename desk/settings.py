@@ -555,20 +555,46 @@ class Settings(BaseSettings):
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings. Raises `SettingsError` with one sentence that names the remedy."""
     environment = os.environ if environment is None else environment
-    _refuse_unknown(environment)
-    given = {
+    unknown = _unknown(environment)
+    if unknown:
+        raise SettingsError(unknown[0])
+    try:
+        return Settings.model_validate(_given(environment))
+    except ValidationError as wrong:
+        raise SettingsError(_said(wrong)[0]) from None
+
+
+def settings_problems(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Everything that is wrong with the settings at once, a sentence each; empty: they can be read.
+
+    What several settings mean together is only judged once each of them can be read by itself.
+    """
+    environment = os.environ if environment is None else environment
+    try:
+        Settings.model_validate(_given(environment))
+        wrong_values = list[str]()
+    except ValidationError as wrong:
+        wrong_values = _said(wrong)
+    return _unknown(environment) + wrong_values
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
         field.validation_alias: environment[field.validation_alias]
         for field in Settings.model_fields.values()
         if isinstance(field.validation_alias, str)
         and environment.get(field.validation_alias, "") != ""
     }
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as wrong:
-        first = wrong.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        said = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsError(f"{name}: {said}" if name else said) from None
+
+
+def _said(wrong: ValidationError) -> list[str]:
+    """Each error as a sentence that names its setting; never the value, which may be a secret."""
+    texts: list[str] = []
+    for error in wrong.errors():
+        name = str(error["loc"][0]) if error["loc"] else ""
+        said = str(error["msg"]).removeprefix("Value error, ")
+        texts.append(f"{name}: {said}" if name else said)
+    return texts
 
 
 def feed_token_hashes(tokens: SecretStr) -> tuple[tuple[str, str], ...]:
@@ -600,13 +626,16 @@ def setting_names() -> dict[str, Any]:
     return {str(field.validation_alias): field for field in Settings.model_fields.values()}
 
 
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each name with one of our prefixes that is no setting."""
     known = set(setting_names())
+    texts: list[str] = []
     for name in sorted(environment):
         if name.startswith(OUR_PREFIXES) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else "see docs/settings.md for the names"
-            raise SettingsError(f"{name} is not a setting: {hint}")
+            texts.append(f"{name} is not a setting: {hint}")
+    return texts
 
 
 def _parts(value: object) -> list[str]:

@@ -30,6 +30,7 @@ from desk.cli import (
     watching,
 )
 from desk.cli.client import Api
+from desk.cli.doctor import doctor
 from desk.cli.drills import drill
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
@@ -212,6 +213,7 @@ app.command()(learning.rollback)
 app.command()(learning.versions)
 app.command()(parity)
 app.command()(drill)
+app.command()(doctor)
 app.command()(provenance.replay)
 app.command()(provenance.explain)
 app.command()(tune)

@@ -1,6 +1,7 @@
 """`desk events`, `desk jobs follow`, exit codes and completion: what a terminal or a script meets."""
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -81,11 +82,14 @@ def test_a_follower_resumes_a_stream_that_ended_and_misses_nothing(
 ) -> None:
     api = Api(load_settings({"DESK_HOME": str(tmp_path), "PORT": str(port)}))
     wanted = [f"job-{count}" for count in range(10, 16)]
-    teller = threading.Thread(target=tell_slowly, args=(scene, wanted))
 
-    with contextlib.closing(api.events(topics="job")) as followed:
+    with contextlib.closing(api.events(topics="job")) as followed, telling(scene, "first"):
+        assert next(followed)["key"] == "first"
+        teller = threading.Thread(target=tell_slowly, args=(scene, wanted))
         teller.start()
-        keys = [next(followed)["key"] for _ in wanted]
+        keys = list(
+            itertools.islice((event["key"] for event in followed if event["key"] != "first"), 6)
+        )
     teller.join(10)
     api.close()
 
@@ -93,19 +97,32 @@ def test_a_follower_resumes_a_stream_that_ended_and_misses_nothing(
 
 
 def tell_slowly(scene: Scene, keys: list[str]) -> None:
-    """Over more than two lives of a stream, and not before the first one listens."""
+    """Over more than two lives of a stream."""
     pause = threading.Event()
     for key in keys:
         pause.wait(0.5)
         tell(scene, key, 1)
 
 
-def test_an_event_is_one_line_of_json_for_a_script(scene: Scene, desk: Desk) -> None:
-    teller = threading.Timer(0.5, tell, args=(scene, "job-1", 7))
-    teller.start()
+@contextlib.contextmanager
+def telling(scene: Scene, key: str) -> Iterator[None]:
+    """Tell of a job again and again, so that whoever begins to listen hears of it."""
+    enough = threading.Event()
 
-    code, out, _ = desk("events", "--topics", "job", "--count", "1", "--json")
+    def again() -> None:
+        while not enough.wait(0.1):
+            tell(scene, key, 7)
+
+    teller = threading.Thread(target=again)
+    teller.start()
+    yield
+    enough.set()
     teller.join(10)
+
+
+def test_an_event_is_one_line_of_json_for_a_script(scene: Scene, desk: Desk) -> None:
+    with telling(scene, "job-1"):
+        code, out, _ = desk("events", "--topics", "job", "--count", "1", "--json")
 
     event = json.loads(out)
     assert (code, event["event"], event["key"]) == (0, "job", "job-1")
