@@ -11,7 +11,7 @@ import numpy as np
 
 from desk.cli.findings import Finding, fail, ok, warn
 from desk.clock import ClockAnchor
-from desk.errors import DeskError, ProtocolError, VenueRejected
+from desk.errors import DeskError, ProtocolError
 from desk.ids import Pair
 from desk.market.candles import Candles
 from desk.market.interval import interval_ms
@@ -24,6 +24,7 @@ CLOCK_WARN_MS = 1_000
 ROUND_TRIP_WARN_MS = 1_000
 PAGE = 120
 STEP = "1m"
+OF_THE_KEY = "look at BINGX_API_KEY, BINGX_SECRET_KEY and the key's rights, else at the network"
 UNREACHABLE = "look at the network, a proxy, and BINGX_BASE_URL; then ask again"
 
 
@@ -42,8 +43,8 @@ async def _probe(config: BingxConfig, pairs: Sequence[Pair]) -> list[Finding]:
                 await _asked(findings, "contracts", lambda: _contracts(venue, pairs))
                 await _asked(findings, "candles", lambda: _candles(venue, pairs[0], clock))
                 if config.api_key:
-                    await _asked(findings, "position mode", lambda: _mode(venue))
-                    await _asked(findings, "account", lambda: _account(venue))
+                    await _asked(findings, "position mode", lambda: _mode(venue), OF_THE_KEY)
+                    await _asked(findings, "account", lambda: _account(venue), OF_THE_KEY)
                 else:
                     findings.append(_without_keys())
     except TimeoutError:
@@ -80,19 +81,19 @@ async def _clock(
 
 
 async def _asked(
-    findings: list[Finding], check: str, ask: Callable[[], Awaitable[Finding]]
+    findings: list[Finding],
+    check: str,
+    ask: Callable[[], Awaitable[Finding]],
+    remedy: str = UNREACHABLE,
 ) -> None:
     """One probe; an answer that cannot be read, or a refusal, is a finding of its own."""
     try:
         findings.append(await ask())
     except ProtocolError as odd:
-        remedy = "the adapter does not read this host as it answers today: do not trade on it"
-        findings.append(fail(check, str(odd), remedy))
-    except VenueRejected as refused:
-        remedy = "look at BINGX_API_KEY and BINGX_SECRET_KEY, and at the key's rights"
-        findings.append(fail(check, str(refused), remedy))
+        text = "the adapter does not read this host as it answers today: do not trade on it"
+        findings.append(fail(check, str(odd), text))
     except DeskError as away:
-        findings.append(fail(check, str(away), UNREACHABLE))
+        findings.append(fail(check, str(away), remedy))
 
 
 async def _contracts(venue: BingxVenue, pairs: Sequence[Pair]) -> Finding:

@@ -289,7 +289,7 @@ def test_a_clock_that_is_off_is_measured(
 def test_hedge_mode_and_a_pair_that_is_not_listed_fail(
     probe: Probe, shared_simulator: Simulator
 ) -> None:
-    shared_simulator.control("POST", "account", {"position_mode": "hedge"})
+    shared_simulator.control("POST", "account", {"key": "sim-key", "hedged": True})
 
     found = probe(PAIR, "NOSUCH-USDT")
 
