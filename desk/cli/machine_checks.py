@@ -24,6 +24,8 @@ PYTHON = (3, 12)
 LEAST_MEMORY_BYTES = 1 << 30
 DISK_WARN_BYTES = 5 << 30
 """Some weeks of candles and a store that is rewritten fit; below it an operator should know."""
+RAY_TOKEN = ("run", "ray_token")
+_SHOWN_PORTS = 6
 _PIN = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^ ;]+)")
 _LISTENING = "0A"
 _LOCAL = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
@@ -129,22 +131,35 @@ def api_port(chosen: Settings) -> Finding:
 
 
 def exposure(chosen: Settings) -> Finding:
-    """Which ports of the desk another machine can reach."""
+    """Which ports of the desk another machine can reach.
+
+    Ray listens on every address with some thirty ports and offers no setting against it; with its
+    token it serves nobody else.
+    """
     if not Path("/proc/net/tcp").exists():
         return warn("exposure", "cannot be seen without /proc", "look with your system's tools")
-    mine = {
-        pid
-        for entry in ProcessBook(chosen.home).living()
-        for pid in (entry.pid, *_below(entry.mark))
-    }
+    living = ProcessBook(chosen.home).living()
+    mine = {pid for entry in living for pid in (entry.pid, *_below(entry.mark))}
     ports = sorted(set(_open_ports(mine)))
     if not ports:
-        running = "every port of the desk is on loopback" if mine else "no desk runs"
-        return ok("exposure", running)
-    found = "open to other machines: " + ", ".join(str(port) for port in ports)
-    if ports == [chosen.port] and chosen.api_token is not None:
-        return warn("exposure", found, "HOST says so: put a TLS proxy before it, or HOST=127.0.0.1")
-    return fail("exposure", found, "set HOST=127.0.0.1 and start the desk again, or close them")
+        quiet = "every port of the desk is on loopback" if mine else "no desk runs"
+        return ok("exposure", quiet)
+    found = f"open to other machines: {_some(ports)}"
+    others = [port for port in ports if port != chosen.port]
+    if others and not chosen.home.joinpath(*RAY_TOKEN).exists():
+        return fail(
+            "exposure", found, "have a firewall close them: they are not guarded by a token"
+        )
+    remedy = "have a firewall close Ray's ports, which take its token only"
+    if chosen.port in ports:
+        remedy = "HOST opens the API: put a TLS proxy before it" + (f"; {remedy}" if others else "")
+    return warn("exposure", found, remedy)
+
+
+def _some(ports: list[int]) -> str:
+    shown = ", ".join(str(port) for port in ports[:_SHOWN_PORTS])
+    rest = len(ports) - _SHOWN_PORTS
+    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def _free_at(folder: Path) -> int:

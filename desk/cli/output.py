@@ -18,6 +18,10 @@ Agent = Annotated[str, typer.Option(help="Agent id.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Rows at most.")]
 
+EARLIEST_MOMENT_MS = 100_000_000_000
+"""1973: what is smaller is a span of time, not a moment."""
+_FIELDS_IN_A_CELL = 6
+
 console = Console(width=None if sys.stdout.isatty() else 160)
 """A pipe or a file has no width of its own: nothing is cut there."""
 
@@ -61,18 +65,24 @@ def facts_of(title: str, row: Mapping[str, Any]) -> Table:
 
 
 def times(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with each `*_ms` also as ISO time, under its name without the ending."""
+    """The rows with each `*_ms` also under its name without the ending: a moment as ISO, else seconds."""
     return [
         {
             **row,
             **{
-                name.removesuffix("_ms"): to_iso(value)[:19] if value else ""
+                name.removesuffix("_ms"): _moment_or_span(value)
                 for name, value in row.items()
                 if name.endswith("_ms") and not isinstance(value, dict | list)
             },
         }
         for row in rows
     ]
+
+
+def _moment_or_span(value: int | float | None) -> str:
+    if not value:
+        return ""
+    return to_iso(int(value))[:19] if value >= EARLIEST_MOMENT_MS else f"{value / 1_000:g} s"
 
 
 def assigned(text: str, example: str) -> tuple[str, object]:
@@ -96,7 +106,11 @@ def _text(value: Any) -> str:
             return f"{value:g}" if abs(value) < 1e6 else f"{value:.2f}"
         case dict():
             record = cast("dict[str, Any]", value)
-            return ", ".join(f"{key} {_text(part)}" for key, part in record.items())
+            if len(record) > _FIELDS_IN_A_CELL:
+                told = [*[name for name in record if name.endswith("_id")][:1], "status"]
+                record = {name: record[name] for name in told if name in record} or record
+            told_parts = ((key, _text(part)) for key, part in record.items() if part is not None)
+            return ", ".join(f"{key} {part}" for key, part in told_parts)
         case list():
             parts = cast("list[Any]", value)
             if any(isinstance(part, dict | list) for part in parts):

@@ -214,14 +214,16 @@ def test_a_port_that_other_machines_can_reach_is_named(
     local = machine_checks.exposure(of(tmp_path))
     port = listener("0.0.0.0")
     outside = machine_checks.exposure(of(tmp_path))
+    (tmp_path / "run" / "ray_token").write_text("token")
+    guarded = machine_checks.exposure(of(tmp_path))
     wanted = machine_checks.exposure(
         of(tmp_path, HOST="0.0.0.0", PORT=str(port), API_TOKEN="a-token-of-sixteen-characters")
     )
 
     assert (quiet.verdict, local.verdict) == ("ok", "ok")
     assert (outside.verdict, str(port) in outside.found) == ("fail", True)
-    assert wanted.verdict == "warn"
-    assert "TLS proxy" in wanted.remedy
+    assert (guarded.verdict, "firewall" in guarded.remedy) == ("warn", True)
+    assert (wanted.verdict, "TLS proxy" in wanted.remedy) == ("warn", True)
 
 
 # --- the exchange -------------------------------------------------------------------------------
