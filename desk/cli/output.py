@@ -22,7 +22,7 @@ EARLIEST_MOMENT_MS = 100_000_000_000
 """1973: what is smaller is a span of time, not a moment."""
 _FIELDS_IN_A_CELL = 6
 
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = Console(width=None if sys.stdout.isatty() else 200)
 """A pipe or a file has no width of its own: nothing is cut there."""
 
 
@@ -58,8 +58,9 @@ def any_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 def facts_of(title: str, row: Mapping[str, Any]) -> Table:
     """Every field of one answer, a line each; lists of records are told by their length."""
     table = Table(title=title, title_justify="left", show_edge=False, show_header=False)
-    for name, value in times([row])[0].items():
-        if name.removesuffix("_ms") in row or f"{name}_ms" not in row:
+    known = times([row])[0]
+    for name, value in known.items():
+        if not (name.endswith("_ms") and name.removesuffix("_ms") in known):
             table.add_row(name.replace("_", " "), _text(value))
     return table
 

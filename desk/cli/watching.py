@@ -86,7 +86,7 @@ def metrics(
 def gaps(*, as_json: Json = False) -> None:
     """Show how many gaps the stored candles have, and when they were last looked for."""
     answer = Api(load_settings()).get("/ops/gaps/health")
-    show(answer, facts_of("gaps", answer), as_json=as_json)
+    show(answer, [facts_of("gaps", answer), any_rows("newest", answer["items"])], as_json=as_json)
 
 
 def events(
