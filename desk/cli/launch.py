@@ -174,7 +174,7 @@ class Launcher:
 
     def _start_store(self) -> None:
         if self._settings.redis_url is not None:
-            self._store_url = self._settings.redis_url
+            self._store_url = self._settings.redis_url.get_secret_value()
             return
         self._store = ServerWatch(self._home)
         self._store_url = self._store.running.url

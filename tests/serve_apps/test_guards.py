@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from desk.store import kinds
 from serve_apps import sessions
+from serve_apps.routes.login import FAILURES_PER_MINUTE, MAX_ADDRESSES, FailedLogins
 from serve_apps.sessions import ABSOLUTE_MS, COOKIE, IDLE_MS, Logins
 from tests.serve_apps.scene import HERE, NOW_MS, TOKEN, WALL_MS, Scene, make_job, make_scene
 
@@ -30,8 +32,14 @@ def routes() -> Iterator[tuple[str, str]]:
 ROUTES = sorted(routes())
 
 
-def login(client: TestClient, password: str = TOKEN, **form: str) -> Any:
-    return client.post("/login", data={"password": password, **form})
+def login(
+    client: TestClient, password: str = TOKEN, headers: dict[str, str] | None = None, **form: str
+) -> Any:
+    return client.post("/login", data={"password": password, **form}, headers=headers)
+
+
+def client_from(app: FastAPI, host: str) -> TestClient:
+    return TestClient(app, base_url=SECURE, client=(host, 1), follow_redirects=False)
 
 
 def csrf_of(client: TestClient) -> str:
@@ -153,6 +161,34 @@ def test_five_wrong_passwords_lock_the_form_and_raise_an_alert(
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "60"
     assert [doc.value.code for doc in scene.store.list(kinds.ALERTS)] == ["login_failures"]
+
+
+def test_wrong_passwords_from_one_address_lock_nobody_else_out(scene: Scene) -> None:
+    app = scene.app(token=TOKEN, proxies=("10.0.0.0/24",))
+    for number in range(6):
+        with client_from(app, "2001:db8::%d" % number) as attacker:
+            answer = login(attacker, "wrong")
+        assert answer.status_code == (401 if number < 5 else 429), "one customer, many addresses"
+    with client_from(app, "10.0.0.7") as proxied:
+        for _ in range(5):
+            login(proxied, "wrong", headers={"X-Forwarded-For": "203.0.113.5"})
+        locked = login(proxied, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.5"})
+        other = login(proxied, headers={"X-Forwarded-For": "203.0.113.5, 198.51.100.1"})
+
+    assert (locked.status_code, other.status_code) == (429, 303)
+
+
+def test_the_book_of_failed_logins_is_bounded() -> None:
+    book = FailedLogins()
+
+    for number in range(MAX_ADDRESSES * 2):
+        book.note(f"198.51.100.{number}")
+    for _ in range(1_000):
+        book.note("203.0.113.5")
+
+    assert len(book) == MAX_ADDRESSES
+    assert book.recent("203.0.113.5") == FAILURES_PER_MINUTE + 1
+    assert book.recent("198.51.100.0") == 0
 
 
 @pytest.mark.catalogue("S04")
