@@ -499,14 +499,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.api_token is None and not _is_loopback(self.host):
+        token = "" if self.api_token is None else self.api_token.get_secret_value()
+        if not token and not _is_loopback(self.host):
             raise ValueError("HOST is open to others: set API_TOKEN, or HOST=127.0.0.1")
-        if self.api_token is not None and not _is_loopback(self.host):
-            if len(self.api_token.get_secret_value()) < OPEN_TOKEN_CHARS:
-                raise ValueError(
-                    f"HOST is open to others: API_TOKEN must have {OPEN_TOKEN_CHARS} characters or"
-                    " more, such as `openssl rand -hex 32` prints"
-                )
+        if len(token) < OPEN_TOKEN_CHARS and not _is_loopback(self.host):
+            raise ValueError(
+                f"HOST is open to others: API_TOKEN must have {OPEN_TOKEN_CHARS} characters or more,"
+                " such as `openssl rand -hex 32` prints"
+            )
         if (self.bingx_api_key is None) != (self.bingx_secret_key is None):
             raise ValueError("BINGX_API_KEY and BINGX_SECRET_KEY belong together: set both or none")
         try:

@@ -53,9 +53,11 @@ def external_store() -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
         )
         config.chmod(0o600)
         server = subprocess.Popen([str(server_binary()), str(config)], stdout=subprocess.DEVNULL)
-        yield port, server
-        server.kill()
-        server.wait(20)
+        try:
+            yield port, server
+        finally:
+            server.kill()
+            server.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +88,19 @@ def api(environment: dict[str, str], folder: Path) -> Iterator[httpx2.Client]:
         )  # fmt: skip
     headers = {"Authorization": f"Bearer {environment['API_TOKEN']}"}
     url = f"http://127.0.0.1:{environment['PORT']}"
-    with httpx2.Client(base_url=url, headers=headers, timeout=30) as client:
-        until_s = time.monotonic() + START_S * 2
-        while not _answers(client):
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < until_s, log.read_text()[-3000:]
-            time.sleep(0.5)
-        yield client
-    _run("down", environment=environment)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(20)
+    try:
+        with httpx2.Client(base_url=url, headers=headers, timeout=30) as client:
+            until_s = time.monotonic() + START_S
+            while not _answers(client):
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < until_s, log.read_text()[-3000:]
+                time.sleep(0.5)
+            yield client
+    finally:
+        _run("down", environment=environment)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
 
 
 def test_S07_a_desk_in_trouble_shows_no_secret_of_any_setting(
@@ -133,7 +137,7 @@ def cause_trouble(api: httpx2.Client, folder: Path) -> None:
     rules += [{"match": {"path": "openOrders"}, "action": {"kind": "drop_response"}, "times": 5}]
     for rule in rules:
         body = json.dumps(rule).encode()
-        urlopen(Request(f"{control}/_sim/faults", data=body), timeout=10).close()  # noqa: S310
+        urlopen(Request(f"{control}/_sim/faults", data=body), timeout=10).close()
     feed = planted()["TRADINGVIEW_FEED_TOKENS"].partition("=")[2]
     secret = planted()["TRADINGVIEW_SECRET"]
     until_s = time.monotonic() + TROUBLE_S
