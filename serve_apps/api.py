@@ -20,8 +20,9 @@ from serve_apps.candle_pages import CandleReader
 from serve_apps.context import ApiFacts, Context
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
-from serve_apps.frame import Frame, security_headers
+from serve_apps.frame import Frame
 from serve_apps.freqtrade.login import FacadeLogin
+from serve_apps.headers import security_headers
 from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
 from serve_apps.routes import (

@@ -18,8 +18,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve_apps.context import Context
 from serve_apps.problems import problem
-from serve_apps.routes.login import FAILURES_PER_MINUTE, FailedLogins, note_failure
+from serve_apps.routes.login import (
+    FAILURES_PER_MINUTE,
+    FailedLogins,
+    note_failure,
+    origin_of,
+)
 from serve_apps.sessions import BEARER, Logins
 
 ROOT = "/api/v1"
@@ -68,7 +74,7 @@ class FacadeLogin:
     """ASGI layer outside the guard: finds the session of a facade client, or leaves it to the guard.
 
     Wrong passwords are answered late and count with those of the login page: 429 after five within
-    a minute.
+    a minute from one address.
     """
 
     def __init__(self, app: ASGIApp, *, logins: Logins | None, wall_ms: Callable[[], int]) -> None:
@@ -97,7 +103,9 @@ class FacadeLogin:
 
     async def _basic(self, logins: Logins, given: str, scope: Scope) -> Response | None:
         failures: FailedLogins = scope["app"].state.failed_logins
-        if failures.recent >= FAILURES_PER_MINUTE:
+        context: Context = scope["app"].state.context
+        origin = origin_of(scope, context.facts.proxies)
+        if failures.recent(origin) >= FAILURES_PER_MINUTE:
             return problem(
                 429,
                 "too-many-logins",
@@ -109,7 +117,7 @@ class FacadeLogin:
         if logins.matches(_password(given)):
             scope.setdefault("state", {})["session"] = BEARER
             return None
-        await note_failure(scope["app"].state.context, failures)
+        await note_failure(context, failures, origin)
         return problem(
             401,
             "unauthenticated",
