@@ -12,7 +12,7 @@ from actors.backfill_job import KIND, ask_of, cursor_key, is_scheduled
 from actors.candle_intake import CandleIntake
 from actors.commands import BackfillAsk
 from actors.ingestion_log import IngestionLog, OpenRun, ingestion_id
-from actors.job_book import JobBook, JobCancelled
+from actors.job_book import JobBook, JobCancelled, JobPaused
 from actors.series_claim import claim_from
 from actors.source_book import CANDLES
 from actors.store_calls import stored
@@ -83,6 +83,7 @@ class Backfill:
         self._log = IngestionLog(store, clock.now_ms)
         self._wall_ms, self._jitter = now_wall_ms, jitter
         self._at_work: set[str] = set()
+        self._asked_again: set[str] = set()
 
     async def unfinished(self) -> list[Job]:
         """Jobs of this pair that an earlier incarnation, or nobody yet, has worked on."""
@@ -101,22 +102,32 @@ class Backfill:
         Idempotent: a job that is at work already is left to that.
         """
         if job_id in self._at_work:
+            self._asked_again.add(job_id)
             return
         self._at_work.add(job_id)
         try:
-            await self._work_on(job_id, page_pause_s)
+            while await self._was_paused(job_id, page_pause_s) and job_id in self._asked_again:
+                self._asked_again.discard(job_id)  # resumed while it was still stopping
         finally:
             self._at_work.discard(job_id)
+            self._asked_again.discard(job_id)
 
-    async def _work_on(self, job_id: str, page_pause_s: float) -> None:
+    async def _was_paused(self, job_id: str, page_pause_s: float) -> bool:
+        """Work on a job to its end, or until somebody pauses it."""
         async with self._places:
             book = JobBook(self._store, job_id, self._clock)
             job = await stored(lambda: book.job)
+            if job.status is JobStatus.PAUSED:
+                return True
             run = await self._log.begin(run_of(job, now_ms=self._clock.now_ms()))
             try:
                 with urgency(Urgency.BACKFILL):
                     await self._persist(book, run, page_pause_s)
                 await run.end(IngestionStatus.DONE)
+            except JobPaused:
+                log.info("backfill_paused", job_id=job_id)
+                await run.end(IngestionStatus.CANCELLED, error="paused by an operator")
+                return True
             except JobCancelled:
                 log.info("backfill_cancelled", job_id=job_id)
                 await run.end(IngestionStatus.CANCELLED)
@@ -128,6 +139,7 @@ class Backfill:
                 await self._leave_to_the_monitor(job_id)
                 if isinstance(failed, VenueUnavailable):
                     await self._enter_queue(await stored(lambda: book.job), why)
+            return False
 
     async def _enter_queue(self, job: Job, why: str) -> None:
         """Let it be tried again later; not one that was cancelled meanwhile, nor a scheduled one,

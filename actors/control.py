@@ -10,7 +10,8 @@ from typing import Protocol
 import structlog
 
 from actors.audit import Audit
-from actors.backfill_job import job_of
+from actors.backfill_job import KIND as BACKFILL
+from actors.backfill_job import ask_of, job_of
 from actors.channel_book import source_of
 from actors.closing import CancellingExecutor, Closer
 from actors.commands import (
@@ -426,11 +427,20 @@ class Control:
         await self._audit.note(
             "data.backfill", f"job/{job_id}", actor=actor, trace_id=trace_id, after=job.arguments
         )
-        try:
-            await self._floor.backfill(job_id, ask)
-        except DeskError as away:
-            log.warning("backfill_waits_for_its_poller", job_id=job_id, error=str(away))
+        await self.take_up(job)
         return job
+
+    async def take_up(self, job: Job) -> None:
+        """Tell the poller of a backfill; it finds it by itself when it starts again.
+
+        A training is found by the supervisor, which takes up whatever has no process.
+        """
+        if job.kind != BACKFILL:
+            return
+        try:
+            await self._floor.backfill(job.job_id, ask_of(job))
+        except DeskError as away:
+            log.warning("backfill_waits_for_its_poller", job_id=job.job_id, error=str(away))
 
     # --- small things ---------------------------------------------------------------------------
 

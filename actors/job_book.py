@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from actors.backfill_job import KIND as BACKFILL
 from actors.events import job_event
 from desk.clock import Clock
-from desk.errors import NotFound, VersionConflict
+from desk.errors import BadInput, IllegalTransition, NotFound, VersionConflict
 from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.port import Doc, Store
@@ -19,6 +20,8 @@ CONFLICT_TRIES = 10
 TRAINING, EVALUATION = "training", "evaluation"
 LEARNING = (TRAINING, EVALUATION)
 """Kinds of jobs that are worked on by an actor of their own, which is never restarted."""
+PAUSABLE = (TRAINING, BACKFILL)
+"""Kinds whose work goes on where it was left."""
 
 
 def worker_name(job: Job) -> str:
@@ -28,6 +31,10 @@ def worker_name(job: Job) -> str:
 
 class JobCancelled(Exception):
     """Somebody ended the job while it was worked on; unwinds the work."""
+
+
+class JobPaused(JobCancelled):
+    """Somebody paused the job while it was worked on; unwinds the work, which goes on later."""
 
 
 class JobBook:
@@ -70,7 +77,11 @@ class JobBook:
         rate_per_s: float = 0.0,
         figures: Mapping[str, float] | None = None,
     ) -> None:
-        """Note progress; without `figures` those that are there stay. Raises `JobCancelled` when the job was ended from outside."""
+        """Note progress; without `figures` those that are there stay.
+
+        Raises `JobCancelled` when the job was ended from outside, `JobPaused` when it was paused.
+        """
+        changes: dict[str, Any] = {} if figures is None else {"figures": dict(figures)}
         self._move(
             status=JobStatus.RUNNING,
             done=float(done),
@@ -78,13 +89,15 @@ class JobBook:
             unit=unit,
             detail=detail,
             rate_per_s=rate_per_s,
-            **({} if figures is None else {"figures": dict(figures)}),
+            **changes,
         )
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """End with a result. Raises `JobCancelled` when the job was ended from outside before."""
         job = self.job
-        self._move(status=JobStatus.DONE, done=max(job.done, job.total), result=dict(result))
+        whole = max(job.done, job.total)
+        # The work is done: a pause that came meanwhile came too late.
+        self._move(even_paused=True, status=JobStatus.DONE, done=whole, result=dict(result))
 
     def fail(self, error: str) -> None:
         """End with a sentence that says what was wrong; a job that has ended keeps its end."""
@@ -96,15 +109,46 @@ class JobBook:
     def cancel(self) -> None:
         """End from outside: the worker learns of it at its next step."""
         try:
-            self._move(status=JobStatus.CANCELLED)
+            self._move(even_paused=True, status=JobStatus.CANCELLED)
         except JobCancelled:
             return
 
-    def _move(self, **changes: Any) -> None:
+    def pause(self) -> None:
+        """Stop from outside what goes on later: the worker learns of it at its next step.
+
+        Pausing a paused job changes nothing. Raises `BadInput` for a kind of job that cannot go on
+        where it was left, `IllegalTransition` for one that has ended.
+        """
+        job = self.job
+        if job.kind not in PAUSABLE:
+            raise BadInput(
+                "job_id",
+                f"is of {job.kind}: only {' and '.join(PAUSABLE)} go on later; let it end, or cancel it",
+            )
+        if job.status is not JobStatus.PAUSED:
+            self._turn("pause", JobStatus.PAUSED)
+
+    def resume(self) -> None:
+        """Let a paused job be worked on again. One that is not paused stays as it is.
+
+        Raises `IllegalTransition` for one that has ended.
+        """
+        if self.job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
+            self._turn("resume", JobStatus.QUEUED)
+
+    def _turn(self, wish: str, status: JobStatus) -> None:
+        try:
+            self._move(even_paused=True, status=status)
+        except JobCancelled:
+            raise IllegalTransition(self.job.status, wish) from None
+
+    def _move(self, *, even_paused: bool = False, **changes: Any) -> None:
         for left in range(CONFLICT_TRIES - 1, -1, -1):
             doc = self._doc()
             if doc.value.status in ENDED:
                 raise JobCancelled(self._job_id)
+            if doc.value.status is JobStatus.PAUSED and not even_paused:
+                raise JobPaused(self._job_id)
             now_ms = max(self._clock.now_ms(), doc.value.updated_ms)
             try:
                 self._put(replace(doc.value, updated_ms=now_ms, **changes), doc.version)
@@ -155,7 +199,7 @@ class JobWatch:
         unfinished = [
             doc.value
             for doc in docs
-            if doc.value.kind in LEARNING and doc.value.status not in ENDED
+            if doc.value.kind in LEARNING and doc.value.status not in (*ENDED, JobStatus.PAUSED)
         ]
         alone = {job.job_id for job in unfinished if not self._has_worker(worker_name(job))}
         lost = sorted(alone & self._suspected)

@@ -82,7 +82,7 @@ class BackfillAttempt:
                 return ""
             case JobStatus.FAILED:
                 return doc.value.error or "it failed without a word"
-            case JobStatus.QUEUED | JobStatus.RUNNING:
+            case JobStatus.QUEUED | JobStatus.RUNNING | JobStatus.PAUSED:
                 return None
 
     async def _take_over_cursor(self, from_id: str, to_id: str) -> None:

@@ -8,7 +8,7 @@ import ray
 import structlog
 from ray.actor import exit_actor
 
-from actors.job_book import JobBook, JobCancelled
+from actors.job_book import JobBook, JobCancelled, JobPaused
 from actors.parts.jobs import JobParts, stored_rates
 from actors.training import TrainAsk, Work, describe, job_folder, train_version
 from actors.training_asks import TrainingAsks
@@ -41,6 +41,9 @@ class Trainer:
         book = JobBook(parts.store, order.job_id, parts.clock)
         try:
             self._train(order, book)
+        except JobPaused:
+            log.info("training_paused", job_id=order.job_id)
+            return  # its checkpoints and what was asked stay for the process that goes on
         except JobCancelled:
             log.info("training_cancelled", job_id=order.job_id)
         except DeskError as refused:

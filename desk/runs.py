@@ -247,6 +247,8 @@ class AuditEvent:
 class JobStatus(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
+    """By an operator, until it is resumed: nobody works on it, over restarts too."""
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"

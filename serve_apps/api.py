@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
@@ -18,6 +16,7 @@ from serve_apps import problems
 from serve_apps.auth import CsrfGuard, Guard, HostGuard
 from serve_apps.candle_pages import CandleReader
 from serve_apps.context import ApiFacts, Context
+from serve_apps.description import described
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
 from serve_apps.frame import Frame
@@ -25,6 +24,7 @@ from serve_apps.freqtrade.login import FacadeLogin
 from serve_apps.headers import security_headers
 from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
+from serve_apps.media import MediaGuard
 from serve_apps.routes import (
     agents,
     datasets,
@@ -53,7 +53,6 @@ from serve_apps.routes import (
     versions,
 )
 from serve_apps.routes import learning as learning_routes
-from serve_apps.schemas import Problem
 from serve_apps.sessions import Logins, session_of
 from serve_apps.sse import StreamTimes
 from serve_apps.ui.assets import Assets
@@ -87,7 +86,6 @@ ROUTERS = (
     freqtrade.router,
     login.router,
 )
-_PROBLEM = "application/problem+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +94,7 @@ class ApiOptions:
 
     extra_hosts: frozenset[str] = frozenset()
     stream_times: StreamTimes = field(default_factory=StreamTimes)
-    max_streams: int = 32
+    max_streams: int = 64
     login_delay_s: float = login.FAILURE_DELAY_S
     wall_ms: Callable[[], int] = read_wall_ms
 
@@ -124,10 +122,6 @@ def build_api(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={
-            "4XX": {"model": Problem, "description": "What was wrong with the request."},
-            "5XX": {"model": Problem, "description": "What the desk could not do."},
-        },
     )
     app.state.context = Context(
         desk=desk,
@@ -148,17 +142,21 @@ def build_api(
     app.state.failed_logins = login.FailedLogins(delay_s=options.login_delay_s)
     for router in ROUTERS:
         app.include_router(router)
+    # FastAPI keeps the routers and looks into them at each request: what is in them is kept here.
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
     mount_ui(app, assets, _csrf_of)
     problems.install(app)
     _surround(app, store, assets, options)
-    app.openapi = lambda: _described(app)
+    app.openapi = lambda: described(app)
     return app
 
 
 def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -> None:
     """Put the layers around the routes; the last one added is the outermost."""
-    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
     app.add_middleware(Idempotency, store=store, wall_ms=options.wall_ms)
+    # Outside of what keeps answers: a kept one is given again to a client that may not unpack it.
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
+    app.add_middleware(MediaGuard)
     app.add_middleware(CsrfGuard)
     app.add_middleware(Intake)
     proxies = app.state.context.facts.proxies
@@ -171,17 +169,3 @@ def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -
 def _csrf_of(request: Request) -> str:
     session = session_of(request.scope)
     return (session.csrf or "") if session else ""
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI description, with problems under their own media type."""
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        for path in schema["paths"].values():
-            for operation in path.values():
-                for status in ("4XX", "5XX"):
-                    content = operation["responses"].get(status, {}).get("content", {})
-                    if "application/json" in content:
-                        content[_PROBLEM] = content.pop("application/json")
-        app.openapi_schema = schema
-    return app.openapi_schema

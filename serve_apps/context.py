@@ -1,12 +1,12 @@
 """What every route works with: the desk's commands, the store, the clock, and a few plain facts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from pydantic import SecretStr
 
 from actors.parts.foundation import read_anchor
@@ -114,13 +114,31 @@ def _context(request: Request) -> Context:
 
 def _caller(request: Request) -> Caller:
     session = session_of(request.scope)
-    tag = request.headers.get("if-match", "").removeprefix("W/").strip('" ')
     return Caller(
         actor=session.actor if session else "operator",
         trace_id=trace_id_of(request.scope),
-        expected_version=int(tag) if tag.isdecimal() else None,
+        expected_version=None,
     )
+
+
+def _versioned_caller(
+    request: Request,
+    if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            pattern=r'^(\*|(W/)?"?[0-9]{1,18}"?)$',
+            max_length=40,
+            examples=['"3"'],
+            description="The `ETag` (or `row_version`) that was seen; 412 if the row moved on.",
+        ),
+    ] = None,
+) -> Caller:
+    tag = (if_match or "").removeprefix("W/").strip('"')
+    return replace(_caller(request), expected_version=int(tag) if tag.isdecimal() else None)
 
 
 Ctx = Annotated[Context, Depends(_context)]
 By = Annotated[Caller, Depends(_caller)]
+ByVersion = Annotated[Caller, Depends(_versioned_caller)]
+"""The caller of a write that `If-Match` makes conditional."""

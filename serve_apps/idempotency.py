@@ -28,7 +28,7 @@ from desk.errors import DeskError
 from desk.store.layout import ANSWERS_KEPT_MS
 from desk.store.port import OnceStore, Standing
 from serve_apps.auth import form_of
-from serve_apps.intake import body_of, is_write
+from serve_apps.intake import READING, body_of, is_write
 from serve_apps.problems import RETRY_AFTER, of_desk_error, problem
 
 log = structlog.get_logger(__name__)
@@ -73,6 +73,11 @@ class _Captured:
         return self.whole and 200 <= self.status < 500 and self.status != 422
 
 
+def is_covered(method: str, path: str) -> bool:
+    """Whether a request may carry an `Idempotency-Key`."""
+    return method not in READING and not path.startswith(_NOT_COVERED)
+
+
 class Idempotency:
     """ASGI layer inside the guards; the answers live in the store, so every replica knows them."""
 
@@ -83,7 +88,7 @@ class Idempotency:
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_write(scope) or scope["path"].startswith(_NOT_COVERED):
+        if not is_write(scope) or not is_covered(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         # A client that goes away must not stop a command half way: it runs in a task of its own.
@@ -98,12 +103,13 @@ class Idempotency:
             log.warning("write_ended_with_an_exception", error=repr(error))
 
     async def _once(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = Headers(scope=scope).get("idempotency-key") or form_of(scope).get("idempotency_key")
-        if not key:
+        key = Headers(scope=scope).get("idempotency-key", form_of(scope).get("idempotency_key"))
+        if key is None:
             await self._app(scope, receive, send)
             return
-        if len(key) > MAX_KEY_CHARS:
-            answer = _refusal(422, "idempotency-key", f"was {len(key)} characters long", scope)
+        if not 1 <= len(key) <= MAX_KEY_CHARS:
+            detail = f"was {len(key)} characters long, expected 1 to {MAX_KEY_CHARS}"
+            answer = _refusal(422, "idempotency-key", detail, scope)
             await answer(scope, receive, send)
             return
         try:
@@ -139,7 +145,7 @@ class Idempotency:
         )
         begun = self._store.begin_request(
             claim.name,
-            _fingerprint(scope),
+            fingerprint(scope),
             claim=claim.owner,
             now_ms=self._wall_ms(),
             lease_ms=LEASE_MS,
@@ -189,8 +195,10 @@ def _answer_from(kept: bytes) -> Response:
     return answer
 
 
-def _fingerprint(scope: Scope) -> str:
+def fingerprint(scope: Scope) -> str:
+    """Of what a request asks: its query, the version it expects, its body."""
     digest = hashlib.sha256(scope.get("query_string", b""))
+    digest.update(b"\0" + Headers(scope=scope).get("if-match", "").encode())
     digest.update(b"\0" + body_of(scope))
     return digest.hexdigest()
 

@@ -1,9 +1,11 @@
 """Trainings and evaluations as Ray jobs, started for the operator API."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 
 from actors.audit import Audit
+from actors.job_book import ENDED, LEARNING, TRAINING
 from actors.study_period import Period
 from actors.version_registry import policy_of, version_of
 from actors.wiring import Wiring
@@ -13,12 +15,19 @@ from desk.market.candles import Candles
 from desk.market.features import FeatureSet
 from desk.market.interval import interval_ms
 from desk.runs import Job
+from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.feature_sets import feature_set_of
 from desk.store.history import History
 from desk.store.port import Store
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.problems import GateRefused
+
+MOST_UNFINISHED = 64
+"""Trainings and evaluations that wait or work at the same time."""
+KNOWN_JOBS = 1_000
+"""Newest jobs among which they are counted."""
 
 
 class RayLearning:
@@ -36,12 +45,34 @@ class RayLearning:
         """Queue an evaluation."""
         return await self._start("learning.evaluate", lambda: self._evaluate(ask), actor, trace_id)
 
+    async def put_away(self, job: Job) -> None:
+        """Remove what a paused training kept; nobody works on it who would."""
+        if job.kind == TRAINING:
+            await asyncio.to_thread(self._put_away, job)
+
+    def _put_away(self, job: Job) -> None:
+        from actors.training import job_folder  # noqa: PLC0415
+        from actors.training_asks import TrainingAsks  # noqa: PLC0415
+
+        TrainingAsks(self._store).forget(job.job_id)
+        shutil.rmtree(job_folder(self._wiring.home, job.job_id), ignore_errors=True)
+
     async def _start(self, action: str, start: Callable[[], Job], actor: str, trace_id: str) -> Job:
+        await asyncio.to_thread(self._expect_room)
         job = await asyncio.to_thread(start)
         await self._audit.note(
             action, f"job/{job.job_id}", actor=actor, trace_id=trace_id, after=job.arguments
         )
         return job
+
+    def _expect_room(self) -> None:
+        """Each unfinished job is a waiting process of the cluster: they are not let grow for ever."""
+        docs = self._store.list(kinds.JOBS, limit=KNOWN_JOBS)
+        waiting = sum(doc.value.kind in LEARNING and doc.value.status not in ENDED for doc in docs)
+        if waiting >= MOST_UNFINISHED:
+            raise GateRefused(
+                f"{waiting} trainings and evaluations are unfinished: let some end, or cancel them"
+            )
 
     # The engines' types cost 50 MB: a replica loads them with its first job.
 

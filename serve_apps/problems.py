@@ -1,11 +1,13 @@
 """Errors as `application/problem+json`: which status each branch of the error tree answers with."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from actors.names import ActorAway
@@ -34,6 +36,8 @@ class GateRefused(DeskError):
 
 
 RETRY_AFTER = {"retry-after": "1"}
+MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "What it names does not exist."}}
+"""For routes that name a thing in their query or body."""
 _STATUS: tuple[tuple[type[DeskError], int, str, str], ...] = (
     (BadInput, 422, "bad-input", "The request cannot be carried out as written"),
     (NotFound, 404, "not-found", "Not found"),
@@ -128,9 +132,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
         path = "/webhooks/…"  # what follows is a secret
     detail = f"{request.method} {path}: {title}"
     slug = f"http-{error.status_code}"
-    return problem(
-        error.status_code, slug, title, detail, scope=request.scope, headers=error.headers
-    )
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {"allow": ", ".join(sorted(_methods_at(request)))}
+    return problem(error.status_code, slug, title, detail, scope=request.scope, headers=headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """What a path takes: FastAPI has a route for each method and names those of the first one only."""
+    found: set[str] = set()
+    for route in (*request.app.state.routes, *request.app.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
 
 from desk.learning.training_window import MOST_MISSING_FRACTION
 
@@ -29,7 +29,21 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def example(fields: dict[str, JsonValue]) -> ConfigDict:
+    """Config of a body with an example of it for `/openapi.json`."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class StartBody(Body):
+    model_config = example(
+        {
+            "mode": "paper",
+            "pair": "BTC-USDT",
+            "risk_limit_set_id": "default",
+            "decision_threshold": 0.35,
+        }
+    )
+
     mode: Literal["paper", "live"]
     pair: Annotated[str, Field(max_length=32)]
     risk_limit_set_id: Name
@@ -58,6 +72,8 @@ type OfEquity = Annotated[Decimal, Field(allow_inf_nan=False, max_digits=18)]
 class LimitsEditBody(Body):
     """Fields left out stay as they are."""
 
+    model_config = example({"version": 1, "max_daily_loss": "150"})
+
     version: Annotated[StrictInt, Field(ge=0)] | None = None
     """Which revision the caller saw; a stale one is refused. None: whichever it is."""
     confirm_token: Annotated[str, Field(max_length=200)] = ""
@@ -73,6 +89,18 @@ class LimitsEditBody(Body):
 class LimitsBody(Body):
     """A whole set: no limit has a default."""
 
+    model_config = example(
+        {
+            "set_id": "careful",
+            "name": "Careful",
+            "max_position_size": "500",
+            "leverage_cap": "2",
+            "max_daily_loss": "100",
+            "max_drawdown": "0.1",
+            "max_open_positions": 1,
+        }
+    )
+
     set_id: Name
     name: Annotated[str, Field(min_length=1, max_length=64)]
     max_position_size: Usdt
@@ -83,11 +111,15 @@ class LimitsBody(Body):
 
 
 class ActivateBody(Body):
+    model_config = example({"version": 1})
+
     version: Annotated[StrictInt, Field(ge=0)] | None = None
 
 
 class PolicyBody(Body):
     """Guardrails of one account; fields left out stay as they are."""
+
+    model_config = example({"account": "paper", "max_daily_loss": "0.02"})
 
     account: Name
     version: Annotated[StrictInt, Field(ge=0)] | None = None
@@ -107,6 +139,10 @@ class PolicyBody(Body):
 class LimitsPreflightBody(LimitsEditBody):
     """Ask what an edit of a limit set would need."""
 
+    model_config = example(
+        {"action": "risk-limits.edit", "set_id": "default", "max_daily_loss": "300"}
+    )
+
     action: Literal["risk-limits.edit"]
     set_id: Name
 
@@ -114,10 +150,18 @@ class LimitsPreflightBody(LimitsEditBody):
 class PolicyPreflightBody(PolicyBody):
     """Ask what an edit of an account's guardrails would need."""
 
+    model_config = example(
+        {"action": "risk-policy.edit", "account": "paper", "max_daily_loss": "0.04"}
+    )
+
     action: Literal["risk-policy.edit"]
 
 
 class BreakerResetBody(Body):
+    model_config = example(
+        {"account": "paper", "reason": "the feed was wrong, the loss was not real"}
+    )
+
     account: Name
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -125,26 +169,44 @@ class BreakerResetBody(Body):
 class StartPreflightBody(StartBody):
     """Ask what would become of a start."""
 
+    model_config = example(
+        {
+            "action": "start",
+            "agent_id": "desk",
+            "mode": "paper",
+            "pair": "BTC-USDT",
+            "risk_limit_set_id": "default",
+        }
+    )
+
     action: Literal["start"] = "start"
     agent_id: Name = "desk"
 
 
 class ReasonBody(Body):
+    model_config = example({"reason": "maintenance"})
+
     reason: Reason = ""
 
 
 class LearningRunBody(Body):
+    model_config = example({"agent_id": "desk", "pair": "BTC-USDT"})
+
     agent_id: Name = "desk"
     pair: Annotated[str, Field(max_length=32)] | None = None
     """None: that of the agent's run, or the only one it may trade."""
 
 
 class StopBody(ReasonBody):
+    model_config = example({"reason": "end of the trial", "flatten": True})
+
     flatten: bool = False
     """Close the run's position reduce-only."""
 
 
 class CloseBody(ReasonBody):
+    model_config = example({"quantity": "0.001", "reason": "half is enough"})
+
     quantity: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
     """None: the whole position."""
     client_order_id: Annotated[str, Field(min_length=1, max_length=40)] | None = None
@@ -153,17 +215,23 @@ class CloseBody(ReasonBody):
 
 
 class ReconcileBody(Body):
+    model_config = example({"account": "paper"})
+
     account: Name | None = None
     """None: every account."""
 
 
 class KillBody(ReasonBody):
+    model_config = example({"on": True, "reason": "the venue looks wrong", "flatten": False})
+
     on: bool = True
     flatten: bool = False
 
 
 class AgentConfigBody(Body):
     """What is left out stays as it is."""
+
+    model_config = example({"allowed_instruments": ["BTC-USDT"], "min_confidence": 0.4})
 
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     allowed_instruments: (
@@ -180,6 +248,8 @@ class AgentConfigBody(Body):
 class PromotionGateBody(Body):
     """What is left out stays as it is."""
 
+    model_config = example({"min_trades": 30, "min_win_rate": 0.55})
+
     min_trades: StrictInt | None = None
     min_win_rate: Annotated[float, Field(allow_inf_nan=False)] | None = None
     min_net_pnl: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -189,6 +259,8 @@ class PromotionGateBody(Body):
 class SourcePoliciesBody(Body):
     """By type of source: `as_needed`, `required` or `forbidden`."""
 
+    model_config = example({"policies": {"funding": "required"}})
+
     policies: Annotated[
         dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=16)]],
         Field(min_length=1, max_length=32),
@@ -196,6 +268,8 @@ class SourcePoliciesBody(Body):
 
 
 class BackfillBody(Body):
+    model_config = example({"pair": "BTC-USDT", "interval": "1m", "max_batches": 2})
+
     pair: Annotated[str, Field(max_length=32)] | None = None
     """May be left out while exactly one pair is configured."""
     interval: Annotated[str, Field(max_length=4)] | None = None
@@ -207,6 +281,10 @@ class BackfillBody(Body):
 
 class SourceTurnBody(Body):
     """Which of the exchange's sources are meant; what is left out means every one."""
+
+    model_config = example(
+        {"source_type": "bingx_candles", "pair": "BTC-USDT", "interval": "1m", "dry_run": True}
+    )
 
     source_type: Annotated[str, Field(max_length=32)] | None = None
     pair: Annotated[str, Field(max_length=32)] | None = None
@@ -220,6 +298,15 @@ class SourceConfigBody(Body):
     """One row, and what to set in it: a source of the exchange by pair (candles by interval too), a
     source of signals by its id."""
 
+    model_config = example(
+        {
+            "source_type": "bingx_candles",
+            "pair": "BTC-USDT",
+            "interval": "1m",
+            "freshness_threshold_s": 120,
+        }
+    )
+
     source_type: Annotated[str, Field(max_length=32)]
     source_id: Annotated[str, Field(max_length=64)] | None = None
     pair: Annotated[str, Field(max_length=32)] | None = None
@@ -231,6 +318,8 @@ class SourceConfigBody(Body):
 class IngestionConfigBody(Body):
     """Every setting that is to differ from the environment's, by its name there."""
 
+    model_config = example({"settings": {"DATA_GAP_HEAL_ENABLED": True}})
+
     settings: Annotated[
         dict[Annotated[str, Field(max_length=64)], StrictBool | StrictInt], Field(max_length=64)
     ]
@@ -238,6 +327,10 @@ class IngestionConfigBody(Body):
 
 class TrainingBody(Body):
     """Train a new version. Open bounds mean all stored candles; None the trainer's own default."""
+
+    model_config = example(
+        {"pair": "BTC-USDT", "interval": "1m", "timesteps": 20000, "seed": 7, "name": "first try"}
+    )
 
     pair: Annotated[str, Field(max_length=32)]
     interval: Annotated[str, Field(max_length=4)] = "1m"
@@ -278,6 +371,10 @@ class TrainingBody(Body):
 class WalkForwardBody(Body):
     """Folds of candles that are there: train before a gap of `purge_bars` and `embargo_bars`, then test."""
 
+    model_config = example(
+        {"folds": 5, "purge_bars": 60, "embargo_bars": 60, "min_train_bars": 1000}
+    )
+
     folds: Annotated[int, Field(ge=1, le=100)]
     purge_bars: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     embargo_bars: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -285,6 +382,16 @@ class WalkForwardBody(Body):
 
 
 class EvaluationBody(Body):
+    model_config = example(
+        {
+            "pair": "BTC-USDT",
+            "interval": "1m",
+            "period_start_ms": 1764000000000,
+            "period_end_ms": 1764086400000,
+            "agent_version_id": "baseline-trend-v1",
+        }
+    )
+
     pair: Annotated[str, Field(max_length=32)]
     period_start_ms: Millis
     period_end_ms: Millis
@@ -307,5 +414,7 @@ class EvaluationBody(Body):
 
 
 class PromoteBody(Body):
+    model_config = example({"pair": "BTC-USDT"})
+
     pair: Annotated[str, Field(max_length=32)] | None = None
     """The pair the version shall trade; may be left out while the agent may trade only one."""

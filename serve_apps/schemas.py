@@ -344,7 +344,7 @@ class EvaluationTrade(Answer):
 class JobView(Answer):
     job_id: str
     kind: str
-    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    status: Literal["queued", "running", "paused", "done", "failed", "cancelled"]
     created_ms: int
     updated_ms: int
     done: float

@@ -394,7 +394,7 @@ def _source_runs(store: DocStore, run_ids: Sequence[str]) -> Iterator[IngestionR
 
 
 def _run_of(job: Job) -> IngestionRun:
-    is_over = job.status not in {JobStatus.QUEUED, JobStatus.RUNNING}
+    is_over = job.status not in {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED}
     return IngestionRun(
         run_id=job.job_id,
         source=BINGX,

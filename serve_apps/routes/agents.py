@@ -9,8 +9,9 @@ from desk.ids import parse_pair
 from desk.runs import Mode
 from desk.store import kinds
 from serve_apps import lookups
-from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.context import By, ByVersion, Caller, Context, Ctx
 from serve_apps.paging import Paged, Windowed, page_of
+from serve_apps.parameters import AgentId, RunId
 from serve_apps.requests import ReasonBody, StartBody, StopBody
 from serve_apps.schemas import (
     AgentDetail,
@@ -19,9 +20,10 @@ from serve_apps.schemas import (
     Page,
     RunView,
 )
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views import agents as views
 
-router = APIRouter(tags=["agents"])
+router = APIRouter(tags=["agents"], route_class=TaggedRoute)
 
 
 @router.get("/agents")
@@ -34,7 +36,7 @@ def list_agents(ctx: Ctx, page: Paged) -> Page[AgentSummary]:
 
 
 @router.get("/agents/{agent_id}")
-def read_agent(ctx: Ctx, agent_id: str) -> AgentDetail:
+def read_agent(ctx: Ctx, agent_id: AgentId) -> AgentDetail:
     """Show an agent: current run, active version, learning, kill switch, promotion gate."""
     doc = lookups.agent(ctx.store, agent_id)
     runs, versions = lookups.runs(ctx.store), lookups.versions(ctx.store)
@@ -43,7 +45,7 @@ def read_agent(ctx: Ctx, agent_id: str) -> AgentDetail:
 
 
 @router.get("/agents/{agent_id}/runs")
-def list_runs(ctx: Ctx, agent_id: str, page: Paged) -> Page[RunView]:
+def list_runs(ctx: Ctx, agent_id: AgentId, page: Paged) -> Page[RunView]:
     """List an agent's runs, newest first."""
     lookups.agent(ctx.store, agent_id)
     docs, following = page_of(
@@ -55,7 +57,7 @@ def list_runs(ctx: Ctx, agent_id: str, page: Paged) -> Page[RunView]:
 
 @router.get("/agents/{agent_id}/runs/{run_id}/decisions")
 def list_decisions(
-    ctx: Ctx, agent_id: str, run_id: str, page: Paged, window: Windowed
+    ctx: Ctx, agent_id: AgentId, run_id: RunId, page: Paged, window: Windowed
 ) -> Page[DecisionView]:
     """List a run's decisions, newest first; the bounds are open times of candles."""
     lookups.run_of_agent(ctx.store, agent_id, run_id)
@@ -64,7 +66,7 @@ def list_decisions(
 
 
 @router.post("/agents/{agent_id}/start", status_code=201)
-async def start_run(ctx: Ctx, by: By, agent_id: str, body: StartBody) -> RunView:
+async def start_run(ctx: Ctx, by: By, agent_id: AgentId, body: StartBody) -> RunView:
     """Start a run; every gate of a start is checked by the desk."""
     run = await ctx.desk.start_run(agent_id, start_ask(body), actor=by.actor, trace_id=by.trace_id)
     return await _stored_run(ctx, run.run_id)
@@ -91,7 +93,9 @@ def start_ask(body: StartBody) -> StartRun:
 
 
 @router.post("/agents/{agent_id}/pause")
-async def pause_run(ctx: Ctx, by: By, agent_id: str, body: ReasonBody | None = None) -> RunView:
+async def pause_run(
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: ReasonBody | None = None
+) -> RunView:
     """Pause the agent's run: no new entries, positions stay, exits still pass."""
     await _expect_current(ctx, by, agent_id)
     reason = (body or ReasonBody()).reason
@@ -100,7 +104,9 @@ async def pause_run(ctx: Ctx, by: By, agent_id: str, body: ReasonBody | None = N
 
 
 @router.post("/agents/{agent_id}/resume")
-async def resume_run(ctx: Ctx, by: By, agent_id: str, body: ReasonBody | None = None) -> RunView:
+async def resume_run(
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: ReasonBody | None = None
+) -> RunView:
     """Resume a paused run."""
     await _expect_current(ctx, by, agent_id)
     reason = (body or ReasonBody()).reason
@@ -109,7 +115,9 @@ async def resume_run(ctx: Ctx, by: By, agent_id: str, body: ReasonBody | None = 
 
 
 @router.post("/agents/{agent_id}/stop")
-async def stop_run(ctx: Ctx, by: By, agent_id: str, body: StopBody | None = None) -> RunView:
+async def stop_run(
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: StopBody | None = None
+) -> RunView:
     """Stop the agent's run; `flatten` closes its position reduce-only."""
     await _expect_current(ctx, by, agent_id)
     ask = body or StopBody()

@@ -1,8 +1,6 @@
 """Datasets: what was frozen, where it came from, and what rests on it."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from desk.ids import parse_pair
 from desk.learning.study import Dataset
@@ -11,6 +9,7 @@ from desk.store.datasets import lineage_of
 from serve_apps import lookups
 from serve_apps.context import Ctx
 from serve_apps.paging import Paged, page_of
+from serve_apps.parameters import AnyPair, DatasetId
 from serve_apps.schemas import DatasetLineage, DatasetView, Page
 from serve_apps.views.ingestion import run_view
 
@@ -18,9 +17,7 @@ router = APIRouter(tags=["datasets"])
 
 
 @router.get("/datasets")
-def list_datasets(
-    ctx: Ctx, page: Paged, pair: Annotated[str | None, Query(max_length=32)] = None
-) -> Page[DatasetView]:
+def list_datasets(ctx: Ctx, page: Paged, pair: AnyPair = None) -> Page[DatasetView]:
     """List datasets, newest first."""
     wanted = parse_pair(pair) if pair else None
     docs, following = page_of(
@@ -30,13 +27,13 @@ def list_datasets(
 
 
 @router.get("/datasets/{dataset_id}")
-def read_dataset(ctx: Ctx, dataset_id: str) -> DatasetView:
+def read_dataset(ctx: Ctx, dataset_id: DatasetId) -> DatasetView:
     """Show one record; it never changes."""
     return _view(lookups.need(ctx.store, kinds.DATASETS, dataset_id, "dataset").value)
 
 
 @router.get("/datasets/{dataset_id}/lineage")
-def read_lineage(ctx: Ctx, dataset_id: str) -> DatasetLineage:
+def read_lineage(ctx: Ctx, dataset_id: DatasetId) -> DatasetLineage:
     """Show its ancestors, the runs that fetched its candles, and what was trained and judged on it."""
     found = lineage_of(ctx.store, dataset_id)
     return DatasetLineage(

@@ -8,6 +8,7 @@ from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import Ctx
 from serve_apps.paging import Paged, page_of
+from serve_apps.parameters import AgentId
 from serve_apps.schemas import AlertView, Page
 from serve_apps.views.ops import alert_view
 
@@ -15,7 +16,7 @@ router = APIRouter(tags=["versions"])
 
 
 @router.get("/agents/{agent_id}/drift-alerts")
-def list_drift_alerts(ctx: Ctx, agent_id: str, page: Paged) -> Page[AlertView]:
+def list_drift_alerts(ctx: Ctx, agent_id: AgentId, page: Paged) -> Page[AlertView]:
     """List the drift alerts of an agent's runs, newest first; an alert's id ends with run and version."""
     lookups.agent(ctx.store, agent_id)
     ours = {doc.key for doc in lookups.runs(ctx.store) if doc.value.agent_id == agent_id}

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from desk.errors import BadInput, NotFound
 from desk.evaluation.by_pair import Together, by_pair, together
@@ -13,7 +13,9 @@ from desk.market.candles import Ints
 from desk.store import kinds
 from desk.store.evaluation_files import EQUITY, TRADES
 from serve_apps import lookups
+from serve_apps.arrow import ALSO_ARROW, Accept, arrow_answer, is_asked
 from serve_apps.context import Context, Ctx
+from serve_apps.parameters import AgentId, EvaluationId
 from serve_apps.schemas import (
     EquityView,
     EvaluationComparison,
@@ -31,7 +33,7 @@ router = APIRouter(tags=["learning"])
 
 @router.get("/agents/{agent_id}/evaluations/compare")
 def compare_evaluations(
-    ctx: Ctx, agent_id: str, ids: Annotated[str, Query(min_length=1, max_length=2_000)]
+    ctx: Ctx, agent_id: AgentId, ids: Annotated[str, Query(min_length=1, max_length=2_000)]
 ) -> EvaluationComparison:
     """Put reports beside the first of `ids`, which are separated by commas; deltas of money are exact."""
     wanted = list(dict.fromkeys(one.strip() for one in ids.split(",") if one.strip()))
@@ -48,18 +50,25 @@ def compare_evaluations(
     )
 
 
-@router.get("/agents/{agent_id}/evaluations/{evaluation_id}/equity")
+@router.get(
+    "/agents/{agent_id}/evaluations/{evaluation_id}/equity",
+    response_model=EquityView,
+    responses=ALSO_ARROW,
+)
 def read_equity(
     ctx: Ctx,
-    agent_id: str,
-    evaluation_id: str,
+    agent_id: AgentId,
+    evaluation_id: EvaluationId,
     points: Annotated[int, Query(ge=2, le=5_000)] = 1_000,
-) -> EquityView:
+    accept: Accept = "",
+) -> EquityView | Response:
     """Equity of the version and of what it is compared with, thinned to about so many closes.
 
-    Of each stretch of the version's curve the lowest and highest value are kept.
+    Of each stretch of the version's curve the lowest and highest value are kept. Arrow is not thinned.
     """
     table = _table(ctx, _report(ctx, agent_id, evaluation_id), EQUITY)
+    if is_asked(accept):
+        return arrow_answer(table)
     columns: dict[str, Any] = {name: table.column(name).to_numpy() for name in table.column_names}
     at: Ints = extremes(columns["equity"], points)
     close_ms = columns.pop("close_ms")[at]
@@ -73,16 +82,24 @@ def read_equity(
     )
 
 
-@router.get("/agents/{agent_id}/evaluations/{evaluation_id}/trades")
+@router.get(
+    "/agents/{agent_id}/evaluations/{evaluation_id}/trades",
+    response_model=Page[EvaluationTrade],
+    responses=ALSO_ARROW,
+)
 def list_evaluation_trades(
     ctx: Ctx,
-    agent_id: str,
-    evaluation_id: str,
+    agent_id: AgentId,
+    evaluation_id: EvaluationId,
+    *,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
     cursor: Annotated[str | None, Query(max_length=12, pattern=r"^\d+$")] = None,
-) -> Page[EvaluationTrade]:
-    """The trades that the engine made of the version's decisions, oldest first."""
+    accept: Accept = "",
+) -> Page[EvaluationTrade] | Response:
+    """The trades that the engine made of the version's decisions, oldest first; as Arrow all of them."""
     table = _table(ctx, _report(ctx, agent_id, evaluation_id), TRADES)
+    if is_asked(accept):
+        return arrow_answer(table)
     first = int(cursor or 0)
     rows: list[dict[str, Any]] = table.slice(first, limit).to_pylist()
     following = first + limit

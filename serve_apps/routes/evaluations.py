@@ -22,6 +22,7 @@ from serve_apps import lookups
 from serve_apps.context import By, Context, Ctx
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.paging import Paged, page_of
+from serve_apps.parameters import AgentId, AnyPair, EvaluationId
 from serve_apps.requests import EvaluationBody, TrainingBody
 from serve_apps.schemas import EvaluationView, JobView, Page
 from serve_apps.views.agents import evaluation_view, job_view
@@ -32,9 +33,9 @@ router = APIRouter(tags=["learning"])
 @router.get("/agents/{agent_id}/evaluations")
 def list_evaluations(
     ctx: Ctx,
-    agent_id: str,
+    agent_id: AgentId,
     page: Paged,
-    pair: Annotated[str | None, Query(max_length=32)] = None,
+    pair: AnyPair = None,
     agent_version_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page[EvaluationView]:
     """List an agent's evaluations, newest first."""
@@ -54,7 +55,7 @@ def list_evaluations(
 
 
 @router.get("/agents/{agent_id}/evaluations/{evaluation_id}")
-def read_evaluation(ctx: Ctx, agent_id: str, evaluation_id: str) -> EvaluationView:
+def read_evaluation(ctx: Ctx, agent_id: AgentId, evaluation_id: EvaluationId) -> EvaluationView:
     """Show one report."""
     report = lookups.need(ctx.store, kinds.EVALUATIONS, evaluation_id, "evaluation").value
     if report.agent_id != agent_id:
@@ -63,7 +64,7 @@ def read_evaluation(ctx: Ctx, agent_id: str, evaluation_id: str) -> EvaluationVi
 
 
 @router.post("/agents/{agent_id}/training", status_code=202)
-async def train(ctx: Ctx, by: By, agent_id: str, body: TrainingBody) -> JobView:
+async def train(ctx: Ctx, by: By, agent_id: AgentId, body: TrainingBody) -> JobView:
     """Train a new version; answers a job, whose result names the version."""
     ask = await asyncio.to_thread(_training, ctx, agent_id, body)
     job = await ctx.learning.start_training(ask, actor=by.actor, trace_id=by.trace_id)
@@ -71,7 +72,7 @@ async def train(ctx: Ctx, by: By, agent_id: str, body: TrainingBody) -> JobView:
 
 
 @router.post("/agents/{agent_id}/evaluations", status_code=202)
-async def evaluate(ctx: Ctx, by: By, agent_id: str, body: EvaluationBody) -> JobView:
+async def evaluate(ctx: Ctx, by: By, agent_id: AgentId, body: EvaluationBody) -> JobView:
     """Evaluate a version, by default the active one; answers a job, whose result names the report."""
     ask = await asyncio.to_thread(_evaluation, ctx, agent_id, body)
     job = await ctx.learning.start_evaluation(ask, actor=by.actor, trace_id=by.trace_id)

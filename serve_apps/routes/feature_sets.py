@@ -15,7 +15,8 @@ from desk.market.funding_features import USUAL_AGE_MIN, FundingColumn, FundingCo
 from desk.market.signal_features import SignalColumns
 from desk.store.feature_sets import all_feature_sets, record_of
 from serve_apps.context import By, Ctx
-from serve_apps.requests import Body
+from serve_apps.parameters import FeatureSetId
+from serve_apps.requests import Body, example
 from serve_apps.schemas import (
     AnchorView,
     FeatureSetView,
@@ -70,6 +71,16 @@ class AnchorBody(Body):
 class FeatureSetBody(Body):
     """Columns over candles, in order, then two for each source of signals, then those of funding."""
 
+    model_config = example(
+        {
+            "name": "short_trend",
+            "features": [
+                {"name": "return_15", "rule": "scaled_return", "windows": [15, 240]},
+                {"name": "trend_60_240", "rule": "trend", "windows": [60, 240]},
+            ],
+        }
+    )
+
     name: Text
     features: Annotated[list[FeatureBody], Field(max_length=MAX_COLUMNS + 1)]
     signals: Annotated[tuple[SignalColumnsBody, ...], Field(max_length=MAX_COLUMNS)] = ()
@@ -86,7 +97,7 @@ def list_feature_sets(ctx: Ctx) -> Page[FeatureSetView]:
 
 
 @router.get("/feature-sets/{feature_set_id}")
-def read_feature_set(ctx: Ctx, feature_set_id: str) -> FeatureSetView:
+def read_feature_set(ctx: Ctx, feature_set_id: FeatureSetId) -> FeatureSetView:
     """Show one; it never changes."""
     return _view(record_of(ctx.store, feature_set_id), uses_of(ctx.store))
 

@@ -7,12 +7,13 @@ from desk.market.feed_readings import FeedReading
 from desk.market.signals import TRADINGVIEW
 from desk.store import kinds
 from serve_apps.context import By, Context, Ctx
+from serve_apps.problems import MISSING
 from serve_apps.schemas import AlertCounts, FeedSyncView, Page, SourceTurnView
 
 router = APIRouter(tags=["data sources"])
 
 
-@router.post("/ingestion/tradingview/sync", status_code=202)
+@router.post("/ingestion/tradingview/sync", status_code=202, responses=MISSING)
 async def sync_tradingview(ctx: Ctx, by: By) -> SourceTurnView:
     """Sync the feeds now."""
     count = await ctx.desk.turn_source(TRADINGVIEW, "run", actor=by.actor, trace_id=by.trace_id)

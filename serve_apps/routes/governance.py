@@ -11,7 +11,8 @@ from desk.errors import BadInput
 from desk.runs import Agent, SourcePolicy, agent_kill_reason
 from desk.store.port import Doc
 from serve_apps import lookups
-from serve_apps.context import By, Context, Ctx
+from serve_apps.context import ByVersion, Context, Ctx
+from serve_apps.parameters import AgentId
 from serve_apps.requests import (
     AgentConfigBody,
     Body,
@@ -26,9 +27,10 @@ from serve_apps.schemas import (
     PromotionGatesView,
     SourcePoliciesView,
 )
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views.agents import gate_view
 
-router = APIRouter(tags=["governance"])
+router = APIRouter(tags=["governance"], route_class=TaggedRoute)
 
 REQUIRABLE = frozenset(THRESHOLDS_S) - {CANDLES}
 """Types of which each pair has one row; candles are required anyway."""
@@ -36,7 +38,9 @@ FORBIDDABLE = frozenset({FUNDING, *SIGNAL_TYPES})
 
 
 @router.patch("/agents/{agent_id}/config")
-async def write_config(ctx: Ctx, by: By, agent_id: str, body: AgentConfigBody) -> AgentConfigView:
+async def write_config(
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: AgentConfigBody
+) -> AgentConfigView:
     """Change what is given; runs take it with their next candle, a pair that is taken off pauses them."""
     _expect_some(body)
     await change_agent(
@@ -61,14 +65,14 @@ async def write_config(ctx: Ctx, by: By, agent_id: str, body: AgentConfigBody) -
 
 
 @router.get("/agents/{agent_id}/promotion-gates")
-async def read_gates(ctx: Ctx, agent_id: str) -> PromotionGatesView:
+async def read_gates(ctx: Ctx, agent_id: AgentId) -> PromotionGatesView:
     """Show what an evaluation must reach before its version may be promoted."""
     return _gates(await _agent(ctx, agent_id))
 
 
 @router.patch("/agents/{agent_id}/promotion-gates")
 async def write_gates(
-    ctx: Ctx, by: By, agent_id: str, body: PromotionGateBody
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: PromotionGateBody
 ) -> PromotionGatesView:
     """Change the figures that are given; live starts are judged by them from now on."""
     _expect_some(body)
@@ -92,14 +96,14 @@ async def write_gates(
 
 
 @router.get("/agents/{agent_id}/source-policies")
-async def read_policies(ctx: Ctx, agent_id: str) -> SourcePoliciesView:
+async def read_policies(ctx: Ctx, agent_id: AgentId) -> SourcePoliciesView:
     """Show for each type of source whether the agent needs it, requires it or may not look at it."""
     return _policies(await _agent(ctx, agent_id))
 
 
 @router.patch("/agents/{agent_id}/source-policies")
 async def write_policies(
-    ctx: Ctx, by: By, agent_id: str, body: SourcePoliciesBody
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: SourcePoliciesBody
 ) -> SourcePoliciesView:
     """Change the policies of the types that are named."""
     await change_agent(
@@ -118,13 +122,15 @@ async def write_policies(
 
 
 @router.get("/agents/{agent_id}/kill-switch")
-async def read_kill_switch(ctx: Ctx, agent_id: str) -> AgentKillView:
+async def read_kill_switch(ctx: Ctx, agent_id: AgentId) -> AgentKillView:
     """Show the agent's own switch, and those of the accounts."""
     return await _kill(ctx, agent_id)
 
 
 @router.post("/agents/{agent_id}/kill-switch")
-async def turn_kill_switch(ctx: Ctx, by: By, agent_id: str, body: KillBody) -> AgentKillView:
+async def turn_kill_switch(
+    ctx: Ctx, by: ByVersion, agent_id: AgentId, body: KillBody
+) -> AgentKillView:
     """Stop the agent: its runs pause, its entries end; `on` false lifts it, with a reason."""
     doc = await _agent(ctx, agent_id)
     by.expect(f"agent {agent_id}", doc.version)

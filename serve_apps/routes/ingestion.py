@@ -18,6 +18,7 @@ from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import Context, Ctx
 from serve_apps.paging import Paged, Windowed, page_of
+from serve_apps.parameters import AnyInterval, AnyPair
 from serve_apps.schemas import IngestionRunView, IngestionSourceView, Page, SourceView
 from serve_apps.views.ingestion import run_view
 
@@ -42,8 +43,8 @@ def list_ingestion_runs(
     window: Windowed,
     *,
     source: Annotated[str | None, Query(max_length=64)] = None,
-    pair: Annotated[str | None, Query(max_length=32)] = None,
-    interval: Annotated[str | None, Query(max_length=4)] = None,
+    pair: AnyPair = None,
+    interval: AnyInterval = None,
     status: Status | None = None,
 ) -> Page[IngestionRunView]:
     """List runs, newest first; `source` is a source, one of its types, or the id of a channel."""

@@ -21,6 +21,7 @@ from desk.store.port import DocStore
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx
 from serve_apps.paging import Paged, page_of
+from serve_apps.problems import MISSING
 from serve_apps.requests import LearningRunBody, ReasonBody
 from serve_apps.schemas import Page
 from serve_apps.views.learning import (
@@ -54,7 +55,7 @@ def list_cycles(
     return Page(items=[cycle_view(ctx.store, doc) for doc in docs], next_cursor=following)
 
 
-@router.post("/ops/learning/run", status_code=202)
+@router.post("/ops/learning/run", status_code=202, responses=MISSING)
 def run_cycle(ctx: Ctx, by: By, body: LearningRunBody | None = None) -> CycleView:
     """Begin a learning cycle now, whatever the schedule says; 422 while one is under way."""
     asked = body or LearningRunBody()

@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 from serve_apps import health, metrics, traces
 from serve_apps.context import Ctx
 from serve_apps.events import TooManyStreams
+from serve_apps.parameters import TraceId
 from serve_apps.problems import problem
 from serve_apps.schemas import HealthView, TraceView
 from serve_apps.sessions import session_of
@@ -17,6 +18,20 @@ from serve_apps.sse import Listener, stream
 router = APIRouter(tags=["live"])
 
 SSE = "text/event-stream"
+MESSAGE = {
+    "type": "object",
+    "description": "One message: `docs/api.md` lists the topics, which are its `event`.",
+    "properties": {
+        "id": {"type": "string", "description": "A place to resume from by `Last-Event-ID`."},
+        "event": {"type": "string", "examples": ["order"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "`{v, ts_ms, key, seq, data, trace_id?}`",
+        },
+        "retry": {"type": "integer"},
+    },
+}
 
 
 @router.get("/healthz", responses={503: {"model": HealthView}})
@@ -28,14 +43,18 @@ def read_health(ctx: Ctx, response: Response) -> HealthView:
     return view
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 def read_prometheus(ctx: Ctx) -> Response:
     """Render facts of the store for Prometheus."""
     return Response(metrics.render(ctx), media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/traces/{trace_id}")
-def read_trace(ctx: Ctx, trace_id: str) -> TraceView:
+def read_trace(ctx: Ctx, trace_id: TraceId) -> TraceView:
     """Tell one trace from its candle to the books; a missing hop says why it is missing."""
     return traces.tell(ctx, trace_id)
 
@@ -43,7 +62,12 @@ def read_trace(ctx: Ctx, trace_id: str) -> TraceView:
 @router.get(
     "/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {SSE: {}}, "description": "Server-sent events."}},
+    responses={
+        200: {
+            "content": {SSE: {"schema": MESSAGE}},
+            "description": "Server-sent events.",
+        }
+    },
 )
 async def listen(
     ctx: Ctx,

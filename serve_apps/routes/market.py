@@ -1,20 +1,21 @@
 """Market data: which pairs and series are stored, and candles as columns."""
 
-import io
 from decimal import Decimal
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from desk.errors import BadInput, NotFound
 from desk.ids import parse_pair
-from desk.market.candles import Candles
+from desk.market.candles import Candles, Floats, Ints
 from desk.market.interval import ALL_INTERVALS, Interval, interval_ms, parse_interval
 from serve_apps import lookups
+from serve_apps.arrow import ALSO_ARROW, Accept, arrow_answer, is_asked, table_of
 from serve_apps.candle_pages import CandlePage, newer_page, older_page, sources_of
 from serve_apps.context import Context, Ctx
 from serve_apps.paging import Moment, Windowed
+from serve_apps.parameters import OneInterval, OnePair
+from serve_apps.problems import MISSING
 from serve_apps.schemas import (
     CandleColumns,
     MarketPairView,
@@ -26,23 +27,21 @@ from serve_apps.schemas import (
 
 router = APIRouter(tags=["market data"])
 
-ARROW = "application/vnd.apache.arrow.stream"
-
 
 @router.get(
     "/market-data/candles",
     response_model=CandleColumns,
-    responses={200: {"content": {ARROW: {}}, "description": "Columns, or Arrow IPC by Accept."}},
+    responses=MISSING | ALSO_ARROW,
 )
 def read_candles(
     ctx: Ctx,
-    pair: Annotated[str, Query(max_length=32)],
-    interval: Annotated[str, Query(max_length=4)],
+    pair: OnePair,
+    interval: OneInterval,
     window: Windowed,
     *,
     before_ms: Moment = None,
     limit: Annotated[int, Query(ge=1, le=5_000)] = 1_500,
-    accept: Annotated[str, Header()] = "",
+    accept: Accept = "",
 ) -> Response:
     """Read candles: the newest, the newest before `before_ms`, or the oldest from `start_ms` on.
 
@@ -64,8 +63,8 @@ def read_candles(
             end_ms=window.end_ms,
             limit=limit,
         )
-    if ARROW in accept:
-        return Response(_arrow(page.candles), media_type=ARROW)
+    if is_asked(accept):
+        return arrow_answer(table_of(_by_name(page.candles)))
     return Response(_columns(page).model_dump_json(), media_type="application/json")
 
 
@@ -101,22 +100,15 @@ def _columns(page: CandlePage) -> CandleColumns:
     )
 
 
-def _arrow(candles: Candles) -> bytes:
-    pa: Any = import_module("pyarrow")  # on use: 60 MB that most replicas never need; untyped
-    table = pa.table(
-        {
-            "open_ms": candles.open_ms,
-            "open": candles.open,
-            "high": candles.high,
-            "low": candles.low,
-            "close": candles.close,
-            "volume": candles.volume,
-        }
-    )
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+def _by_name(candles: Candles) -> dict[str, Floats | Ints]:
+    return {
+        "open_ms": candles.open_ms,
+        "open": candles.open,
+        "high": candles.high,
+        "low": candles.low,
+        "close": candles.close,
+        "volume": candles.volume,
+    }
 
 
 def _expect_known(ctx: Context, pair: str) -> None:

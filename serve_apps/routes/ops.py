@@ -1,5 +1,7 @@
 """Operations beside trading: alerts, audit, actors, gaps, jobs."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -11,16 +13,18 @@ from actors.job_book import JobBook
 from desk import ids
 from desk.ids import parse_pair
 from desk.market.gaps import GapEvent, GapStatus
-from desk.runs import Alert, AuditEvent
+from desk.runs import Alert, AuditEvent, Job, JobStatus
 from desk.store import kinds
 from serve_apps import lookups
-from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.context import ByVersion, Caller, Context, Ctx
 from serve_apps.paging import Paged, Windowed, page_of
+from serve_apps.parameters import AlertId, JobId
 from serve_apps.schemas import ActorView, AlertView, AuditView, GapHealth, JobView, Page
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views import ops as views
 from serve_apps.views.agents import job_view
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=TaggedRoute)
 
 ALL_GAPS = 10_000
 Text = Annotated[str | None, Query(max_length=120)]
@@ -46,7 +50,7 @@ def list_alerts(
 
 
 @router.post("/ops/alerts/{alert_id}/ack")
-def acknowledge_alert(ctx: Ctx, by: By, alert_id: str) -> AlertView:
+def acknowledge_alert(ctx: Ctx, by: ByVersion, alert_id: AlertId) -> AlertView:
     """Acknowledge an open alert; one that is acknowledged or resolved stays as it is."""
     doc = lookups.need(ctx.store, kinds.ALERTS, alert_id, "alert")
     by.expect(f"alert {alert_id}", doc.version)
@@ -132,20 +136,57 @@ def read_gaps(
 
 
 @router.get("/jobs/{job_id}")
-def read_job(ctx: Ctx, job_id: str) -> JobView:
+def read_job(ctx: Ctx, job_id: JobId) -> JobView:
     """Show a job's progress."""
     return job_view(lookups.need(ctx.store, kinds.JOBS, job_id, "job").value)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(ctx: Ctx, by: By, job_id: str) -> JobView:
+async def cancel_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
     """End a job; its worker stops at its next step. One that has ended stays as it is."""
+
+    def cancel() -> tuple[Job, Job]:
+        before, after = _turned(ctx, by, job_id, JobBook.cancel)
+        _audit(ctx, by, "job.cancel", f"job/{job_id}", (before.status, after.status))
+        return before, after
+
+    before, after = await asyncio.to_thread(cancel)
+    if before.status is JobStatus.PAUSED:
+        await ctx.learning.put_away(after)
+    return job_view(after)
+
+
+@router.post("/jobs/{job_id}/pause", status_code=202)
+def pause_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
+    """Let a backfill or a training stop at its next step, until it is resumed."""
+    before, after = _turned(ctx, by, job_id, JobBook.pause)
+    _audit(ctx, by, "job.pause", f"job/{job_id}", (before.status, after.status))
+    return job_view(after)
+
+
+@router.post("/jobs/{job_id}/resume", status_code=202)
+async def resume_job(ctx: Ctx, by: ByVersion, job_id: JobId) -> JobView:
+    """Let a paused job go on where it stopped."""
+
+    def resume() -> tuple[Job, Job]:
+        before, after = _turned(ctx, by, job_id, JobBook.resume)
+        _audit(ctx, by, "job.resume", f"job/{job_id}", (before.status, after.status))
+        return before, after
+
+    before, after = await asyncio.to_thread(resume)
+    if before.status is JobStatus.PAUSED:
+        await ctx.desk.take_up(after)
+    return job_view(after)
+
+
+def _turned(
+    ctx: Context, by: Caller, job_id: str, turn: Callable[[JobBook], None]
+) -> tuple[Job, Job]:
+    """Turn a job from outside; returns it as it was and as it is."""
     before = lookups.need(ctx.store, kinds.JOBS, job_id, "job")
     by.expect(f"job {job_id}", before.version)
-    JobBook(ctx.store, job_id, ctx.clock).cancel()
-    after = lookups.need(ctx.store, kinds.JOBS, job_id, "job").value
-    _audit(ctx, by, "job.cancel", f"job/{job_id}", (before.value.status, after.status))
-    return job_view(after)
+    turn(JobBook(ctx.store, job_id, ctx.clock))
+    return before.value, lookups.need(ctx.store, kinds.JOBS, job_id, "job").value
 
 
 def _audit(ctx: Context, by: Caller, action: str, resource: str, moved: tuple[str, str]) -> None:

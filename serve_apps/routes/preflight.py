@@ -6,13 +6,14 @@ from fastapi import APIRouter
 from pydantic import Discriminator, Tag
 
 from actors.limit_book import LimitBook
-from serve_apps.context import By, Caller, Ctx
+from serve_apps.context import ByVersion, Caller, Ctx
+from serve_apps.problems import MISSING
 from serve_apps.requests import LimitsPreflightBody, PolicyPreflightBody, StartPreflightBody
 from serve_apps.routes.agents import start_ask
 from serve_apps.routes.risk import Limits, asked_of, changes_of
 from serve_apps.schemas import PreflightView, RiskPreflightView, StartGateView
 
-router = APIRouter(tags=["ops"])
+router = APIRouter(tags=["operations"])
 
 
 def _action(body: object) -> str:
@@ -30,9 +31,9 @@ type PreflightBody = Annotated[
 ]
 
 
-@router.post("/ops/preflight")
+@router.post("/ops/preflight", responses=MISSING)
 async def preflight(
-    ctx: Ctx, by: By, book: Limits, body: PreflightBody
+    ctx: Ctx, by: ByVersion, book: Limits, body: PreflightBody
 ) -> PreflightView | RiskPreflightView:
     """Judge a live start or a raise of limits without doing it; what may be done gets its 60 s token."""
     if isinstance(body, StartPreflightBody):

@@ -1,8 +1,6 @@
 """Data quality: what each feed delivered of what it should have, and the rows that were refused."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from actors.source_book import CANDLES
 from desk.clock import DAY_MS
@@ -15,6 +13,7 @@ from desk.market.quality import Counts
 from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import Context, Ctx
+from serve_apps.parameters import AnyPair
 from serve_apps.schemas import FeedQuality, Page, RefusedRowView
 
 router = APIRouter(tags=["data sources"])
@@ -25,9 +24,7 @@ SHOWN_ROWS = 20
 
 
 @router.get("/data-quality/status")
-def read_quality(
-    ctx: Ctx, pair: Annotated[str | None, Query(max_length=32)] = None
-) -> Page[FeedQuality]:
+def read_quality(ctx: Ctx, pair: AnyPair = None) -> Page[FeedQuality]:
     """Judge the candle feeds now: coverage, unreadable rows, revisions, and the newest refused rows."""
     wanted = parse_pair(pair) if pair else None
     statuses = {

@@ -1,9 +1,8 @@
 """What the venue publishes beside candles: the newest that was read of each pair."""
 
 from collections.abc import Callable
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from desk.errors import NotFound
 from desk.ids import Pair, parse_pair
@@ -12,6 +11,8 @@ from desk.store.port import Kind
 from desk.venues.port import FundingRate, MarkPrice, OpenInterest, OrderBook, Ticker
 from serve_apps.context import Context, Ctx
 from serve_apps.paging import Paged, Windowed, page_of
+from serve_apps.parameters import AnyPair, OnePair
+from serve_apps.problems import MISSING
 from serve_apps.schemas import (
     FundingRateView,
     MarkIndexView,
@@ -23,11 +24,8 @@ from serve_apps.schemas import (
 
 router = APIRouter(tags=["market data"])
 
-OnePair = Annotated[str, Query(max_length=32)]
-AnyPair = Annotated[str | None, Query(max_length=32, description="Left out: every pair.")]
 
-
-@router.get("/market-data/funding-rates")
+@router.get("/market-data/funding-rates", responses=MISSING)
 def list_funding_rates(
     ctx: Ctx, pair: OnePair, asked: Paged, window: Windowed
 ) -> Page[FundingRateView]:
@@ -37,25 +35,25 @@ def list_funding_rates(
     return Page(items=[_funding_view(doc.value) for doc in docs], next_cursor=cursor)
 
 
-@router.get("/market-data/mark-index")
+@router.get("/market-data/mark-index", responses=MISSING)
 def list_marks(ctx: Ctx, pair: AnyPair = None) -> Page[MarkIndexView]:
     """Show mark and index price with the current funding rate."""
     return Page(items=_newest(ctx, kinds.MARKS, pair, _mark_view))
 
 
-@router.get("/market-data/open-interest")
+@router.get("/market-data/open-interest", responses=MISSING)
 def list_open_interest(ctx: Ctx, pair: AnyPair = None) -> Page[OpenInterestView]:
     """Show what all open positions are worth."""
     return Page(items=_newest(ctx, kinds.OPEN_INTEREST, pair, _interest_view))
 
 
-@router.get("/market-data/ticker")
+@router.get("/market-data/ticker", responses=MISSING)
 def list_tickers(ctx: Ctx, pair: AnyPair = None) -> Page[TickerView]:
     """Show the last 24 hours and the best quotes."""
     return Page(items=_newest(ctx, kinds.TICKERS, pair, _ticker_view))
 
 
-@router.get("/market-data/orderbook")
+@router.get("/market-data/orderbook", responses=MISSING)
 def read_order_book(ctx: Ctx, pair: OnePair) -> OrderBookView:
     """Show the newest snapshot of a pair's order book."""
     known = _known(ctx, pair)

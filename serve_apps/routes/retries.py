@@ -9,12 +9,14 @@ from actors.audit import note
 from desk.market.retries import RetryItem
 from desk.store import kinds
 from serve_apps import lookups
-from serve_apps.context import By, Ctx
+from serve_apps.context import ByVersion, Ctx
 from serve_apps.paging import Paged, page_of
+from serve_apps.parameters import RetryId
 from serve_apps.schemas import Page, RetryView
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views.ingestion import retry_view
 
-router = APIRouter(tags=["ingestion"])
+router = APIRouter(tags=["ingestion"], route_class=TaggedRoute)
 
 
 @router.get("/ops/retry-queue")
@@ -31,7 +33,7 @@ def list_retries(
 
 
 @router.post("/ops/retry-queue/{item_id}/retry")
-def retry_item(ctx: Ctx, by: By, item_id: str) -> RetryView:
+def retry_item(ctx: Ctx, by: ByVersion, item_id: RetryId) -> RetryView:
     """Have it tried at once, with all its attempts again; 409 while an attempt is in flight."""
     doc = lookups.need(ctx.store, kinds.RETRIES, item_id, "retry item")
     by.expect(f"retry item {item_id}", doc.version)
@@ -50,7 +52,7 @@ def retry_item(ctx: Ctx, by: By, item_id: str) -> RetryView:
 
 
 @router.post("/ops/retry-queue/{item_id}/discard")
-def discard_item(ctx: Ctx, by: By, item_id: str) -> RetryView:
+def discard_item(ctx: Ctx, by: ByVersion, item_id: RetryId) -> RetryView:
     """Take it out of the queue for good; 409 while an attempt is in flight."""
     doc = lookups.need(ctx.store, kinds.RETRIES, item_id, "retry item")
     by.expect(f"retry item {item_id}", doc.version)

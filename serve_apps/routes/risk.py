@@ -8,8 +8,10 @@ from actors.limit_book import Asked, LimitBook
 from desk.store import kinds
 from desk.trading.limit_changes import Changes
 from desk.trading.limits import RiskLimitSet
-from serve_apps.context import By, Caller, Ctx
+from serve_apps.context import By, ByVersion, Caller, Ctx
 from serve_apps.paging import Paged, page_of
+from serve_apps.parameters import LimitSetId
+from serve_apps.problems import MISSING
 from serve_apps.requests import (
     ActivateBody,
     BreakerResetBody,
@@ -18,10 +20,11 @@ from serve_apps.requests import (
     PolicyBody,
 )
 from serve_apps.schemas import AccountRiskView, BreakerView, Page, RiskLimitView
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views.ops import risk_limit_view
 from serve_apps.views.risk import read_account_risk
 
-router = APIRouter(tags=["risk"])
+router = APIRouter(tags=["risk"], route_class=TaggedRoute)
 CONFIRMING = frozenset({"action", "set_id", "account", "version", "confirm_token"})
 """Fields of a body that are no change."""
 
@@ -42,7 +45,7 @@ def list_risk_limits(ctx: Ctx, page: Paged) -> Page[RiskLimitView]:
 
 
 @router.get("/risk-limits/{set_id}/revisions")
-def list_revisions(ctx: Ctx, page: Paged, set_id: str) -> Page[RiskLimitView]:
+def list_revisions(ctx: Ctx, page: Paged, set_id: LimitSetId) -> Page[RiskLimitView]:
     """List the revisions of a set that were replaced, the last one first."""
     docs, following = page_of(ctx.store, kinds.revisions_of(kinds.RISK_LIMITS, set_id), page)
     items = [risk_limit_view(doc).model_copy(update={"row_version": int(doc.key)}) for doc in docs]
@@ -57,27 +60,29 @@ async def create_limits(by: By, book: Limits, body: LimitsBody) -> RiskLimitView
 
 
 @router.patch("/risk-limits/{set_id}")
-async def edit_limits(by: By, book: Limits, set_id: str, body: LimitsEditBody) -> RiskLimitView:
+async def edit_limits(
+    by: ByVersion, book: Limits, set_id: LimitSetId, body: LimitsEditBody
+) -> RiskLimitView:
     """Write the next revision of a set; loosening one in use needs a preflight's token."""
     return risk_limit_view(await book.edit(set_id, changes_of(body), asked_of(by, body)))
 
 
 @router.post("/risk-limits/{set_id}/activate")
 async def activate_limits(
-    by: By, book: Limits, set_id: str, body: ActivateBody | None = None
+    by: ByVersion, book: Limits, set_id: LimitSetId, body: ActivateBody | None = None
 ) -> RiskLimitView:
     """Let runs start with a set."""
     return risk_limit_view(await book.activate(set_id, asked_of(by, body)))
 
 
-@router.patch("/ops/trading/risk")
-async def edit_policy(ctx: Ctx, by: By, book: Limits, body: PolicyBody) -> AccountRiskView:
+@router.patch("/ops/trading/risk", responses=MISSING)
+async def edit_policy(ctx: Ctx, by: ByVersion, book: Limits, body: PolicyBody) -> AccountRiskView:
     """Change an account's guardrails; loosening one needs a preflight's token."""
     await book.edit_policy(body.account, changes_of(body), asked_of(by, body))
     return read_account_risk(ctx, body.account)
 
 
-@router.post("/ops/trading/circuit-breaker/reset")
+@router.post("/ops/trading/circuit-breaker/reset", responses=MISSING)
 async def reset_breaker(by: By, book: Limits, body: BreakerResetBody) -> BreakerView:
     """End a cool-down early; while a loss guardrail is reached it trips again at the next mark."""
     after = await book.reset_breaker(body.account, body.reason, asked_of(by, None))

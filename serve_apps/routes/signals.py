@@ -5,7 +5,7 @@ import hmac
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from desk.clock import DAY_MS
 from desk.errors import BadInput, NotFound
@@ -16,6 +16,7 @@ from serve_apps.addresses import HEADER, client_address, is_local, is_within, ne
 from serve_apps.context import Context, Ctx, Feeds
 from serve_apps.intake import body_of
 from serve_apps.paging import MAX_MS, Place, decode
+from serve_apps.parameters import LONGEST_ID
 from serve_apps.problems import problem
 from serve_apps.schemas import SignalPage, SignalView
 
@@ -24,10 +25,25 @@ log = structlog.stdlib.get_logger()
 router = APIRouter(tags=["signals"])
 
 MAX_WINDOW_MS = 31 * DAY_MS
+ALERT_CONTENT = {
+    kind: {"schema": {"type": "string", "maxLength": MAX_BODY_BYTES}, "example": example}
+    for kind, example in {
+        "text/plain": "BTC-USDT crossed 95,000",
+        "application/json": '{"ticker": "BTCUSDT", "action": "buy"}',
+    }.items()
+}
+"""Any text is kept; what of it could be read shows in its `parse_status`."""
+FeedToken = Annotated[str, Path(min_length=1, max_length=LONGEST_ID, examples=["a-feed-token"])]
 
 
-@router.post("/webhooks/tradingview/{feed_token}", status_code=202, response_class=Response)
-def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
+@router.post(
+    "/webhooks/tradingview/{feed_token}",
+    status_code=202,
+    response_class=Response,
+    responses={204: {"description": "A self-test of the desk's own; nothing was kept."}},
+    openapi_extra={"requestBody": {"content": ALERT_CONTENT}},
+)
+def take_alert(ctx: Ctx, feed_token: FeedToken, request: Request) -> Response:
     """Keep one alert and answer 202; a repeat adds nothing. It is read later, never here."""
     body, feeds = body_of(request.scope), ctx.facts.feeds
     if len(body) > MAX_BODY_BYTES:
@@ -53,9 +69,11 @@ def take_alert(ctx: Ctx, feed_token: str, request: Request) -> Response:
 @router.get("/signals/search")
 def search_signals(
     ctx: Ctx,
-    source: Annotated[str, Query(pattern=r"^[a-z0-9][a-z0-9_:-]{0,63}$")],
-    start_ms: Annotated[int, Query(ge=0, le=MAX_MS)],
-    end_ms: Annotated[int, Query(ge=0, le=MAX_MS)],
+    source: Annotated[
+        str, Query(pattern=r"^[a-z0-9][a-z0-9_:-]{0,63}$", examples=["telegram:signals"])
+    ],
+    start_ms: Annotated[int, Query(ge=0, le=MAX_MS, examples=[1_764_000_000_000])],
+    end_ms: Annotated[int, Query(ge=0, le=MAX_MS, examples=[1_764_086_400_000])],
     *,
     q: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,

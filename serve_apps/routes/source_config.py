@@ -20,20 +20,22 @@ from desk.market.interval import interval_ms
 from desk.runs import SourceStatus
 from desk.settings import load_settings
 from desk.store import kinds
-from serve_apps.context import By, Context, Ctx
+from serve_apps.context import By, ByVersion, Context, Ctx
 from serve_apps.ingestion_settings import field_of
+from serve_apps.problems import MISSING
 from serve_apps.requests import IngestionConfigBody, SourceConfigBody
 from serve_apps.schemas import IngestionConfig, IngestionSetting, SourceView
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views.ops import signal_source_view, source_view
 
-router = APIRouter(tags=["data sources"])
+router = APIRouter(tags=["data sources"], route_class=TaggedRoute)
 
 LONGEST_THRESHOLD_S = 7 * DAY_MS // 1000
 CANDLE_SLACK_S = 10
 """What reading a candle may take after it closed."""
 
 
-@router.patch("/data-sources/config")
+@router.patch("/data-sources/config", responses=MISSING)
 async def set_source(ctx: Ctx, by: By, body: SourceConfigBody) -> SourceView:
     """Set one row's `enabled` or threshold. Its poller's own writes are kept, and keep it."""
     fresh, is_signal = _configured(ctx, body), body.source_type in SIGNAL_TYPES
@@ -90,7 +92,7 @@ def read_config(ctx: Ctx) -> IngestionConfig:
 
 
 @router.put("/ops/ingestion/config")
-async def write_config(ctx: Ctx, by: By, body: IngestionConfigBody) -> IngestionConfig:
+async def write_config(ctx: Ctx, by: ByVersion, body: IngestionConfigBody) -> IngestionConfig:
     """Put these values in place of all set before; the actors take them within a cycle, and keep
     them over restarts. What is left out is as the environment says again."""
     values = {name: _valid(name, value) for name, value in body.settings.items()}

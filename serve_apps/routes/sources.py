@@ -1,8 +1,8 @@
 """Data sources: how fresh each is, and history on request."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from actors.commands import BackfillAsk, FeedScope
 from desk.errors import BadInput
@@ -10,19 +10,26 @@ from desk.ids import parse_pair
 from desk.market.channel_messages import TELEGRAM
 from desk.market.ingestion import BINGX
 from desk.market.interval import parse_interval
+from desk.market.signals import TRADINGVIEW
 from serve_apps import lookups
 from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.parameters import AnyPair
+from serve_apps.problems import MISSING
 from serve_apps.requests import BackfillBody, SourceTurnBody
 from serve_apps.schemas import JobView, Page, SourceTurnView, SourceView
 from serve_apps.views.agents import job_view
 
 router = APIRouter(tags=["data sources"])
 
+type SourceName = Literal["bingx", "tradingview", "telegram"]
+WITHOUT_HISTORY = {
+    TELEGRAM: "a channel is read on from where it was left, `run` does that now",
+    TRADINGVIEW: "its alerts come by webhook, and what was not sent cannot be fetched",
+}
+
 
 @router.get("/data-sources/status")
-def list_sources(
-    ctx: Ctx, pair: Annotated[str | None, Query(max_length=32)] = None
-) -> Page[SourceView]:
+def list_sources(ctx: Ctx, pair: AnyPair = None) -> Page[SourceView]:
     """List the sources with the age of their newest event, by type, pair and interval."""
     wanted = parse_pair(pair) if pair else None
     found = [*lookups.sources(ctx), *lookups.signal_sources(ctx)]
@@ -32,10 +39,19 @@ def list_sources(
 
 
 @router.post("/data-sources/backfill", status_code=202)
-@router.post("/ops/ingestion/bingx/backfill", status_code=202)
 @router.post("/ingestion/bingx/backfill", status_code=202)
 async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobView:
     """Fetch history; answers a job at once. Candles that are stored already are written again."""
+    return await _backfill(ctx, by, body or BackfillBody())
+
+
+@router.post("/ops/ingestion/{source}/backfill", status_code=202)
+async def backfill_source(
+    ctx: Ctx, by: By, source: SourceName, body: BackfillBody | None = None
+) -> JobView:
+    """Fetch a source's history. Only the exchange keeps one that can be asked for: 422 for the others."""
+    if source != BINGX:
+        raise BadInput("source", f"was {source}: {WITHOUT_HISTORY[source]}")
     return await _backfill(ctx, by, body or BackfillBody())
 
 
@@ -43,7 +59,7 @@ async def backfill(ctx: Ctx, by: By, body: BackfillBody | None = None) -> JobVie
 async def turn_source(
     ctx: Ctx,
     by: By,
-    source: Literal["bingx", "tradingview", "telegram"],
+    source: SourceName,
     wish: Literal["run", "pause", "resume"],
     body: SourceTurnBody | None = None,
 ) -> SourceTurnView:
@@ -51,13 +67,13 @@ async def turn_source(
     return await _turn(ctx, by, source, wish, body or SourceTurnBody())
 
 
-@router.post("/ingestion/telegram/ingest", status_code=202)
+@router.post("/ingestion/telegram/ingest", status_code=202, responses=MISSING)
 async def ingest_telegram(ctx: Ctx, by: By) -> SourceTurnView:
     """Poll the channels now."""
     return await _turn(ctx, by, TELEGRAM, "run", SourceTurnBody())
 
 
-@router.post("/ingestion/bingx/refresh", status_code=202)
+@router.post("/ingestion/bingx/refresh", status_code=202, responses=MISSING)
 async def refresh(ctx: Ctx, by: By, body: SourceTurnBody | None = None) -> SourceTurnView:
     """Poll the exchange now."""
     return await _turn(ctx, by, BINGX, "run", body or SourceTurnBody())

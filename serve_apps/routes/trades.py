@@ -2,9 +2,8 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import JsonValue
 
 from actors.explain import Explainer
@@ -17,6 +16,7 @@ from serve_apps import lookups
 from serve_apps.context import By, Context, Ctx
 from serve_apps.order_events import events_of
 from serve_apps.paging import Paged, Place, Windowed, page_rows
+from serve_apps.parameters import AnyPair, TradeId
 from serve_apps.requests import CloseBody, ReasonBody
 from serve_apps.schemas import (
     CancelAccepted,
@@ -43,7 +43,7 @@ def list_trades(
     *,
     status: TradeStatusName | None = None,
     mode: ModeName | None = None,
-    pair: Annotated[str | None, Query(max_length=32)] = None,
+    pair: AnyPair = None,
     side: SideName | None = None,
 ) -> Page[TradeView]:
     """List trades by the time of their first order, newest first."""
@@ -75,7 +75,7 @@ def list_trades(
 
 
 @router.get("/trades/{trade_id}")
-def read_trade(ctx: Ctx, trade_id: str) -> TradeDetail:
+def read_trade(ctx: Ctx, trade_id: TradeId) -> TradeDetail:
     """Show a trade with its executions, their fills, and every change of state."""
     orders = _orders(ctx, trade_id)
     trade = _project(ctx, orders)
@@ -92,7 +92,7 @@ def read_trade(ctx: Ctx, trade_id: str) -> TradeDetail:
 
 
 @router.get("/trades/{trade_id}/explanation")
-def explain_trade(ctx: Ctx, trade_id: str) -> dict[str, JsonValue]:
+def explain_trade(ctx: Ctx, trade_id: TradeId) -> dict[str, JsonValue]:
     """Tell why a trade was made and what came of it, in words and numbers."""
     home = ctx.home or Path("/nonexistent")
     explainer = Explainer(home, ctx.store, ctx.candles, archive=ctx.archive)
@@ -101,7 +101,7 @@ def explain_trade(ctx: Ctx, trade_id: str) -> dict[str, JsonValue]:
 
 @router.post("/trades/{trade_id}/close", status_code=202)
 async def close_trade(
-    ctx: Ctx, by: By, trade_id: str, body: CloseBody | None = None
+    ctx: Ctx, by: By, trade_id: TradeId, body: CloseBody | None = None
 ) -> OrderAccepted:
     """Close a trade's position, or a part of it, by a reduce-only market order."""
     ask = body or CloseBody()
@@ -119,7 +119,7 @@ async def close_trade(
 
 @router.post("/trades/{trade_id}/cancel", status_code=202)
 async def cancel_trade(
-    ctx: Ctx, by: By, trade_id: str, body: ReasonBody | None = None
+    ctx: Ctx, by: By, trade_id: TradeId, body: ReasonBody | None = None
 ) -> CancelAccepted:
     """Ask for the end of a trade's entries that are not filled; what was filled stays held."""
     reason = body.reason if body else ""

@@ -14,7 +14,9 @@ from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.auth import form_of
 from serve_apps.context import By, Context, Ctx
+from serve_apps.idempotency import MAX_KEY_CHARS
 from serve_apps.intake import body_of
+from serve_apps.media import FORM
 from serve_apps.metric_series import KNOWN, MAX_POINTS, of_stage, percentile, series_of
 from serve_apps.paging import Windowed
 from serve_apps.requests import KillBody, ReconcileBody
@@ -147,14 +149,28 @@ def _kill_body(request: Request) -> KillBody:
         raise BadInput(field, first["msg"]) from None
 
 
+KILL_FORM = {
+    "type": "object",
+    "description": "What a page without JavaScript sends; a form never lifts the switch.",
+    "properties": {
+        "reason": {"type": "string", "description": "Cut at 500 characters."},
+        "flatten": {"type": "string", "description": "`true` closes positions too."},
+        "csrf": {"type": "string"},
+        "idempotency_key": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+    },
+    "examples": [{"reason": "the venue looks wrong", "flatten": "true"}],
+}
+
+
 @router.post(
     "/ops/trading/kill",
     response_model=KillView,
+    responses={303: {"description": "A plain form was taken: back to the operations page."}},
     openapi_extra={
         "requestBody": {
             "content": {
                 "application/json": {"schema": KillBody.model_json_schema()},
-                "application/x-www-form-urlencoded": {"schema": KillBody.model_json_schema()},
+                FORM: {"schema": KILL_FORM},
             }
         }
     },

@@ -8,18 +8,20 @@ from desk.ids import parse_pair
 from desk.runs import Agent
 from desk.store import kinds
 from serve_apps import lookups
-from serve_apps.context import By, Caller, Context, Ctx
+from serve_apps.context import ByVersion, Caller, Context, Ctx
 from serve_apps.paging import Paged, page_of
+from serve_apps.parameters import AgentId, VersionId
 from serve_apps.problems import GateRefused
 from serve_apps.requests import PromoteBody
 from serve_apps.schemas import Page, PromotionAnswer, VersionView
+from serve_apps.tagged import TaggedRoute
 from serve_apps.views.agents import version_view
 
-router = APIRouter(tags=["versions"])
+router = APIRouter(tags=["versions"], route_class=TaggedRoute)
 
 
 @router.get("/agents/{agent_id}/versions")
-def list_versions(ctx: Ctx, agent_id: str, page: Paged) -> Page[VersionView]:
+def list_versions(ctx: Ctx, agent_id: AgentId, page: Paged) -> Page[VersionView]:
     """List an agent's versions, newest first."""
     active = lookups.agent(ctx.store, agent_id).value.active_version_id
     docs, following = page_of(
@@ -31,7 +33,11 @@ def list_versions(ctx: Ctx, agent_id: str, page: Paged) -> Page[VersionView]:
 
 @router.post("/agents/{agent_id}/versions/{version_id}/promote")
 def promote(
-    ctx: Ctx, by: By, agent_id: str, version_id: str, body: PromoteBody | None = None
+    ctx: Ctx,
+    by: ByVersion,
+    agent_id: AgentId,
+    version_id: VersionId,
+    body: PromoteBody | None = None,
 ) -> PromotionAnswer:
     """Make a version the active one if its own evaluation on the pair passes the gate; else 409."""
     agent = _agent_of(ctx, by, agent_id, version_id)
@@ -54,7 +60,7 @@ def promote(
 
 
 @router.post("/agents/{agent_id}/versions/{version_id}/rollback")
-def roll_back(ctx: Ctx, by: By, agent_id: str, version_id: str) -> PromotionAnswer:
+def roll_back(ctx: Ctx, by: ByVersion, agent_id: AgentId, version_id: VersionId) -> PromotionAnswer:
     """Make a version that was promoted before the active one again."""
     agent = _agent_of(ctx, by, agent_id, version_id)
     rollback_version(

@@ -1,6 +1,7 @@
 """Backfills: to the beginning or so many pages, over kills, cancels, absences and a beginning that moves."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,7 @@ class Stage:
         self.store, self.clock = MemoryStore(), MarketTime(BEGIN_MS)
         self.market = market or Market()
         self.waits: list[float] = []
+        self._acts: dict[int, Callable[[], None]] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -99,8 +101,13 @@ class Stage:
             pause=self._pause,
         )
 
+    def after_page(self, count: int, act: Callable[[], None]) -> None:
+        """Have something done once so many pages are stored."""
+        self._acts[count] = act
+
     async def _pause(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self._acts.pop(len(self.waits), lambda: None)()
         await asyncio.sleep(0)
 
     def ask(self, job_id: str = "job1", interval: str = "1m", **bounds: int) -> str:
@@ -432,3 +439,45 @@ def test_an_ingestion_run_of_a_cancelled_backfill_says_so() -> None:
     stage.work(job_id)
 
     assert ingestion_run(stage).status == "cancelled"
+
+
+def test_a_paused_backfill_goes_on_at_its_cursor_over_a_restart() -> None:
+    stage = Stage()
+    job_id = stage.ask()
+    operator = JobBook(stage.store, job_id, stage.clock)
+    stage.after_page(1, operator.pause)
+    stage.work(job_id)
+    asked = len(stage.market.asked)
+    assert stage.job().status is JobStatus.PAUSED
+
+    stage.restart()
+    assert asyncio.run(stage.backfill.unfinished()) == []
+    stage.work(job_id)
+    assert len(stage.market.asked) == asked
+
+    operator.resume()
+    stage.work(job_id)
+    assert stage.job().status is JobStatus.DONE
+    assert stage.job().result["batches"] == PAGES
+    bounds = stage.store.candle_bounds(PAIR, "1m")
+    assert bounds is not None
+    assert bounds[2] == 4_999  # all but the newest, which is the poller's
+
+
+def test_a_backfill_resumed_while_it_still_stops_goes_on() -> None:
+    stage = Stage()
+    job_id = stage.ask()
+    operator = JobBook(stage.store, job_id, stage.clock)
+    stage.after_page(1, operator.pause)
+
+    async def story() -> None:
+        first = asyncio.create_task(stage.backfill.work_on(job_id))
+        while operator.job.status is not JobStatus.PAUSED:
+            await asyncio.sleep(0)
+        operator.resume()
+        await stage.backfill.work_on(job_id)
+        await first
+
+    asyncio.run(story())
+
+    assert stage.job().status is JobStatus.DONE

@@ -1,10 +1,12 @@
 """The row of a job: progress is told, a cancellation is heard, an end is final."""
 
+from dataclasses import replace
+
 import pytest
 
-from actors.job_book import JobBook, JobCancelled, JobWatch
+from actors.job_book import JobBook, JobCancelled, JobPaused, JobWatch
 from desk.clock import ManualClock
-from desk.errors import NotFound
+from desk.errors import BadInput, IllegalTransition, NotFound
 from desk.runs import Job, JobStatus
 from desk.store.memory import MemoryStore
 from desk.store.port import Stream
@@ -59,6 +61,69 @@ def test_a_cancelled_job_stops_its_worker_and_stays_cancelled(
     book.fail("too late")
     assert book.job.status is JobStatus.CANCELLED
     assert book.job.error == ""
+
+
+def test_a_paused_job_stops_its_worker_and_goes_on_where_it_was_once_resumed(
+    store: MemoryStore, book: JobBook
+) -> None:
+    operator = JobBook(store, "job-1", ManualClock(6_000))
+    book.advance(3, 10, "steps", "")
+    operator.pause()
+    operator.pause()
+
+    with pytest.raises(JobPaused):
+        book.advance(4, 10, "steps", "")
+    book.fail("the worker was ended while it stopped")
+    assert book.job.status is JobStatus.PAUSED
+
+    operator.resume()
+    operator.resume()
+    book.advance(4, 10, "steps", "")
+    assert (book.job.status, book.job.done) == (JobStatus.RUNNING, 4.0)
+
+
+def test_work_that_is_done_when_the_pause_comes_is_done(book: JobBook) -> None:
+    book.pause()
+    book.finish({"version_id": "v1"})
+
+    assert book.job.status is JobStatus.DONE
+    for turn in (book.pause, book.resume):
+        with pytest.raises(IllegalTransition, match="done"):
+            turn()
+
+
+def test_a_paused_job_can_be_cancelled(book: JobBook) -> None:
+    book.pause()
+    book.cancel()
+
+    assert book.job.status is JobStatus.CANCELLED
+
+
+def test_what_cannot_go_on_where_it_was_is_not_paused(store: MemoryStore) -> None:
+    book = JobBook.open(store, replace(JOB, kind="evaluation"), ManualClock(5_000))
+
+    with pytest.raises(BadInput, match="cancel it"):
+        book.pause()
+    assert book.job.status is JobStatus.QUEUED
+
+
+def test_nobody_looks_for_the_process_of_a_paused_job(store: MemoryStore, book: JobBook) -> None:
+    taken: list[Job] = []
+
+    def take_up(job: Job) -> bool:
+        taken.append(job)
+        return True
+
+    watch = JobWatch(store, ManualClock(9_000), lambda _: False, take_up)
+    book.pause()
+    watch.look()
+    watch.look()
+    assert taken == []
+
+    book.resume()
+    watch.look()
+    watch.look()
+    assert [job.job_id for job in taken] == ["job-1"]
 
 
 def test_a_failure_says_what_was_wrong_and_cannot_be_cancelled(book: JobBook) -> None:

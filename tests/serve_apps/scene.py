@@ -128,6 +128,12 @@ class FakeDesk:
         self.store.put(kinds.JOBS, job.job_id, job, at_ms=job.created_ms)
         return job
 
+    async def take_up(self, job: Job) -> None:
+        self._hear("take_up", job_id=job.job_id)
+
+    async def put_away(self, job: Job) -> None:
+        self._hear("put_away", job_id=job.job_id)
+
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._hear("turn_source", source=source, wish=wish, actor=actor, trace_id=trace_id)
         return 1

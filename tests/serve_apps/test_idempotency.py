@@ -35,6 +35,35 @@ def test_a_repeated_request_gets_the_first_answer_and_has_no_second_effect(
     assert [command for command, _ in scene.desk.heard] == ["start"]
 
 
+def test_a_long_answer_is_the_same_again_for_a_client_that_unpacks_nothing(
+    scene: Scene, client: TestClient
+) -> None:
+    body = {"settings": {"DATA_GAP_HEAL_ENABLED": False}}
+    put = "/ops/ingestion/config"
+    first = client.put(put, json=body, headers=KEY | {"Accept-Encoding": "gzip"})
+    again = client.put(put, json=body, headers=KEY | {"Accept-Encoding": "identity"})
+
+    assert first.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in again.headers
+    assert again.json() == first.json()
+    assert again.headers["etag"] == first.headers["etag"] == '"1"'
+
+
+def test_another_if_match_under_a_used_key_is_422(scene: Scene, client: TestClient) -> None:
+    first = client.post("/agents/desk/pause", headers=KEY | {"If-Match": '"1"'})
+    other = client.post("/agents/desk/pause", headers=KEY | {"If-Match": '"2"'})
+
+    assert (first.status_code, other.status_code) == (200, 422)
+    assert len(scene.desk.heard) == 1
+
+
+def test_an_empty_key_is_refused(scene: Scene, client: TestClient) -> None:
+    answer = client.post(PATH, json=START, headers={"Idempotency-Key": ""})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "idempotency-key")
+    assert scene.desk.heard == []
+
+
 def test_another_body_under_a_used_key_is_422(scene: Scene, client: TestClient) -> None:
     client.post(PATH, json=START, headers=KEY)
 

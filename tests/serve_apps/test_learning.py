@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
@@ -295,6 +296,22 @@ def test_a_report_shows_its_evidence_but_a_list_does_not(scene: Scene, client: T
     assert row["deflated_sharpe"] == listed["deflated_sharpe"] == GOOD.deflated_sharpe
     assert row["overfitting_probability"] == GOOD.overfitting_probability
     assert listed["evidence"] is None
+
+
+def test_curves_and_trades_come_whole_as_arrow(scene: Scene, client: TestClient) -> None:
+    weighed(scene)
+    arrow = {"Accept": "application/vnd.apache.arrow.stream"}
+
+    answers = {
+        name: client.get(f"{EVALUATIONS}/{WEIGHED}/{name}", params=query, headers=arrow)
+        for name, query in (("equity", {"points": 2}), ("trades", {"limit": 1}))
+    }
+    tables = {name: pa.ipc.open_stream(one.content).read_all() for name, one in answers.items()}
+
+    assert {one.headers["content-type"] for one in answers.values()} == set(arrow.values())
+    assert tables["equity"].num_rows == 60
+    assert {"close_ms", "equity", "hold"} <= set(tables["equity"].column_names)
+    assert tables["trades"].num_rows == 3
 
 
 def test_a_report_from_before_evidence_was_gathered_has_none(

@@ -431,6 +431,48 @@ def test_a_cancelled_job_stays_cancelled_and_a_done_one_done(
     assert [row["resource"] for row in audit] == ["job/j1"]
 
 
+def test_a_paused_job_goes_on_once_it_is_resumed(scene: Scene, client: TestClient) -> None:
+    scene.store.put(kinds.JOBS, "j1", make_job("j1", 1), at_ms=1)
+
+    statuses = [client.post(f"/jobs/j1/{wish}").json()["status"] for wish in ("pause", "resume")]
+
+    assert statuses == ["paused", "queued"]
+    assert scene.desk.heard == [("take_up", {"job_id": "j1"})]
+    actions = [row["action"] for row in client.get("/ops/audit").json()["items"]]
+    assert sorted(actions) == ["job.pause", "job.resume"]
+
+
+def test_a_paused_job_that_is_cancelled_leaves_nothing_behind(
+    scene: Scene, client: TestClient
+) -> None:
+    scene.store.put(kinds.JOBS, "j1", make_job("j1", 1, kind="training"), at_ms=1)
+
+    client.post("/jobs/j1/pause")
+    client.post("/jobs/j1/cancel")
+
+    assert scene.desk.heard == [("put_away", {"job_id": "j1"})]
+
+
+def test_a_job_that_cannot_go_on_later_is_not_paused(scene: Scene, client: TestClient) -> None:
+    scene.store.put(kinds.JOBS, "j1", make_job("j1", 1, kind="evaluation"), at_ms=1)
+    scene.store.put(kinds.JOBS, "j2", make_job("j2", 1, status=JobStatus.DONE), at_ms=1)
+
+    answers = [client.post(f"/jobs/{name}/pause") for name in ("j1", "j2")]
+
+    assert [answer.status_code for answer in answers] == [422, 409]
+    assert "cancel it" in answers[0].json()["detail"]
+
+
+@pytest.mark.parametrize("source", ["telegram", "tradingview"])
+def test_a_source_without_history_says_what_to_do_instead(
+    scene: Scene, client: TestClient, source: str
+) -> None:
+    answer = client.post(f"/ops/ingestion/{source}/backfill")
+
+    assert (answer.status_code, answer.json()["field"]) == (422, "source")
+    assert scene.desk.heard == []
+
+
 def test_limit_sets_are_listed_with_money_as_text(client: TestClient) -> None:
     row = client.get("/risk-limits").json()["items"][0]
 

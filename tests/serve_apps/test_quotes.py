@@ -43,7 +43,8 @@ def test_settlements_are_bounded_by_their_window(scene: Scene, client: TestClien
     assert [row["due_ms"] for row in rows] == due[2:4]
 
 
-def test_the_newest_of_every_feed_is_shown_as_exact_text(scene: Scene, client: TestClient) -> None:
+def put_quotes(scene: Scene) -> None:
+    """One reading of every feed."""
     put = scene.store.put
     mark = MarkPrice(
         pair=PAIR,
@@ -63,6 +64,10 @@ def test_the_newest_of_every_feed_is_shown_as_exact_text(scene: Scene, client: T
     levels = ((Decimal("40000.0"), Decimal("0.3")),)
     book = OrderBook(pair=PAIR, bids=levels, asks=((Decimal("40000.1"), Decimal(2)),), at_ms=NOW_MS)
     put(kinds.ORDER_BOOKS, PAIR, book, at_ms=NOW_MS)
+
+
+def test_the_newest_of_every_feed_is_shown_as_exact_text(scene: Scene, client: TestClient) -> None:
+    put_quotes(scene)
 
     def only(path: str) -> dict[str, object]:
         (row,) = client.get(path, params={"pair": PAIR}).json()["items"]

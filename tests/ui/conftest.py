@@ -70,6 +70,9 @@ class NoLearning:
     async def start_training(self, ask: TrainingAsk, *, actor: str, trace_id: str) -> Job:
         raise AssertionError(f"a page started a training: {ask}")
 
+    async def put_away(self, job: Job) -> None:
+        raise AssertionError("no page cancels a paused job")
+
     async def start_evaluation(self, ask: EvaluationAsk, *, actor: str, trace_id: str) -> Job:
         raise AssertionError(f"a page started an evaluation: {ask}")
 
@@ -113,6 +116,9 @@ class FakeDesk:
         self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
     ) -> Turned:
         return Turned(sources=0)
+
+    async def take_up(self, job: Job) -> None:
+        raise AssertionError("no page resumes a job")
 
     async def turn_source(self, source: str, wish: str, *, actor: str, trace_id: str) -> int:
         self._note(wish, source)
