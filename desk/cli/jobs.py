@@ -32,3 +32,17 @@ def cancel(job_id: JobId, *, as_json: Json = False) -> None:
     """End a job; its worker stops at its next step."""
     answer = Api(load_settings()).post(f"/jobs/{job_id}/cancel")
     show(answer, f"{job_id} {answer['status']}", as_json=as_json)
+
+
+@app.command()
+def pause(job_id: JobId, *, as_json: Json = False) -> None:
+    """Let a backfill or a training stop at its next step, until it is resumed."""
+    answer = Api(load_settings()).post(f"/jobs/{job_id}/pause")
+    show(answer, f"{job_id} {answer['status']}", as_json=as_json)
+
+
+@app.command()
+def resume(job_id: JobId, *, as_json: Json = False) -> None:
+    """Let a paused job go on where it stopped."""
+    answer = Api(load_settings()).post(f"/jobs/{job_id}/resume")
+    show(answer, f"{job_id} {answer['status']}", as_json=as_json)

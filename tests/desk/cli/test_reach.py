@@ -39,7 +39,7 @@ COMMANDS: dict[str, str] = {
     "kill": "POST /ops/trading/kill",
     "kill --agent desk": "POST /agents/{agent_id}/kill-switch",
     "reconcile": "POST /ops/trading/reconcile",
-    "backfill BTC-USDT": "POST /ops/ingestion/bingx/backfill",
+    "backfill BTC-USDT": "POST /ops/ingestion/{source}/backfill",
     "agent list": "GET /agents",
     "agent show": (
         "GET /agents/{agent_id}, GET /agents/{agent_id}/promotion-gates, "
@@ -57,6 +57,8 @@ COMMANDS: dict[str, str] = {
     "evaluations trades none": "GET /agents/{agent_id}/evaluations/{evaluation_id}/trades",
     "evaluations compare none other": "GET /agents/{agent_id}/evaluations/compare",
     "jobs show job-1": "GET /jobs/{job_id}",
+    "jobs pause job-1": "POST /jobs/{job_id}/pause",
+    "jobs resume job-1": "POST /jobs/{job_id}/resume",
     "jobs cancel job-1": "POST /jobs/{job_id}/cancel",
     "alerts list": "GET /ops/alerts",
     "alerts ack late:BTC": "POST /ops/alerts/{alert_id}/ack",
@@ -120,8 +122,8 @@ BY_STORE = {
 FOLLOWED = {"GET /events": "events"}
 """Without an end: tests/desk/cli/test_events.py."""
 SAME_AS = {
-    "POST /data-sources/backfill": "POST /ops/ingestion/bingx/backfill",
-    "POST /ingestion/bingx/backfill": "POST /ops/ingestion/bingx/backfill",
+    "POST /data-sources/backfill": "POST /ops/ingestion/{source}/backfill",
+    "POST /ingestion/bingx/backfill": "POST /ops/ingestion/{source}/backfill",
     "POST /ingestion/bingx/refresh": "POST /ops/ingestion/{source}/{wish}",
     "POST /ingestion/telegram/ingest": "POST /ops/ingestion/{source}/{wish}",
     "GET /data-sources/runs": "GET /ops/ingestion/runs",
