@@ -133,8 +133,8 @@ def api_port(chosen: Settings) -> Finding:
 def exposure(chosen: Settings) -> Finding:
     """Which ports of the desk another machine can reach.
 
-    Ray listens on every address with some thirty ports and offers no setting against it; with its
-    token it serves nobody else.
+    Ray listens on every address with some thirty ports and offers no setting against it. They ask for
+    its token, but for those of its own metrics.
     """
     if not Path("/proc/net/tcp").exists():
         return warn("exposure", "cannot be seen without /proc", "look with your system's tools")
@@ -150,7 +150,7 @@ def exposure(chosen: Settings) -> Finding:
         return fail(
             "exposure", found, "have a firewall close them: they are not guarded by a token"
         )
-    remedy = "have a firewall close Ray's ports, which take its token only"
+    remedy = "have a firewall close Ray's ports; they ask for its token, its metrics do not"
     if chosen.port in ports:
         remedy = "HOST opens the API: put a TLS proxy before it" + (f"; {remedy}" if others else "")
     return warn("exposure", found, remedy)
