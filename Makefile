@@ -28,7 +28,7 @@ nightly: setup ## the long tests: 100,000 storms, 250 kills of the store, 30 of 
 mutants: setup ## plant faults in the core of orders, ledger and store: the tests must notice
 	$(BIN)/python -m tests.mutants.run
 
-check: setup ## formatting, lint, types, import contracts, spelling, generated docs
+check: setup ## formatting, lint, types, import contracts, spelling, generated docs, secrets, known weaknesses
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/basedpyright --level error
@@ -36,6 +36,8 @@ check: setup ## formatting, lint, types, import contracts, spelling, generated d
 	$(BIN)/lint-imports
 	$(BIN)/codespell $(PACKAGES) tests bench docs README.md CHANGELOG.md
 	$(BIN)/python -m desk.cli.settings_page --check docs/settings.md
+	$(BIN)/python -m tests.audits.secrets
+	$(BIN)/python -m tests.audits.dependencies
 
 bench: setup ## one table of measured ratios, and bench/results/*.json
 	UV=$(abspath $(UV)) $(BIN)/python -m bench

@@ -2,7 +2,7 @@
 
 import gc
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class EvaluationTask:
     """An evaluation on a built dataset. `now_ms` stamps its report, so that a repeat is the same one."""
 
     home: Path
-    store_url: str
+    store_url: str = field(repr=False)
     dataset_id: str
     ask: EvaluateAsk
     rates: Rates

@@ -7,6 +7,8 @@ from pathlib import Path
 
 FRACTION = 0.5
 """Of what the machine, or the container, has."""
+LIGHT_MEMORY_BYTES = 3 << 30
+"""Below this much free memory one policy replica has to do."""
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -14,6 +16,16 @@ def budget_bytes(machine_bytes: int, container: str) -> int:
     """The budget, from the machine's memory and the text of the container's limit (`max`: none)."""
     limit = int(container) if container.strip().isdigit() else machine_bytes
     return int(FRACTION * min(limit, machine_bytes))
+
+
+def free_memory_bytes() -> int:
+    """Memory that a new process may take, as the kernel estimates it; plenty where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return LIGHT_MEMORY_BYTES + 1
+    rows = dict(line.split(":", 1) for line in lines)
+    return int(rows["MemAvailable"].split()[0]) * 1024
 
 
 def within_budget[R](build: Callable[[], R]) -> R:

@@ -1,8 +1,10 @@
 """Where the parts of the running desk are: `DESK_HOME/run/desk.json`, written by its launcher."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from desk.store.server_address import write_private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +16,7 @@ class RunFile:
     venue_url: str
     venue_name: str
     """What the pages call the exchange: `simulator 30x`, `vst`, `live` or the URL."""
-    store_url: str
+    store_url: str = field(repr=False)
     ray_address: str
     ray_dashboard_url: str
     started_wall_ms: int
@@ -33,8 +35,8 @@ class RunFile:
             return None
 
     def write(self, home: Path) -> None:
-        """Publish by rename."""
+        """Publish by rename, to this user only: the store's address may hold its password."""
         target = self.path(home)
         fresh = target.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self), indent=1))
+        write_private(fresh, json.dumps(asdict(self), indent=1))
         fresh.replace(target)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class SweepPlace:
     home: Path
     store: DocStore
     candles: CandleSource
-    store_url: str
+    store_url: str = field(repr=False)
     """For tasks in other processes."""
 
     @property

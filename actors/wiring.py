@@ -37,7 +37,8 @@ class Wiring:
     Durations named `_s` are wall seconds, `_ms` and `_min` market time.
     """
 
-    store_url: str
+    store_url: str = field(repr=False)
+    """With its password, where it has one."""
     home: Path
     venue_url: str
     pairs: tuple[Pair, ...]

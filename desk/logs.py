@@ -12,6 +12,14 @@ def configure_logs(level: int = logging.INFO, stream: TextIO | None = None) -> N
     """Let this process log lines of `level` and above to `stream` (default: standard output)."""
     logger = LossyLogger(sys.stdout if stream is None else stream)
     structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.set_exc_info,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            # By itself it would print the local values of every frame, keys and tokens among them.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: logger,
     )

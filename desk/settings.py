@@ -49,6 +49,8 @@ _SOURCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_]{3,31}|-?[0-9]{5,16}")
 _SESSION = re.compile(r"1[A-Za-z0-9_=-]{352}|1[A-Za-z0-9_=-]{368}")
 _FEED_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
+OPEN_TOKEN_CHARS = 24
+"""Of an API token that is met by more than this machine: bearer tokens may be tried without a limit."""
 NAMED_VENUES = {
     "vst": "https://open-api-vst.bingx.com",
     "live": "https://open-api.bingx.com",
@@ -60,8 +62,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    redis_url: str | None = Field(
-        None, validation_alias="REDIS_URL", description="External store; unset: the embedded one."
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="External store, with its password; unset: the embedded one.",
     )
     home: Path = Field(
         Path("~/.raydesk"),
@@ -71,7 +75,7 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(
         None,
         validation_alias="API_TOKEN",
-        description="The operator's token; without it the server binds to loopback only and live mode is refused.",
+        description="The operator's token; without it the server binds to loopback only and live mode is refused. At least 24 characters where `HOST` is open to others.",
     )
     host: str = Field(
         "127.0.0.1", validation_alias="HOST", description="Address of the operator API."
@@ -485,14 +489,24 @@ class Settings(BaseSettings):
     @field_validator("bingx_base_url", mode="after")
     @classmethod
     def _known_venue(cls, value: str | None) -> str | None:
-        if value is None or value in NAMED_VENUES or value.startswith(("http://", "https://")):
+        if value is None or value in NAMED_VENUES:
+            return value
+        if "@" in value or "?" in value:  # pages and records show it
+            raise ValueError("holds a name, password or query: keys go into BINGX_API_KEY")
+        if value.startswith(("http://", "https://")):
             return value
         raise ValueError(f"was {value!r}, expected vst, live or a URL; unset it for the simulator")
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.api_token is None and not _is_loopback(self.host):
+        token = "" if self.api_token is None else self.api_token.get_secret_value()
+        if not token and not _is_loopback(self.host):
             raise ValueError("HOST is open to others: set API_TOKEN, or HOST=127.0.0.1")
+        if len(token) < OPEN_TOKEN_CHARS and not _is_loopback(self.host):
+            raise ValueError(
+                f"HOST is open to others: API_TOKEN must have {OPEN_TOKEN_CHARS} characters or more,"
+                " such as `openssl rand -hex 32` prints"
+            )
         if (self.bingx_api_key is None) != (self.bingx_secret_key is None):
             raise ValueError("BINGX_API_KEY and BINGX_SECRET_KEY belong together: set both or none")
         try:
@@ -555,20 +569,46 @@ class Settings(BaseSettings):
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings. Raises `SettingsError` with one sentence that names the remedy."""
     environment = os.environ if environment is None else environment
-    _refuse_unknown(environment)
-    given = {
+    unknown = _unknown(environment)
+    if unknown:
+        raise SettingsError(unknown[0])
+    try:
+        return Settings.model_validate(_given(environment))
+    except ValidationError as wrong:
+        raise SettingsError(_said(wrong)[0]) from None
+
+
+def settings_problems(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Everything that is wrong with the settings at once, a sentence each; empty: they can be read.
+
+    What several settings mean together is only judged once each of them can be read by itself.
+    """
+    environment = os.environ if environment is None else environment
+    try:
+        Settings.model_validate(_given(environment))
+        wrong_values = list[str]()
+    except ValidationError as wrong:
+        wrong_values = _said(wrong)
+    return _unknown(environment) + wrong_values
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
         field.validation_alias: environment[field.validation_alias]
         for field in Settings.model_fields.values()
         if isinstance(field.validation_alias, str)
         and environment.get(field.validation_alias, "") != ""
     }
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as wrong:
-        first = wrong.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        said = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsError(f"{name}: {said}" if name else said) from None
+
+
+def _said(wrong: ValidationError) -> list[str]:
+    """Each error as a sentence that names its setting; never the value, which may be a secret."""
+    texts: list[str] = []
+    for error in wrong.errors():
+        name = str(error["loc"][0]) if error["loc"] else ""
+        said = str(error["msg"]).removeprefix("Value error, ")
+        texts.append(f"{name}: {said}" if name else said)
+    return texts
 
 
 def feed_token_hashes(tokens: SecretStr) -> tuple[tuple[str, str], ...]:
@@ -600,13 +640,16 @@ def setting_names() -> dict[str, Any]:
     return {str(field.validation_alias): field for field in Settings.model_fields.values()}
 
 
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each name with one of our prefixes that is no setting."""
     known = set(setting_names())
+    texts: list[str] = []
     for name in sorted(environment):
         if name.startswith(OUR_PREFIXES) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else "see docs/settings.md for the names"
-            raise SettingsError(f"{name} is not a setting: {hint}")
+            texts.append(f"{name} is not a setting: {hint}")
+    return texts
 
 
 def _parts(value: object) -> list[str]:

@@ -19,7 +19,9 @@ from serve_apps.context import ApiFacts, Context
 from serve_apps.description import described
 from serve_apps.desk_port import Desk, Learning
 from serve_apps.events import EventHub
-from serve_apps.frame import Frame, security_headers
+from serve_apps.frame import Frame
+from serve_apps.freqtrade.login import FacadeLogin
+from serve_apps.headers import security_headers
 from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
 from serve_apps.media import MediaGuard
@@ -31,6 +33,7 @@ from serve_apps.routes import (
     evaluations,
     feature_sets,
     feeds,
+    freqtrade,
     governance,
     ingestion,
     live,
@@ -80,6 +83,7 @@ ROUTERS = (
     quotes.router,
     signals.router,
     live.router,
+    freqtrade.router,
     login.router,
 )
 
@@ -157,6 +161,7 @@ def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -
     app.add_middleware(Intake)
     proxies = app.state.context.facts.proxies
     app.add_middleware(Guard, logins=app.state.logins, wall_ms=options.wall_ms, proxies=proxies)
+    app.add_middleware(FacadeLogin, logins=app.state.logins, wall_ms=options.wall_ms)
     app.add_middleware(HostGuard, extra=options.extra_hosts)
     app.add_middleware(Frame, headers=security_headers(assets.content_security_policy))
 

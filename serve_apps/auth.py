@@ -101,6 +101,8 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _session(self, scope: Scope) -> Session | None:
+        if (known := session_of(scope)) is not None:
+            return known  # a client of the facade, whose own login was checked before
         if self._logins is None:
             return LOOPBACK if is_local(scope, self._proxies) else None
         headers = Headers(scope=scope)

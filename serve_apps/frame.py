@@ -13,16 +13,6 @@ from serve_apps.problems import problem
 log = structlog.get_logger(__name__)
 
 
-def security_headers(content_security_policy: str) -> Mapping[str, str]:
-    """Headers of every answer."""
-    return {
-        "content-security-policy": content_security_policy,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
-        "cross-origin-opener-policy": "same-origin",
-    }
-
-
 class Frame:
     """Pure ASGI, so that a client's disconnect reaches a stream's generator undelayed."""
 

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 LEASE_MS = 120_000
 """A request still in flight after this (wall) belonged to a process that died: it may be repeated."""
 MAX_KEY_CHARS = 255
-_NOT_COVERED = ("/login", "/logout", "/webhooks/")
+_NOT_COVERED = ("/login", "/logout", "/webhooks/", "/api/v1/token/")
 _KEPT_HEADERS = frozenset({"content-type", "location", "etag"})
 
 

@@ -5,10 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_apps.bounds import BODY_DEADLINE_S, MAX_BODY_BYTES
 from serve_apps.problems import problem
 
-MAX_BODY_BYTES = 1 << 20
-BODY_DEADLINE_S = 10.0
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

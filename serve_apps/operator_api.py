@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from actors.channel_book import source_of
+from actors.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
 from actors.parts.control import control
 from actors.parts.decisions import SERVE_APP
 from actors.parts.foundation import market_clock, open_store
@@ -44,8 +45,6 @@ log = structlog.stdlib.get_logger()
 OPERATOR_APP = "operator"
 MAX_ONGOING = 256
 """Far above the open event streams: Serve's default of 5 would freeze every page."""
-LIGHT_MEMORY_BYTES = 3 << 30
-"""Below this much free memory one policy replica has to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,13 +185,3 @@ def _feeds(settings: Settings) -> Feeds:
         secret=settings.tradingview_secret,
         cidrs=settings.tradingview_cidrs,
     )
-
-
-def free_memory_bytes() -> int:
-    """Memory that a new process may take, as the kernel estimates it; plenty where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return LIGHT_MEMORY_BYTES + 1
-    rows = dict(line.split(":", 1) for line in lines)
-    return int(rows["MemAvailable"].split()[0]) * 1024

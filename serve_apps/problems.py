@@ -127,7 +127,10 @@ async def _desk_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title = str(error.detail)
-    detail = f"{request.method} {request.url.path}: {title}"
+    path = request.url.path
+    if path.startswith("/webhooks/"):
+        path = "/webhooks/…"  # what follows is a secret
+    detail = f"{request.method} {path}: {title}"
     slug = f"http-{error.status_code}"
     headers = error.headers
     if error.status_code == 405:

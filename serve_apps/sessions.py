@@ -49,12 +49,16 @@ class Logins:
 
     def __init__(self, api_token: str) -> None:
         self._token = api_token.encode()
-        self._cookie_key = hmac.digest(self._token, b"ui-login-v1", "sha256")
-        self._csrf_key = hmac.digest(self._token, b"ui-csrf-v1", "sha256")
+        self._cookie_key = self.key_for(b"ui-login-v1")
+        self._csrf_key = self.key_for(b"ui-csrf-v1")
 
     def matches(self, given: str) -> bool:
         """Whether a password or bearer value is the API token, in constant time."""
         return hmac.compare_digest(given.encode(), self._token)
+
+    def key_for(self, purpose: bytes) -> bytes:
+        """Return a key of its own for another use of the login; a new API token changes it."""
+        return hmac.digest(self._token, purpose, "sha256")
 
     def issue(self, now_wall_ms: int) -> str:
         """Return the Set-Cookie value of a fresh login."""

@@ -9,21 +9,28 @@ import typer
 
 from actors.run_file import RunFile
 from desk.cli import (
+    agents,
     audit,
     dataset,
+    evaluations,
     features,
     ingestion,
+    jobs,
     learning,
     learning_cycles,
     limits,
+    market,
     provenance,
     signals,
     source,
     starting,
     tables,
     telegram,
+    trade,
+    watching,
 )
 from desk.cli.client import Api
+from desk.cli.doctor import doctor
 from desk.cli.drills import drill
 from desk.cli.launch import Launcher, only_one, stop_running
 from desk.cli.output import Agent, Json, Pair, Reason, console, moment, show
@@ -206,9 +213,20 @@ app.command()(learning.rollback)
 app.command()(learning.versions)
 app.command()(parity)
 app.command()(drill)
+app.command()(doctor)
 app.command()(provenance.replay)
 app.command()(provenance.explain)
 app.command()(tune)
+app.command()(watching.trace)
+app.command()(watching.events)
+app.command()(watching.metrics)
+app.command()(watching.gaps)
+app.add_typer(agents.app, name="agent")
+app.add_typer(trade.app, name="trade")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(evaluations.app, name="evaluations")
+app.add_typer(market.app, name="market")
+app.add_typer(watching.alerts, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(signals.app, name="signals")

@@ -1,18 +1,31 @@
-"""`desk audit verify`: whether the audit is the one that was written, with or without a running desk."""
+"""`desk audit list` and `verify`: who changed what, and whether that is what was written."""
+
+from typing import Annotated
 
 import typer
 
 from actors.audit_keeper import check_all
+from desk.cli.client import Api
 from desk.cli.learning import opened_store
-from desk.cli.output import Json, show
+from desk.cli.output import Json, Limit, rows_of, show, times
+from desk.settings import load_settings
 from desk.store.audit_archive import AuditArchive
 
 app = typer.Typer(no_args_is_help=True, help="Who changed what, chained by hashes.")
 
 
-@app.callback()
-def _audit() -> None:  # pyright: ignore[reportUnusedFunction] - makes `verify` a command of its own
-    """Who changed what, chained by hashes."""
+@app.command("list")
+def list_rows(
+    *,
+    resource: Annotated[str | None, typer.Option(help="Begins so, as run/ or agent/desk.")] = None,
+    action: Annotated[str | None, typer.Option(help="Begins so, as run. or trade.close.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List who changed what, newest first."""
+    answer = Api(load_settings()).get("/ops/audit", resource=resource, action=action, limit=limit)
+    names = ("seq", "at", "actor", "action", "resource", "trace_id")
+    show(answer, rows_of("audit", names, times(answer["items"])), as_json=as_json)
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """The operator API as the terminal sees it: one call, one answer, refusals as our own errors."""
 
+import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import httpx2
@@ -17,10 +18,24 @@ PATIENCE_S = 5.0
 START_PATIENCE_S = 180.0
 """The same while a desk starts, when nobody listening is waited for: a lost Ray head takes a minute."""
 PAUSE_S = 0.25
+STREAM_SILENCE_S = 60.0
+"""An event stream sends a ping every 15 s: silent for longer, it is broken."""
 
 
 class ApiUnreachable(DeskError):
     """Nothing answers at the operator API's address."""
+
+
+class Refused(DeskError):
+    """The request is well formed and the desk says no: a gate, a limit, or a state that moved on."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
 
 
 class ApiRefused(DeskError):
@@ -43,6 +58,10 @@ class Api:
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         self._client = httpx2.Client(base_url=self.base_url, headers=headers, timeout=TIMEOUT_S)
 
+    def close(self) -> None:
+        """Let the connections go."""
+        self._client.close()
+
     def get(self, path: str, **query: object) -> Any:
         """Read; arguments that are None are left out."""
         return self._call("GET", path, query=query)
@@ -51,9 +70,14 @@ class Api:
         """Command; returns the decoded answer."""
         return self._call("POST", path, body=body or {})
 
-    def change(self, method: str, path: str, body: Mapping[str, object]) -> Any:
-        """Change a resource by `PUT` or `PATCH`; returns the decoded answer."""
-        return self._call(method, path, body=body)
+    def change(
+        self, method: str, path: str, body: Mapping[str, object], *, seen: int | None = None
+    ) -> Any:
+        """Change a resource by `PUT` or `PATCH`; returns the decoded answer.
+
+        `seen` is the row version that the caller knows: the desk refuses if it moved on.
+        """
+        return self._call(method, path, body=body, seen=seen)
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
         """Every item of a list, following `next_cursor`."""
@@ -65,6 +89,41 @@ class Api:
             if cursor is None:
                 return
 
+    def events(self, *, topics: str | None = None) -> Generator[dict[str, Any]]:
+        """The desk's events as they happen, without end: a stream that ended is resumed.
+
+        `resync` among them means that some were missed.
+
+        Raises `ApiUnreachable` once nothing answers any more.
+        """
+        last_id, until_s = "", monotonic_s() + self._patience_s
+        while True:
+            headers = {"Last-Event-ID": last_id} if last_id else {}
+            try:
+                with self._client.stream(
+                    "GET",
+                    "/events",
+                    params={"topics": topics} if topics else None,
+                    headers=headers,
+                    timeout=httpx2.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S),
+                ) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        raise _refusal(answer)
+                    for event in _messages(answer.iter_lines()):
+                        last_id, until_s = event["id"], monotonic_s() + self._patience_s
+                        if event["event"] != "hello":
+                            yield event
+            except httpx2.HTTPError as failed:
+                if monotonic_s() > until_s or not self._may_repeat(failed):
+                    raise self._unreachable(failed) from None
+            time.sleep(PAUSE_S)
+
+    def _unreachable(self, failed: httpx2.HTTPError) -> ApiUnreachable:
+        return ApiUnreachable(
+            f"no desk answers at {self.base_url} ({type(failed).__name__}): start it with `desk up`"
+        )
+
     def _call(
         self,
         method: str,
@@ -72,9 +131,12 @@ class Api:
         *,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
+        seen: int | None = None,
     ) -> Any:
-        given = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        given = {key: _spelled(value) for key, value in (query or {}).items() if value is not None}
         headers = {} if method == "GET" else {"Idempotency-Key": str(uuid.uuid4())}
+        if seen is not None:
+            headers["If-Match"] = f'"{seen}"'
         until_s = monotonic_s() + self._patience_s
         while True:
             try:
@@ -85,10 +147,7 @@ class Api:
                     break
             except httpx2.HTTPError as failed:
                 if monotonic_s() > until_s or not self._may_repeat(failed):
-                    raise ApiUnreachable(
-                        f"no desk answers at {self.base_url} ({type(failed).__name__}):"
-                        " start it with `desk up`"
-                    ) from None
+                    raise self._unreachable(failed) from None
             time.sleep(PAUSE_S)
         if answer.is_success:
             return answer.json()
@@ -105,6 +164,23 @@ class Api:
         return self._awaits_start or not isinstance(failed, httpx2.ConnectError)
 
 
+def _messages(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Server-sent events as records: `id`, `event` and the fields of their data."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if line and name:
+            fields[name] = fields.get(name, "") + value.removeprefix(" ")
+        elif not line and "data" in fields:
+            head = {"id": fields.get("id", ""), "event": fields.get("event", "")}
+            yield head | json.loads(fields["data"])
+            fields = {}
+
+
+def _spelled(value: object) -> str | list[str]:
+    return [str(part) for part in value] if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
 def _refusal(answer: httpx2.Response) -> DeskError:
     try:
         problem: dict[str, Any] = answer.json()
@@ -116,7 +192,9 @@ def _refusal(answer: httpx2.Response) -> DeskError:
             return BadInput("API_TOKEN", f"{detail}: set API_TOKEN to the running desk's token")
         case 404:
             return NotFound("resource", detail)
-        case 400 | 409 | 412 | 413 | 422:
+        case 409 | 412:
+            return Refused(str(problem.get("field") or "request"), detail)
+        case 400 | 413 | 422:
             return BadInput(str(problem.get("field") or "request"), detail)
         case _:
             return ApiRefused(f"the desk answered {answer.status_code}: {detail}")

@@ -31,6 +31,7 @@ from desk.settings import NAMED_VENUES, Settings
 from desk.store import server as store_server
 from desk.store.server_watch import ServerWatch
 from desk.wallclock import monotonic_s, wall_ms
+from serve_apps.bounds import INGRESS_LAYERS
 
 READY_S = 60.0
 RAY_TRIES = 4
@@ -173,7 +174,7 @@ class Launcher:
 
     def _start_store(self) -> None:
         if self._settings.redis_url is not None:
-            self._store_url = self._settings.redis_url
+            self._store_url = self._settings.redis_url.get_secret_value()
             return
         self._store = ServerWatch(self._home)
         self._store_url = self._store.running.url
@@ -332,6 +333,7 @@ def ray_environment(home: Path, ray_dir: Path) -> dict[str, str]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        **INGRESS_LAYERS,
         # Serve's HTTP server would take X-Forwarded-For from every local process.
         "FORWARDED_ALLOW_IPS": "",
         "OMP_NUM_THREADS": "1",

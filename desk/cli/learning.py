@@ -412,7 +412,7 @@ def opened_store() -> Generator[tuple[Settings, ValkeyStore]]:
     """The store of the settings; an embedded one that does not run is started for the block."""
     settings = load_settings()
     if settings.redis_url is not None:
-        yield settings, ValkeyStore(settings.redis_url)
+        yield settings, ValkeyStore(settings.redis_url.get_secret_value())
         return
     running = server.find(settings.home)
     ours = None if running else server.start(settings.home)

@@ -6,8 +6,7 @@ import typer
 from rich.table import Table
 
 from desk.cli.client import Api
-from desk.cli.output import Json, rows_of, show
-from desk.errors import BadInput
+from desk.cli.output import Json, assigned, rows_of, show
 from desk.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Limits of runs and guardrails of accounts.")
@@ -125,7 +124,7 @@ def account(
     as_json: Json = False,
 ) -> None:
     """Change an account's guardrails. To loosen one takes --preflight first."""
-    given = {"account": name} | dict(_assignment(text) for text in changes)
+    given = {"account": name} | dict(assigned(text, "max_drawdown=0.04") for text in changes)
     if preflight:
         _preflight({"action": "risk-policy.edit"} | given, version, as_json=as_json)
         return
@@ -178,15 +177,6 @@ def _confirmed(version: int | None, confirm: str | None) -> dict[str, object]:
 
 def _given(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not (equals and name and value):
-        raise BadInput("NAME=VALUE", f"was {text!r}, expected for example max_drawdown=0.04")
-    if value in ("true", "false"):
-        return name, value == "true"
-    return name, int(value) if value.lstrip("-").isdecimal() else value
 
 
 def _sets(rows: list[dict[str, Any]]) -> Table:

@@ -1,10 +1,12 @@
 """Progress bars over the jobs that the desk works on."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,7 +28,7 @@ class JobFailed(DeskError):
     """A job ended without its result."""
 
 
-def bars(console: Console) -> Progress:
+def bars(console: Console, *, is_shown: bool = True) -> Progress:
     """The one look of a progress display."""
     return Progress(
         TextColumn("{task.description}"),
@@ -35,17 +37,20 @@ def bars(console: Console) -> Progress:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[detail]}"),
         console=console,
+        disable=not is_shown,
     )
 
 
-def follow_job(api: Api, job_id: str, console: Console) -> dict[str, Any]:
+def follow_job(api: Api, job_id: str, console: Console, *, is_shown: bool = True) -> dict[str, Any]:
     """Show one job until it ends and return it; raises `JobFailed`."""
-    return follow_jobs(api, [job_id], console)[0]
+    return follow_jobs(api, [job_id], console, is_shown=is_shown)[0]
 
 
-def follow_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[dict[str, Any]]:
-    """Show several jobs until all have ended."""
-    with bars(console) as progress:
+def follow_jobs(
+    api: Api, job_ids: Sequence[str], console: Console, *, is_shown: bool = True
+) -> list[dict[str, Any]]:
+    """Show several jobs until all have ended. Ctrl-C leaves them running, and says so."""
+    with _left_running(job_ids), bars(console, is_shown=is_shown) as progress:
         tasks: dict[str, TaskID] = {}
         jobs: dict[str, dict[str, Any]] = {}
         while True:
@@ -66,6 +71,20 @@ def follow_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[dict
         if job["status"] != "done":
             raise JobFailed(f"{_title(job)} {job['status']}: {job['error'] or job['detail']}")
     return [jobs[job_id] for job_id in job_ids]
+
+
+@contextlib.contextmanager
+def _left_running(job_ids: Sequence[str]) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        for job_id in job_ids:
+            typer.echo(
+                f"job {job_id} goes on: `desk jobs follow {job_id}` comes back to it,"
+                f" `desk jobs cancel {job_id}` ends it",
+                err=True,
+            )
+        raise typer.Exit(1) from None
 
 
 def _pace(job: dict[str, Any]) -> str:

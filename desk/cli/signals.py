@@ -15,7 +15,7 @@ from rich.text import Text
 
 from desk.cli.client import Api
 from desk.cli.learning import cancelled_by_ctrl_c, opened_store
-from desk.cli.output import Json, console, moment, show
+from desk.cli.output import Json, any_rows, console, moment, show
 from desk.cli.progress import bars
 from desk.clock import DAY_MS, to_iso
 from desk.errors import BadInput
@@ -109,6 +109,13 @@ def search(
     )
     rows = list(islice(found, limit))
     show(rows, _table(rows), as_json=as_json)
+
+
+@app.command()
+def feeds(*, as_json: Json = False) -> None:
+    """Show each TradingView feed: its last sync, and alerts that could not be read."""
+    answer = Api(load_settings()).get("/ingestion/tradingview/sync")
+    show(answer, any_rows("feeds", answer["items"]), as_json=as_json)
 
 
 @app.command()

@@ -112,6 +112,7 @@ def trades(rows: Sequence[Row]) -> Table:
         ">exit",
         ">net PnL",
         "status",
+        "trade",
         "trace",
     )
     for row in rows:
@@ -125,6 +126,7 @@ def trades(rows: Sequence[Row]) -> Table:
             row["exit_price"] or "",
             _money(row["net_pnl"]),
             row["status"] + (" (open)" if row["is_open"] else ""),
+            row["trade_id"],
             row["trace_id"],
         )
     return table
@@ -395,7 +397,7 @@ def _table(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(
             name.lstrip(">"),
-            no_wrap=name == "trace",
+            no_wrap=name in {"trade", "trace"},
             justify="right" if name.startswith(">") else "left",
         )
     return table

@@ -304,7 +304,7 @@ class BingxVenue:
 
     async def positions(self) -> list[VenuePosition]:
         """Read them all; also checks the position mode once a minute, as hedge rows mislead."""
-        if monotonic_s() - self._one_way_at_s > _ONE_WAY_MAX_AGE_S and await self._is_hedged():
+        if monotonic_s() - self._one_way_at_s > _ONE_WAY_MAX_AGE_S and await self.is_hedged():
             raise ProtocolError("positions", "the account was in hedge mode, expected one-way mode")
         return bingx_parse.positions(await self._reads.private("swapV2PrivateGetUserPositions", {}))
 
@@ -314,7 +314,7 @@ class BingxVenue:
 
     async def prepare(self, pair: Pair, leverage: int) -> None:
         """Bring a pair to isolated margin and this leverage; what is so already is not sent."""
-        if await self._is_hedged():
+        if await self.is_hedged():
             message = "the account is in hedge mode: switch BingX to one-way mode"
             raise VenueRejected("prepare", "", "hedge_mode", message)
         await self._set(
@@ -419,7 +419,8 @@ class BingxVenue:
             reason = f"the trades of order {order.venue_order_id} do not add up to it yet"
             raise VenueUnavailable("fills", reason)
 
-    async def _is_hedged(self) -> bool:
+    async def is_hedged(self) -> bool:
+        """Whether the account is in hedge mode, which is refused everywhere."""
         answer = await self._reads.private("swapV1PrivateGetPositionSideDual", {})
         is_hedged = answer.row().flag("dualSidePosition")
         self._one_way_at_s = float("-inf") if is_hedged else monotonic_s()

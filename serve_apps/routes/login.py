@@ -1,7 +1,8 @@
 """Logging in and out with the API token: plain forms, no script."""
 
 import asyncio
-from collections import deque
+import ipaddress
+from collections import OrderedDict, deque
 from html import escape
 from pathlib import Path
 from string import Template
@@ -10,10 +11,11 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.types import Scope
 
 from actors.alerts import Cause, raise_alert
 from desk.wallclock import monotonic_s
-from serve_apps.addresses import is_https
+from serve_apps.addresses import Network, client_address, is_https
 from serve_apps.auth import PAGES, form_of
 from serve_apps.context import Context, Ctx
 from serve_apps.sessions import Logins, forget, session_of
@@ -23,27 +25,45 @@ router = APIRouter(include_in_schema=False)
 FIRST_PAGE = "/rl-ops"
 FAILURES_PER_MINUTE = 5
 FAILURE_DELAY_S = 0.5
+MAX_ADDRESSES = 1_000
 _PAGE = Template((Path(__file__).parents[1] / "login.html").read_text())
 
 
 class FailedLogins:
-    """Failed logins of the last minute, in this process."""
+    """Failed logins of the last minute in this process, by address.
+
+    Of the addresses only the `MAX_ADDRESSES` that failed last are remembered.
+    """
 
     def __init__(self, *, delay_s: float = FAILURE_DELAY_S) -> None:
         self.delay_s = delay_s
-        self._at_s: deque[float] = deque()
+        self._at_s: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def note(self) -> int:
-        """Count one more; returns how many there were in the last minute."""
-        self._at_s.append(monotonic_s())
-        return self.recent
+    def note(self, origin: str) -> int:
+        """Count one more; returns how many there were in the last minute, at most one too many."""
+        times = self._at_s.setdefault(origin, deque(maxlen=FAILURES_PER_MINUTE + 1))
+        times.append(monotonic_s())
+        self._at_s.move_to_end(origin)
+        while len(self._at_s) > MAX_ADDRESSES:
+            self._at_s.popitem(last=False)
+        return self.recent(origin)
 
-    @property
-    def recent(self) -> int:
-        """How many there were in the last minute."""
-        while self._at_s and self._at_s[0] < monotonic_s() - 60:
-            self._at_s.popleft()
+    def recent(self, origin: str) -> int:
+        """How many there were in the last minute from there."""
+        earliest_s = monotonic_s() - 60
+        return sum(at_s >= earliest_s for at_s in self._at_s.get(origin, ()))
+
+    def __len__(self) -> int:
+        """How many addresses are remembered."""
         return len(self._at_s)
+
+
+def origin_of(scope: Scope, proxies: tuple[Network, ...]) -> str:
+    """Who counts as one client: an address, of IPv6 the network of 64 bits that one customer has."""
+    address = client_address(scope, proxies)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address or "")
 
 
 @router.get("/login")
@@ -58,14 +78,15 @@ def show_login(
 
 @router.post("/login")
 async def log_in(ctx: Ctx, request: Request) -> Response:
-    """Compare the password with the API token; a wrong one is answered late, and 5 a minute at most."""
+    """Compare the password with the API token; a wrong one is answered late, 5 a minute from an address."""
     logins: Logins | None = request.app.state.logins
     failures: FailedLogins = request.app.state.failed_logins
     form = form_of(request.scope)
     target = page_or_first(form.get("next", ""))
     if logins is None:
         return RedirectResponse(target, status_code=303)
-    if failures.recent >= FAILURES_PER_MINUTE:
+    origin = origin_of(request.scope, ctx.facts.proxies)
+    if failures.recent(origin) >= FAILURES_PER_MINUTE:
         text = "Too many wrong tokens: wait a minute."
         return HTMLResponse(
             _page(request, target, text), status_code=429, headers={"retry-after": "60"}
@@ -74,7 +95,7 @@ async def log_in(ctx: Ctx, request: Request) -> Response:
         answer = RedirectResponse(target, status_code=303)
         answer.headers.append("set-cookie", logins.issue(ctx.wall_ms()))
         return answer
-    await _note_failure(ctx, failures)
+    await note_failure(ctx, failures, origin)
     return HTMLResponse(_page(request, target, "That is not the API token."), status_code=401)
 
 
@@ -97,14 +118,15 @@ def page_or_first(target: str) -> str:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-async def _note_failure(ctx: Context, failures: FailedLogins) -> None:
-    if failures.note() == FAILURES_PER_MINUTE:
+async def note_failure(ctx: Context, failures: FailedLogins, origin: str) -> None:
+    """Count a wrong token, raise an alert at the limit, and let the answer wait."""
+    if failures.note(origin) == FAILURES_PER_MINUTE:
         cause = Cause(
             code="login_failures",
             about="operator",
             category="ops",
             severity="warning",
-            detail=f"{FAILURES_PER_MINUTE} wrong tokens within a minute",
+            detail=f"{FAILURES_PER_MINUTE} wrong tokens within a minute from one address",
         )
         now_ms = await asyncio.to_thread(ctx.clock.now_ms)
         await raise_alert(ctx.store, cause, at_ms=now_ms)

@@ -96,7 +96,7 @@ def install(folder: Path) -> list[VendorFile]:
 
 def _npm_ci(work: Path) -> None:
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    for command in _npm_candidates():
+    for command in npm_commands():
         done = subprocess.run(
             [*command, *arguments],
             cwd=work,
@@ -114,7 +114,7 @@ def _npm_ci(work: Path) -> None:
     )
 
 
-def _npm_candidates() -> Iterator[list[str]]:
+def npm_commands() -> Iterator[list[str]]:
     """`$NPM`, then npm beside node 18 or newer, then a node that `uv` brings for this one run."""
     named = os.environ.get("NPM")
     if named:

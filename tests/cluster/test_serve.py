@@ -1,6 +1,8 @@
 """The deployments on a real Ray Serve: pages stay alive beside open streams, the policy answers."""
 
+import os
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import pytest
 
 from actors.seed import seed
 from actors.wiring import Wiring
+from desk.cli.processes import marked
 from desk.learning.baseline import BASELINE_VERSION_ID
 from desk.market.features import FEATURES_V1
 from desk.settings import load_settings
@@ -112,6 +115,101 @@ def test_a_page_elsewhere_is_refused_through_serve_too(deployed: Deployed) -> No
         cross = client.post("/ops/trading/kill", headers={"Sec-Fetch-Site": "cross-site"})
 
     assert (foreign.status_code, cross.status_code) == (421, 403)
+
+
+@pytest.mark.catalogue("S09")
+def test_slow_and_endless_clients_take_neither_memory_nor_the_pages(deployed: Deployed) -> None:
+    before_kb = {pid: rss_kb(pid) for pid in serving_processes()}
+    assert len(before_kb) == 2
+    with ExitStack() as opened, httpx2.Client(base_url=deployed.url, timeout=5) as client:
+        slow = [opened.enter_context(connected(deployed)) for _ in range(200)]
+        for number, one in enumerate(slow):
+            one.sendall(SLOW_BODY if number % 10 == 0 else b"GET /agents HTTP/1.1\r\nHost: x")
+        grown_kb, seconds = 0, []
+        for flood in (declared_flood, chunked_flood, packed_flood):
+            flood(deployed)
+            began_s = monotonic_s()
+            assert client.get("/healthz").status_code in {200, 503}
+            seconds.append(monotonic_s() - began_s)
+            grown_kb = max(grown_kb, *(rss_kb(pid) - was for pid, was in before_kb.items()))
+        closed = [closing_status(one) for one in slow]
+
+    assert set(closed) == {408}
+    assert grown_kb < 50 << 10, f"{grown_kb >> 10} MiB"
+    assert max(seconds) < 2, seconds
+
+
+def test_serve_itself_answers_nobody_and_takes_no_orders(deployed: Deployed) -> None:
+    with httpx2.Client(base_url=deployed.url, timeout=10) as client:
+        hidden = [client.get(path).status_code for path in ("/-/routes", "/-/healthz")]
+        hurried = client.get("/agents", headers={"X-Request-Timeout-Seconds": "0.000001"})
+
+    assert hidden == [404, 404]
+    assert hurried.status_code == 200
+    assert hurried.headers["x-content-type-options"] == "nosniff"
+
+
+SLOW_BODY = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\np"
+FLOOD_MB = 100
+
+
+def connected(deployed: Deployed) -> socket.socket:
+    host, _, port = deployed.url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=25)
+
+
+def closing_status(client: socket.socket) -> int:
+    """Status of the answer before the server closed; 0 where it said nothing."""
+    said = b""
+    while part := client.recv(65_536):
+        said += part
+    return int(said.split(b" ", 2)[1]) if said else 0
+
+
+def declared_flood(deployed: Deployed) -> None:
+    length = f"Content-Length: {FLOOD_MB << 20}\r\n\r\n".encode()
+    flood(deployed, length, [b"x" * (1 << 20)] * FLOOD_MB)
+
+
+def chunked_flood(deployed: Deployed) -> None:
+    chunk = b"%x\r\n" % (1 << 20) + b"x" * (1 << 20) + b"\r\n"
+    flood(deployed, b"Transfer-Encoding: chunked\r\n\r\n", [chunk] * FLOOD_MB)
+
+
+def packed_flood(deployed: Deployed) -> None:
+    """A gigabyte of zeros in a megabyte: nothing of ours unpacks a body."""
+    bomb = zlib.compress(bytes(1 << 30 >> 1), 9)
+    head = b"Content-Encoding: gzip\r\nContent-Type: application/json\r\n"
+    answer = flood(deployed, head + b"Content-Length: %d\r\n\r\n" % len(bomb), [bomb])
+    assert answer == 422
+
+
+def flood(deployed: Deployed, head: bytes, parts: list[bytes]) -> int:
+    """Post to a writing route as fast as it takes; returns the status, 0 where the line was cut."""
+    start = b"POST /ops/trading/kill HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    with connected(deployed) as client:
+        try:
+            client.sendall(start + head)
+            for part in parts:
+                client.sendall(part)
+        except (BrokenPipeError, ConnectionResetError):
+            return 0
+        answer = client.recv(65_536)
+    status = int(answer.split(b" ", 2)[1])
+    assert status in {413, 422}
+    return status
+
+
+def serving_processes() -> list[int]:
+    """The proxy and the replica of this Ray."""
+    names = (b"ray::ProxyActor", b"ray::ServeReplica:operator:OperatorApi")
+    ours = marked(f"RAY_TMPDIR={os.environ['RAY_TMPDIR']}")
+    return [pid for pid in ours if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(names)]
+
+
+def rss_kb(pid: int) -> int:
+    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith("VmRSS"))
 
 
 def test_the_policy_application_answers_by_handle(deployed: Deployed) -> None:

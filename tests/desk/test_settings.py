@@ -54,6 +54,7 @@ def test_lists_are_split_checked_and_sorted() -> None:
         ("BINGX_MARKET_DATA_INTERVALS", "7m", "1m 3m 5m"),
         ("BINGX_RECV_WINDOW", "5001", "5000"),
         ("BINGX_BASE_URL", "prod", "vst, live or a URL"),
+        ("BINGX_BASE_URL", "https://me:word@venue.example", "BINGX_API_KEY"),
         ("PORT", "eighty", "integer"),
         ("SIM_SPEED", "0.5", "greater than or equal to 1"),
         ("DATA_GAP_HEAL_ENABLED", "maybe", "boolean"),
@@ -100,7 +101,9 @@ def test_regression_14_an_open_address_needs_a_token(host: str) -> None:
     with pytest.raises(SettingsError, match="API_TOKEN"):
         load_settings({"HOST": host})
 
-    assert load_settings({"HOST": host, "API_TOKEN": "t"}).host == host
+    with pytest.raises(SettingsError, match="24 characters"):
+        load_settings({"HOST": host, "API_TOKEN": "t" * 23})
+    assert load_settings({"HOST": host, "API_TOKEN": "t" * 24}).host == host
 
 
 @pytest.mark.catalogue("S07")

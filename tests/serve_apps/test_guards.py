@@ -1,15 +1,19 @@
 """Who is let in: every route of the description, hosts, cookies, and pages from elsewhere."""
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+import serve_apps
 from desk.store import kinds
-from serve_apps import sessions
+from serve_apps.routes.login import FAILURES_PER_MINUTE, MAX_ADDRESSES, FailedLogins
 from serve_apps.sessions import ABSOLUTE_MS, COOKIE, IDLE_MS, Logins
 from tests.serve_apps.scene import HERE, NOW_MS, TOKEN, WALL_MS, Scene, make_job, make_scene
 
@@ -30,8 +34,18 @@ def routes() -> Iterator[tuple[str, str]]:
 ROUTES = sorted(routes())
 
 
-def login(client: TestClient, password: str = TOKEN, **form: str) -> Any:
-    return client.post("/login", data={"password": password, **form})
+WRITES = [(method, path) for method, path in ROUTES if method != "GET" and path not in OPEN]
+SECRET_WORDS = re.compile(r"token\b|secret\b|password|csrf|\bmac\b|signature", re.IGNORECASE)
+
+
+def login(
+    client: TestClient, password: str = TOKEN, headers: dict[str, str] | None = None, **form: str
+) -> Any:
+    return client.post("/login", data={"password": password, **form}, headers=headers)
+
+
+def client_from(app: FastAPI, host: str) -> TestClient:
+    return TestClient(app, base_url=SECURE, client=(host, 1), follow_redirects=False)
 
 
 def csrf_of(client: TestClient) -> str:
@@ -94,18 +108,34 @@ def test_health_and_the_login_page_need_no_token(guarded: TestClient) -> None:
 def test_regression_14_role_headers_open_nothing(guarded: TestClient, scene: Scene) -> None:
     claims = {"X-Ops-Role": "admin", "X-Operator-Role": "admin", "X-Actor": "root"}
 
-    assert guarded.post("/ops/trading/kill", headers=claims).status_code == 401
+    for method, path in WRITES:
+        assert guarded.request(method, path, headers=claims).status_code == 401, path
+    assert scene.desk.heard == []
+    for method, path in WRITES:
+        guarded.request(method, path, headers=claims | BEARER, json={})
     assert guarded.post("/ops/trading/kill", headers=claims | BEARER).status_code == 200
-    assert scene.desk.heard[-1][1]["actor"] == "operator"
+    actors = [given["actor"] for _, given in scene.desk.heard if "actor" in given]
+    assert len(actors) > 3
+    assert set(actors) == {"operator"}
 
 
 @pytest.mark.catalogue("S03")
 def test_secrets_are_compared_in_constant_time() -> None:
-    source = inspect.getsource(sessions)
-
     assert "hmac.compare_digest" in inspect.getsource(Logins.matches)
-    assert "== self._token" not in source
-    assert "== mac" not in source
+    compared = list(plain_comparisons(Path(serve_apps.__file__).parent))
+    assert not [text for text in compared if SECRET_WORDS.search(text)]
+    assert any("status_code" in text for text in compared), "the search sees comparisons at all"
+
+
+def plain_comparisons(folder: Path) -> Iterator[str]:
+    """Every `==`, `!=` and `in` of the sources: they end at the first letter that differs."""
+    for path in folder.rglob("*.py"):
+        source = path.read_text()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Compare) and isinstance(
+                node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn
+            ):
+                yield ast.get_source_segment(source, node) or ""
 
 
 def test_the_bearer_token_opens_every_reading_route(guarded: TestClient) -> None:
@@ -155,12 +185,49 @@ def test_five_wrong_passwords_lock_the_form_and_raise_an_alert(
     assert [doc.value.code for doc in scene.store.list(kinds.ALERTS)] == ["login_failures"]
 
 
+def test_wrong_passwords_from_one_address_lock_nobody_else_out(scene: Scene) -> None:
+    app = scene.app(token=TOKEN, proxies=("10.0.0.0/24",))
+    for number in range(6):
+        with client_from(app, f"2001:db8::{number}") as attacker:
+            answer = login(attacker, "wrong")
+        assert answer.status_code == (401 if number < 5 else 429), "one customer, many addresses"
+    with client_from(app, "10.0.0.7") as proxied:
+        for _ in range(5):
+            login(proxied, "wrong", headers={"X-Forwarded-For": "203.0.113.5"})
+        locked = login(proxied, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.5"})
+        other = login(proxied, headers={"X-Forwarded-For": "203.0.113.5, 198.51.100.1"})
+
+    assert (locked.status_code, other.status_code) == (429, 303)
+
+
+def test_the_book_of_failed_logins_is_bounded() -> None:
+    book = FailedLogins()
+
+    for number in range(MAX_ADDRESSES * 2):
+        book.note(f"198.51.100.{number}")
+    for _ in range(1_000):
+        book.note("203.0.113.5")
+
+    assert len(book) == MAX_ADDRESSES
+    assert book.recent("203.0.113.5") == FAILURES_PER_MINUTE + 1
+    assert book.recent("198.51.100.0") == 0
+
+
 @pytest.mark.catalogue("S04")
 def test_a_cookie_alone_never_writes(guarded: TestClient, scene: Scene) -> None:
     login(guarded)
 
     for headers in ({}, {"X-CSRF-Token": "0" * 64}):
-        assert guarded.post("/agents/desk/pause", headers=headers).status_code == 403
+        for method, path in WRITES:
+            assert guarded.request(method, path, headers=headers).status_code == 403, path
+    assert scene.desk.heard == []
+
+
+@pytest.mark.catalogue("S04")
+def test_without_a_token_nobody_elsewhere_writes(scene: Scene) -> None:
+    with client_from(scene.app(), "10.0.0.7") as stranger:
+        for method, path in WRITES:
+            assert stranger.request(method, path).status_code == 403, path
     assert scene.desk.heard == []
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from desk.clock import DAY_MS, MINUTE_MS
+from desk.market.signals import receive, words_of
 from desk.store import signals
 from desk.store.kinds import signals_of
 from desk.store.signal_archive import SignalArchive
@@ -21,6 +23,11 @@ OLD, NEW = "o" * 32, "n" * 32
 HOOK = "/webhooks/tradingview"
 SEARCH = {"source": "main", "start_ms": WALL_MS - DAY_MS, "end_ms": WALL_MS + DAY_MS}
 HASHES = tuple(("main", hashlib.sha256(token.encode()).hexdigest()) for token in (OLD, NEW))
+
+HOSTILE = [
+    *("(a+)+$", ".*", "[^x]*", "*", "?", "main*", "@text:*", "-buy", "|", "%", "\\w+"),
+    *("' OR '1'='1", "FT.SEARCH idx *", "\x00", "\u202ea", "a" * 200, "\U0001f4a5" * 200),
+]
 
 type Open = Callable[[Feeds], TestClient]
 
@@ -126,6 +133,7 @@ def test_the_body_secret_is_kept_nowhere(scene: Scene, serve: Open) -> None:
     assert "open-sesame" not in str(scene.store.list(signals_of("main")))
 
 
+@pytest.mark.catalogue("S12")
 def test_hostile_text_is_given_back_as_text_and_cut(serve: Open) -> None:
     client = serve(Feeds(token_hashes=HASHES))
     hostile = "<script>alert(1)</script> ../../etc {{7*7}} " + "z" * 9_000
@@ -141,6 +149,7 @@ def test_search_needs_all_words_whatever_their_case(scene: Scene, serve: Open) -
     assert find(client, q="buy")["scanned"] == 3
 
 
+@pytest.mark.catalogue("S10")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -158,6 +167,7 @@ def test_a_search_out_of_bounds_is_refused(serve: Open, wrong: dict[str, str | i
     assert answer.status_code == 422
 
 
+@pytest.mark.catalogue("S10")
 @pytest.mark.parametrize("left_out", ["source", "start_ms", "end_ms"])
 def test_a_search_without_source_or_bounds_is_refused(serve: Open, left_out: str) -> None:
     asked = {name: value for name, value in SEARCH.items() if name != left_out}
@@ -184,6 +194,7 @@ def test_pages_give_every_signal_once_also_when_all_came_in_one_millisecond(
     assert set(found) == sent
 
 
+@pytest.mark.catalogue("S10")
 def test_a_search_stops_at_its_budget_and_goes_on_from_there(
     serve: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +206,23 @@ def test_a_search_stops_at_its_budget_and_goes_on_from_there(
     assert (first["items"], first["scanned"], first["truncated"]) == ([], 3, True)
     rest = find(client, q="absent", cursor=str(first["next_cursor"]))
     assert (rest["scanned"], rest["truncated"], rest["next_cursor"]) == (2, False, None)
+
+
+@pytest.mark.catalogue("S10")
+def test_S10_a_hostile_query_is_words_and_nothing_more(scene: Scene, serve: Open) -> None:
+    client = serve(Feeds(token_hashes=HASHES))
+    for number in range(300):
+        body = b"a" * 3_000 + b"! buy %d" % number
+        signals.append(scene.store, receive("main", body, received_ms=WALL_MS + number))
+
+    assert len(find(client, q="buy", limit=200)["items"]) == 200
+    for query in HOSTILE:
+        began_s = process_time()
+        found = find(client, q=query, limit=200)
+        took_s = process_time() - began_s
+
+        assert (words_of(query) <= {"buy"}) == bool(found["items"]), query
+        assert took_s < 0.2, query
 
 
 def test_what_is_older_than_the_window_moves_to_the_archive_and_is_found_there(

@@ -22,6 +22,7 @@ from desk.store.port import Kind
 from desk.store.server_address import read_address
 from desk.store.server_watch import ServerWatch, health
 from desk.store.valkey import ValkeyStore
+from tests.listeners import listeners
 
 NOTES: Kind[dict[str, Any]] = Kind(name="note", type=dict[str, Any])
 
@@ -62,6 +63,7 @@ def test_a_server_listens_on_a_private_socket_only(running: server.RunningServer
     with redis.Redis(unix_socket_path=str(path), decode_responses=True) as client:
         settings = client.config_get("port", "protected-mode")
     assert settings == {"port": "0", "protected-mode": "yes"}
+    assert listeners([running.pid]) == []
 
 
 @pytest.mark.catalogue("S14")
@@ -77,6 +79,10 @@ def test_a_home_too_deep_for_a_socket_gets_loopback_and_a_password(home: Path):
     ):
         stranger.ping()
     assert _count(running) == 0
+    listening = [one for one in listeners([running.pid]) if one.port == address.port]
+    assert [str(one.address) for one in listening] == ["127.0.0.1"]
+    assert len(address.password) >= 32
+    assert address.password not in listening[0].title, "what `ps` shows"
     _kill(running)
     again = server.start(deep)
     assert again.url == running.url

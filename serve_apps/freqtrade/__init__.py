@@ -1,0 +1,1 @@
+"""freqtrade's REST interface over this desk: field names, units and log-in that its tools speak."""

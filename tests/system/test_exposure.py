@@ -1,0 +1,128 @@
+"""What a stranger on the network, and one on the machine, reaches of a running desk without a token."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from desk.cli.launch import ray_environment
+from desk.cli.processes import marked
+from desk.store.server_address import read_address
+from tests.listeners import Listener, listeners
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+
+RAYS_OWN = ("gcs_server", "raylet", "dashboard", "runtime_env", "log_monitor", "ray::")
+"""Ray's own processes: some of their ports cannot be bound to loopback, and ask for the token."""
+ASK_RAY = """
+import os, sys, ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=50)
+except BaseException as refused:
+    sys.stdout.write(f"refused: {type(refused).__name__}")
+    os._exit(3)
+sys.stdout.write("let in")
+os._exit(0)
+"""
+
+
+def open_to_others(desk: Any) -> list[Listener]:
+    found = listeners(marked(f"DESK_HOME={desk.home}"))
+    assert len(found) > 5
+    return [one for one in found if not one.is_loopback]
+
+
+@pytest.mark.catalogue("S13")
+def test_S13_only_rays_own_ports_are_open_to_others(desk: Any) -> None:
+    others = [one for one in open_to_others(desk) if not any(s in one.title for s in RAYS_OWN)]
+    ours = [one for one in listeners(marked(f"DESK_HOME={desk.home}")) if one.is_loopback]
+
+    assert not others
+    port = int(desk.url.rpartition(":")[2])
+    assert port in {one.port for one in ours}, "the API is among them"
+    dashboard = json.loads((desk.home / "run/desk.json").read_text())["ray_dashboard_url"]
+    assert int(dashboard.rpartition(":")[2]) in {one.port for one in ours}, "and the dashboard"
+
+
+@pytest.mark.catalogue("S13")
+def test_S13_the_dashboard_and_its_jobs_ask_for_the_token(desk: Any, tmp_path: Path) -> None:
+    url = json.loads((desk.home / "run/desk.json").read_text())["ray_dashboard_url"]
+    trap = tmp_path / "sprung"
+    job = {"entrypoint": f"touch {trap}"}
+    token = token_file(desk).read_text().strip()
+
+    for headers in ({}, {"Authorization": "Bearer " + "0" * 64}):
+        for method, path, body in (
+            ("GET", "/api/jobs/", None),
+            ("POST", "/api/jobs/", job),
+            ("GET", "/api/actors", None),
+            ("GET", "/nodes?view=summary", None),
+            ("PUT", "/api/serve/applications/", {"applications": []}),
+            ("DELETE", "/api/serve/applications/", None),
+        ):
+            answer = httpx2.request(method, url + path, json=body, headers=headers, timeout=20)
+            assert answer.status_code in {401, 403}, (method, path, answer.status_code)
+    let_in = httpx2.get(
+        f"{url}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, timeout=20
+    )
+
+    assert let_in.status_code == 200
+    assert not trap.exists()
+    assert stat.S_IMODE(token_file(desk).stat().st_mode) == 0o600
+
+
+@pytest.mark.catalogue("S13")
+@pytest.mark.parametrize("token", ["", "0" * 64, "ours"])
+def test_S13_the_control_store_lets_nobody_in_without_the_token(
+    desk: Any, tmp_path: Path, token: str
+) -> None:
+    address = json.loads((desk.home / "run/desk.json").read_text())["ray_address"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(tmp_path)}
+    if token == "ours":
+        environment = os.environ | ray_environment(desk.home, tmp_path)
+    elif token:
+        path = tmp_path / "token"
+        path.write_text(token)
+        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_RAY, address],
+        env=environment, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+
+    assert ("let in" in done.stdout) == (token == "ours"), done.stdout + done.stderr[-500:]
+
+
+@pytest.mark.catalogue("S13")
+def test_S13_the_ports_that_answer_anybody_carry_no_secret(desk: Any) -> None:
+    token, answered = token_file(desk).read_text().strip().encode(), 0
+    for one in open_to_others(desk):
+        try:
+            answer = httpx2.get(f"http://127.0.0.1:{one.port}/metrics", timeout=5)
+        except httpx2.HTTPError:
+            continue  # speaks no HTTP
+        answered += answer.status_code == 200
+        assert token not in answer.content, one
+    assert answered, "the metrics port answers without a token"
+
+
+@pytest.mark.catalogue("S14")
+def test_S14_the_store_of_a_running_desk_is_a_private_socket(desk: Any) -> None:
+    path = Path(read_address(desk.home).socket)
+
+    assert path.is_socket()
+    for private in (path, path.parent):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    stores = [one for one in listeners(marked(f"DESK_HOME={desk.home}")) if "valkey" in one.title]
+    assert stores == []
+
+
+def token_file(desk: Any) -> Path:
+    return desk.home / "run" / "ray_token"
