@@ -25,10 +25,12 @@ RAYS_OWN = (
     "dashboard",
     "runtime_env",
     "log_monitor",
+    "/ray/autoscaler/",
     "ray::",
     CLIENT_SERVER,
 )
-"""Ray's own processes: some of their ports cannot be bound to loopback, and ask for the token."""
+"""Ray's own processes: some of their ports cannot be bound to loopback. They ask for the
+token, but those of metrics."""
 ASK_RAY = """
 import os, sys, ray
 try:
