@@ -15,12 +15,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from serve_apps import bounds
 from serve_apps.headers import security_headers
 
-_REASONS = {
+REFUSALS = {
     400: ("bad-http", "This is no HTTP request"),
     408: ("request-too-slow", "The request took too long"),
     431: ("head-too-large", "The head of the request is too large"),
     503: ("too-many-connections", "All connections are taken"),
 }
+"""By status: the problem's type and title."""
 
 
 class Cancellable(Protocol):
@@ -181,7 +182,7 @@ def problem_body(status: int, kind: str, title: str, detail: str) -> bytes:
 
 
 def _answer(status: int) -> bytes:
-    kind, title = _REASONS[status]
+    kind, title = REFUSALS[status]
     body = problem_body(status, kind, title, "the connection is closed: send it anew, in time")
     headers = {
         **security_headers(),
