@@ -10,17 +10,18 @@ import json
 from collections import Counter
 from typing import ClassVar, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serve_apps import bounds
 from serve_apps.headers import security_headers
 
-_REASONS = {
+REFUSALS = {
     400: ("bad-http", "This is no HTTP request"),
     408: ("request-too-slow", "The request took too long"),
     431: ("head-too-large", "The head of the request is too large"),
     503: ("too-many-connections", "All connections are taken"),
 }
+"""By status: the problem's type and title."""
 
 
 class Cancellable(Protocol):
@@ -139,9 +140,18 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Whether nothing runs and nobody waits: neither an answer nor uvicorn's keep-alive."""
-        return (self.cycle is None or self.cycle.response_complete) and (
-            self.timeout_keep_alive_task is None
-        )
+        cycle = self._current()
+        return (cycle is None or cycle.response_complete) and self.timeout_keep_alive_task is None
+
+    def _current(self) -> RequestResponseCycle | None:
+        """The newest request; None before the first one, though uvicorn declares it otherwise."""
+        return self.cycle
+
+    def _is_due(self, cycle: RequestResponseCycle) -> bool:
+        """Whether the client's next answer is the one of the request that is refused."""
+        if self._in_body:
+            return not self.pipeline and not cycle.response_started
+        return cycle.response_complete
 
     def _too_slow(self) -> None:
         self._reading = None
@@ -151,10 +161,8 @@ class PatientProtocol(HttpToolsProtocol):
         """Answer where nothing of another answer would be cut in two, and close."""
         if self.transport.is_closing():
             return
-        cycle = self.cycle
-        is_free = cycle is None or cycle.response_complete
-        is_asked_for = self._in_body and not self.pipeline and not cycle.response_started
-        if is_asked_for if self._in_body else is_free:
+        cycle = self._current()
+        if cycle is None or self._is_due(cycle):
             self.transport.write(_answer(status))
         if cycle is not None:
             cycle.disconnected = True  # what the application still says is for nobody
@@ -174,7 +182,7 @@ def problem_body(status: int, kind: str, title: str, detail: str) -> bytes:
 
 
 def _answer(status: int) -> bytes:
-    kind, title = _REASONS[status]
+    kind, title = REFUSALS[status]
     body = problem_body(status, kind, title, "the connection is closed: send it anew, in time")
     headers = {
         **security_headers(),

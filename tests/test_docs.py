@@ -22,6 +22,7 @@ from desk.venues.bingx_errors import Meaning
 from docs import tables
 from serve_apps import metrics
 from serve_apps.api import ROUTERS
+from serve_apps.patient_http import REFUSALS
 from serve_apps.problems import _STATUS as ERRORS_BY_STATUS
 from tests.serve_apps.scene import make_scene
 
@@ -333,6 +334,7 @@ def test_every_problem_type_is_listed_with_its_status() -> None:
                 if isinstance(call.args[0], ast.Constant) and isinstance(call.args[1], ast.Constant)
             }
     raised |= {"in-flight 409", "idempotency-key 422", "http-404 404"}
+    raised |= {f"{slug} {status}" for status, (slug, _) in REFUSALS.items()}
 
     listed = [f"{row[0].strip('`')} {row[1]}" for row in rows(section("api.md", "## Problems"))]
 

@@ -213,6 +213,8 @@ class Launcher:
             json.dumps({"trading": 1000}),
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard_port}",
+            # It cannot be left out; at its fixed default a second desk's would clash with it.
+            f"--ray-client-server-port={free_port()}",
             "--object-store-memory=200000000",
             "--disable-usage-stats",
         ]

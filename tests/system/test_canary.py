@@ -143,7 +143,7 @@ def cause_trouble(api: httpx2.Client, folder: Path) -> None:
     until_s = time.monotonic() + TROUBLE_S
     for password in range(6):
         api.post("/login", data={"password": f"wrong-{password}"})
-    for method, path, more in (
+    calls: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", f"/webhooks/tradingview/{feed}", {"json": {"secret": "forged", "pair": "BTC"}}),
         ("POST", f"/webhooks/tradingview/{feed}", {"json": {"secret": secret, "pair": "BTC"}}),
         ("POST", f"/webhooks/tradingview/{feed}", {"content": b"x" * 40_000}),
@@ -156,7 +156,8 @@ def cause_trouble(api: httpx2.Client, folder: Path) -> None:
         ("POST", "/ops/trading/reconcile", {"content": b"{"}),
         ("POST", "/agents/desk/start", {"json": {"mode": "live", "pair": "BTC-USDT"}}),
         ("POST", "/ops/preflight", {"json": {"action": "agents.start"}}),
-    ):
+    ]
+    for method, path, more in calls:
         answer = api.request(method, path, **more)
         found = search([(f"{method} {path[:24]}", answer.content + str(answer.headers).encode())])
         assert not found, shown(found)
@@ -200,7 +201,8 @@ def command_lines(environment: dict[str, str]) -> Iterator[tuple[str, bytes]]:
 
 def stored(url: str) -> Iterator[tuple[str, bytes]]:
     """Every key with its value: records, jobs, events, audit, alerts, metrics."""
-    with redis.Redis.from_url(url) as client:
+    opened: Any = redis.Redis.from_url(url)  # its answers are typed for both of its clients
+    with opened as client:
         reads: dict[bytes, Any] = {
             b"string": client.get,
             b"hash": client.hgetall,

@@ -18,8 +18,19 @@ from tests.listeners import Listener, listeners
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
-RAYS_OWN = ("gcs_server", "raylet", "dashboard", "runtime_env", "log_monitor", "ray::")
-"""Ray's own processes: some of their ports cannot be bound to loopback, and ask for the token."""
+CLIENT_SERVER = "ray.util.client.server"
+RAYS_OWN = (
+    "gcs_server",
+    "raylet",
+    "dashboard",
+    "runtime_env",
+    "log_monitor",
+    "/ray/autoscaler/",
+    "ray::",
+    CLIENT_SERVER,
+)
+"""Ray's own processes: some of their ports cannot be bound to loopback. They ask for the
+token, but those of metrics."""
 ASK_RAY = """
 import os, sys, ray
 try:
@@ -101,11 +112,28 @@ def test_S13_the_control_store_lets_nobody_in_without_the_token(
 
 
 @pytest.mark.catalogue("S13")
+def test_S13_the_port_of_rays_client_lets_nobody_in_without_the_token(
+    desk: Any, tmp_path: Path
+) -> None:
+    [port] = {(one.address, one.port) for one in open_to_others(desk) if CLIENT_SERVER in one.title}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_RAY, f"ray://{port[0]}:{port[1]}"],
+        env=environment, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 3, done.stdout + done.stderr[-500:]
+
+
+@pytest.mark.catalogue("S13")
 def test_S13_the_ports_that_answer_anybody_carry_no_secret(desk: Any) -> None:
     token, answered = token_file(desk).read_text().strip().encode(), 0
     for one in open_to_others(desk):
+        host = "127.0.0.1" if one.address.is_unspecified else one.address
         try:
-            answer = httpx2.get(f"http://127.0.0.1:{one.port}/metrics", timeout=5)
+            answer = httpx2.get(f"http://{host}:{one.port}/metrics", timeout=5)
         except httpx2.HTTPError:
             continue  # speaks no HTTP
         answered += answer.status_code == 200
