@@ -7,7 +7,7 @@ import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.store_calls import CONFLICT_TRIES, stored
-from desk import alert_queue
+from desk import alert_queue, meters
 from desk.alert_queue import Notice, Outbox
 from desk.clock import Clock
 from desk.errors import FeedError, FeedThrottled, VersionConflict
@@ -75,6 +75,7 @@ class AlertDelivery:
             await self._receivers[channel].tell(notice)
         except FeedError as failed:
             why = str(failed)
+            meters.ALERT_DELIVERIES.count(channel, "refused")
             log.warning("alert_undelivered", channel=channel, alert_id=notice.alert_id, error=why)
             waited_ms = 1000 * failed.wait_s if isinstance(failed, FeedThrottled) else 0
             box = await stored(
@@ -87,6 +88,7 @@ class AlertDelivery:
             )
             await self._say(channel, box)
             return False
+        meters.ALERT_DELIVERIES.count(channel, "taken")
         box = await stored(
             lambda: self._change(channel, lambda box: alert_queue.taken(box, notice.notice_id))
         )

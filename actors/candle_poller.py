@@ -21,7 +21,7 @@ from actors.market_time import MarketClock, clock_fact
 from actors.poll_sessions import PollSessions, Series
 from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import measured, rebuilt, stored
-from desk import ids
+from desk import ids, meters
 from desk.clock import HOUR_MS, SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
 from desk.ids import Pair
@@ -289,6 +289,7 @@ class CandlePoller:
         try:
             batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
         except VenueUnavailable as down:
+            meters.POLLS.count(interval, "failed")
             await self._sources.failed(CANDLES, interval, why=str(down))
             await self._sessions.failed(self._series(interval), str(down))
             if interval != self._intervals[0]:
@@ -300,6 +301,7 @@ class CandlePoller:
         newest_ms = int(taken.candles.open_ms[-1]) if len(taken.candles) else 0
         # Told by the candles themselves: a venue may anchor `3d` or `1w` elsewhere than we assume.
         is_late = newest_ms + 2 * step_ms <= now_ms
+        meters.POLLS.count(interval, "late" if is_late else "answered")
         if interval in CALENDAR_MS and newest_ms and not is_late:
             self._due_ms[interval] = newest_ms + 2 * step_ms + self._delay_ms
         self._come_back(interval, is_late=is_late, now_ms=now_ms)
@@ -338,13 +340,24 @@ class CandlePoller:
         await self._emit(interval, new.take(slice(-OVERLAP, None)))
         if interval == EXECUTION_INTERVAL:
             close = Decimal(str(float(new.close[-1])))
-            await self._pass_on("settle", self._listeners.settle(self._pair, open_ms))
-            await self._pass_on("mark", self._listeners.mark({self._pair: close}, trace_id))
+            settling = self._listeners.settle(self._pair, open_ms)
+            await self._pass_on("settle", settling, trace_id)
+            marking = self._listeners.mark({self._pair: close}, trace_id)
+            await self._pass_on("mark", marking, trace_id)
         closed = CandleClosed(
             pair=self._pair, interval=interval, open_ms=open_ms, trace_id=trace_id
         )
-        await self._pass_on("tell", self._listeners.tell(closed))
+        await self._pass_on("tell", self._listeners.tell(closed), trace_id)
         self._announced_ms[interval] = open_ms
+        meters.INGESTION_LAG.observe(lag_ms / 1000, interval)
+        log.info(
+            "candle_passed_on",
+            trace_id=trace_id,
+            pair=self._pair,
+            interval=interval,
+            open_ms=open_ms,
+            lag_ms=lag_ms,
+        )
         sample = Sample(
             name="ingestion_lag_seconds",
             value=lag_ms / 1000,
@@ -368,13 +381,16 @@ class CandlePoller:
             )
             await stored(lambda event=event: self._store.emit(event))
 
-    async def _pass_on(self, what: str, hearing: Coroutine[object, object, None]) -> None:
+    async def _pass_on(
+        self, what: str, hearing: Coroutine[object, object, None], trace_id: str
+    ) -> None:
         """A listener that is away catches up by itself: the candle is in the store."""
         try:
             await hearing
         except DeskError as away:
             self._pulse.count(f"{what}_unheard")
-            log.warning("candle_unheard", pair=self._pair, by=what, error=str(away))
+            why = str(away)
+            log.warning("candle_unheard", trace_id=trace_id, pair=self._pair, by=what, error=why)
 
     def _newest_stored(self, interval: Interval) -> int:
         """The newest stored open time but one: after a restart the newest is passed on again."""

@@ -13,7 +13,7 @@ import structlog
 from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.events import ops_event
 from actors.store_calls import stored
-from desk import ids
+from desk import ids, meters
 from desk.errors import DeskError, IllegalTransition, NotFound, VersionConflict
 from desk.market import retries
 from desk.market.retries import RetryItem, RetryStatus
@@ -128,10 +128,12 @@ class RetryQueue:
             await stored(lambda: self._store.delete(kinds.RETRIES, doc.key))
             done = retry_changed(item, "done", at_ms=now_ms)
             await stored(lambda: self._store.emit(done))
+            meters.RETRIES.count(item.job_type, "done")
             log.info("retry_done", dedupe_key=item.dedupe_key, attempts=item.attempts)
         else:
             after = retries.failed(item, error, now_ms=now_ms, jitter=self._jitter())
             await self._put(after, doc.version)
+            meters.RETRIES.count(item.job_type, after.status.value)
             if after.status is RetryStatus.DEAD:
                 detail = f"{after.dedupe_key}: {after.attempts} attempts, the last: {error}"
                 await _warn(self._store, EXHAUSTED, after.item_id, detail, now_ms)

@@ -23,6 +23,7 @@ from serve_apps.events import EventHub
 from serve_apps.frame import Frame, security_headers
 from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
+from serve_apps.request_counts import RequestCounts
 from serve_apps.routes import (
     agents,
     datasets,
@@ -161,6 +162,7 @@ def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -
     app.add_middleware(Guard, logins=app.state.logins, wall_ms=options.wall_ms, proxies=proxies)
     app.add_middleware(HostGuard, extra=options.extra_hosts)
     app.add_middleware(Frame, headers=security_headers(assets.content_security_policy))
+    app.add_middleware(RequestCounts)
 
 
 def _csrf_of(request: Request) -> str:
