@@ -145,6 +145,7 @@ class CandlePoller:
             max_batches=parts.backfill_max_batches,
             is_enabled=partial(self._sources.is_enabled, CANDLES),
         )
+        self._began_ms = parts.clock.now_ms()
         self._clock_max_age_s = CLOCK_MAX_AGE_S + parts.index * CLOCK_STAGGER_S
         self._due_ms = dict.fromkeys(parts.intervals, 0)
         self._late = dict.fromkeys(parts.intervals, 0)
@@ -349,7 +350,6 @@ class CandlePoller:
         )
         await self._pass_on("tell", self._listeners.tell(closed), trace_id)
         self._announced_ms[interval] = open_ms
-        meters.INGESTION_LAG.observe(lag_ms / 1000, interval)
         log.info(
             "candle_passed_on",
             trace_id=trace_id,
@@ -358,6 +358,15 @@ class CandlePoller:
             open_ms=open_ms,
             lag_ms=lag_ms,
         )
+        await self._measure_lag(interval, open_ms, lag_ms, trace_id)
+
+    async def _measure_lag(
+        self, interval: Interval, open_ms: int, lag_ms: int, trace_id: str
+    ) -> None:
+        """One that closed before this process began waited for the process, not for its poll."""
+        if open_ms + interval_ms(interval) < self._began_ms:
+            return
+        meters.INGESTION_LAG.observe(lag_ms / 1000, interval)
         sample = Sample(
             name="ingestion_lag_seconds",
             value=lag_ms / 1000,
