@@ -10,6 +10,7 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.backfill import Backfill
 from actors.backfill_job import is_scheduled
 from actors.backfill_schedule import BackfillSchedule
@@ -37,6 +38,7 @@ from desk.market.interval import (
 from desk.store import kinds
 from desk.store.port import Sample, Store
 from desk.trading.instruments import Instrument
+from desk.trading.orders import CLOCK_SKEW_MS
 from desk.venues import pager
 from desk.venues.turns import Urgency, urgency
 from desk.wallclock import wall_ms
@@ -59,6 +61,7 @@ LATE_RETRIES = 10
 FAILED_RETRY_S = 15.0
 """Until a longer interval whose read failed is asked for again."""
 CLOCK_MAX_AGE_S = 10.0
+SKEW_ALERT = "clock_skew:venue"
 DOWN_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -270,6 +273,27 @@ class CandlePoller:
             tags={"round_trip_ms": str(read.round_trip_ms)},
         )
         await measured(self._store, [sample])
+        await self._tell_of_skew(read)
+
+    async def _tell_of_skew(self, read: ClockAnchor) -> None:
+        """Half a round trip is what a reading may be wrong by."""
+        off_ms = abs(read.offset_ms) - read.round_trip_ms // 2
+        if off_ms <= CLOCK_SKEW_MS:
+            now_ms = self._clock.now_ms()
+            await stored(lambda: resolve_alert(self._store, SKEW_ALERT, at_ms=now_ms))
+            return
+        code, _, about = SKEW_ALERT.partition(":")
+        cause = Cause(
+            code=code,
+            about=about,
+            category="ops",
+            severity="warning",
+            detail=f"the exchange's clock is {read.offset_ms} ms ahead of ours: set this machine's clock (NTP)",
+            metric="venue_clock_offset_ms",
+            value=str(read.offset_ms),
+            threshold=str(CLOCK_SKEW_MS),
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
 
     def _age_s(self, anchor: Mapping[str, object]) -> float:
         return abs(wall_ms() - int(str(anchor["wall_ms"]))) / 1000

@@ -118,6 +118,8 @@ class Supervisor:
         self._housekept_s = self._archived_s = self._jobs_seen_s = monotonic_s()
         self._tallies, self._tallied_s = TallyBook(parts.store, parts.clock), monotonic_s()
         self._job_watch = JobWatch(parts.store, parts.clock, parts.has_worker, parts.take_up)
+        self._met: set[str] = set()
+        """Children of which this incarnation has written: after a planned start all are others."""
         self._is_stopping = False
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -179,6 +181,7 @@ class Supervisor:
         for name in set(self._watches) - set(self._standing) - set(wanted):
             watch = self._watches.pop(name)
             self._tallies.forget(name)
+            self._met.discard(name)
             await watch.child.kill(for_good=True)
             await stored(lambda name=name: self._store.delete(kinds.ACTORS, name))
 
@@ -249,6 +252,9 @@ class Supervisor:
             at_ms=self._clock.now_ms(),
         )
         was = "" if before is None else before.status
+        if before is not None and row.restarts > before.restarts and row.name in self._met:
+            await self._tell_of_restart(row)
+        self._met.add(row.name)
         if row.status != was and QUARANTINED in (row.status, was):
             did = Did(
                 actor="supervisor",
@@ -264,6 +270,18 @@ class Supervisor:
             )
         )
         watch.written(now_s=monotonic_s())
+
+    async def _tell_of_restart(self, row: ActorStatus) -> None:
+        cause = Cause(
+            code="actor_restarted",
+            about=row.name,
+            category="ops",
+            severity="warning",
+            detail=f"{row.name} died and was started again, {row.restarts} times by now",
+            metric="desk_actor_restarts",
+            value=str(row.restarts),
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
 
     async def _write_own(self) -> None:
         before = self._known.get("supervisor")

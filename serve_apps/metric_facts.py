@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from actors.reconciler import STATE_KEY as RECONCILED_KEY
 from actors.slo_watch import STATE_KEY as LEVELS_KEY
-from desk.alert_codes import CODES
+from desk.alert_codes import CODES, explained_by
 from desk.market.retries import MAX_ITEMS, RetryStatus
 from desk.runs import Job, JobStatus
 from desk.store import kinds
@@ -43,7 +43,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "desk_reconciled_age_seconds": ("Market time since the last noted comparison.", ("account",)),
     # runs, alerts, levels
     "desk_runs": ("Runs by mode and status.", ("mode", "status")),
-    "desk_alerts_open": ("Alerts that nobody acknowledged.", ("code", "severity")),
+    "desk_alerts_open": ("Incidents that nobody acknowledged.", ("code", "severity")),
     "desk_alert_notices_waiting": ("Notices that a receiver has not taken.", ("channel",)),
     "desk_service_level_missed": ("1 while a service level is missed.", ("level",)),
     "desk_service_level_ratio": ("Value of a service level over its threshold.", ("level",)),
@@ -156,9 +156,10 @@ def _alerts(ctx: Context, found: Series) -> None:
     # Each alert that there may be is there with 0: a rule on it has something to compare.
     known = {(one.code, severity): 0.0 for one in CODES.values() for severity in one.severities}
     found["desk_alerts_open"].update(known)
-    for doc in ctx.store.list(kinds.ALERTS, limit=lookups.MANY):
-        alert = doc.value
-        if alert.status == "open":
+    alerts = [doc.value for doc in ctx.store.list(kinds.ALERTS, limit=lookups.MANY)]
+    unresolved = [alert for alert in alerts if alert.status != "resolved"]
+    for alert in unresolved:
+        if alert.status == "open" and explained_by(alert, unresolved) is None:
             _add(found["desk_alerts_open"], (alert.code.split(":")[0], alert.severity), 1)
     for doc in ctx.store.list(kinds.ALERT_OUTBOXES, limit=lookups.MANY):
         found["desk_alert_notices_waiting"][(doc.key,)] = len(doc.value.waiting)
