@@ -24,7 +24,7 @@ class Span:
     """One stretch of a trace; wall ms, the end not before the start."""
 
     trace_id: int
-    """128 bits made of ours, which is the attribute `desk.trace_id`."""
+    """128 bits made of ours, which is the attribute `raydesk.trace_id`."""
     span_id: int
     """64 bits."""
     parent_id: int | None
@@ -109,7 +109,7 @@ class _Trace:
 
     def __init__(self, decision: DecisionRecord) -> None:
         self._ours = decision.trace_id
-        self._said: Attributes = {"desk.trace_id": decision.trace_id, "pair": decision.pair}
+        self._said: Attributes = {"raydesk.trace_id": decision.trace_id, "pair": decision.pair}
         # Two runs may decide on one candle: their spans are in one trace and not the same.
         self._decision_id = decision.decision_id
 

@@ -115,7 +115,7 @@ def test_a_trade_arrives_at_a_collector_as_one_trace_from_candle_to_fill() -> No
     assert spans["fill"].parent_span_id == spans["order entry"].span_id
     for span in receiver.taken:
         said = {one.key: one.value.string_value for one in span.attributes}
-        assert said["desk.trace_id"] == decision.trace_id
+        assert said["raydesk.trace_id"] == decision.trace_id
         assert root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
         assert span.end_time_unix_nano <= root.end_time_unix_nano
     starts = [spans[name].start_time_unix_nano for name in ("ingestion", *STAGES)]

@@ -138,7 +138,7 @@ def test_one_trace_id_is_on_every_hop_of_a_trade_over_the_wire(
     assert [hop for hop in story["hops"] if not hop["present"]] == []
     fills = {cid: desk.store.fills_of_order(cid)}
     spans = spans_of(decision, [order], fills, float)
-    assert {span.attributes["desk.trace_id"] for span in spans} == {trace_id}
+    assert {span.attributes["raydesk.trace_id"] for span in spans} == {trace_id}
 
     # the operator closes it: one id again, from the request to the books and the audit
     answer = api.post(f"/trades/{order.trade_id}/close", json={"reason": "test"})

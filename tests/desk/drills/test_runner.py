@@ -43,6 +43,7 @@ def hold(desk: DeskDouble, injection: Break, **parts: object) -> Outcome:
         title="a trial",
         detected=alert_of("trial"),
         paused=paused_with("trial"),
+        told_by=("trial",),
         bounds=lambda _subject: BOUNDS,
     )
     drill = Drill(incident=incident, injection=injection, **parts)  # pyright: ignore[reportArgumentType]
