@@ -105,7 +105,12 @@ _TABLE = (
 CODES = {each.code: each for each in _TABLE}
 _SILENCE = frozenset({"data_source_unavailable", "data_integrity_block"})
 _OLD_DATA = frozenset({"slo_ingestion_lag", "candle_gap"})
-_NO_ANSWERS = _SILENCE | _OLD_DATA | {"ingestion_job_failed", "unresolved_client_order"}
+_NO_ANSWERS = (
+    _SILENCE
+    | _OLD_DATA
+    | {"ingestion_job_failed", "retries_exhausted", "unresolved_client_order"}
+    | {"dead_man_timer_off", "pair_not_prepared", "cancel_not_effective"}
+)
 EXPLAINS: Mapping[str, frozenset[str]] = {
     "exchange_maintenance": _NO_ANSWERS,
     "exchange_ban": _NO_ANSWERS,

@@ -7,7 +7,7 @@ as a sentence, or None while there is none.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from desk.drills.look import Before, Look, Row, Subject, raised_since
+from desk.drills.look import Before, Look, Row, Subject, counted_since, raised_since
 
 LIVE = "live"
 LONG_INTERVAL = "1d"
@@ -72,7 +72,7 @@ def one_alert(*codes: str) -> Judge:
     """Of what was raised since, exactly one alert does not follow from another, and has one of these codes."""
 
     def judge(before: Before, now: Look, _subject: Subject) -> str | None:
-        roots = [row for row in raised_since(now, before) if not row.get("explained_by")]
+        roots = [row for row in counted_since(now, before) if not row["explained_by"]]
         if len(roots) != 1 or roots[0]["code"] not in codes:
             return None
         return f"one alert: {roots[0]['alert_id']}"

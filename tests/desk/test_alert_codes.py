@@ -126,6 +126,7 @@ RAISED_IN: dict[str, tuple[str, ...]] = {
         "data_source_unavailable:run1",
         "slo_ingestion_lag:desk",
         "ingestion_job_failed:rty1",
+        "dead_man_timer_off:live",
         "candle_gap:P:1m",
     ),
     "failed-ingestion-job": ("ingestion_job_failed:rty1", "candle_gap:P:1d"),
