@@ -6,8 +6,8 @@ A full disk takes lines, never trades.
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -66,15 +66,14 @@ def redacted(
 def _safe(name: str, value: object) -> object:
     if _SECRET_NAME.search(name) and value:
         return HIDDEN
-    match value:
-        case str():
-            return _SECRET_TEXT.sub(rf"\1{HIDDEN}", value)
-        case Mapping():
-            return {str(key): _safe(str(key), each) for key, each in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        case list() | tuple():
-            return [_safe("", each) for each in value]  # pyright: ignore[reportUnknownVariableType]
-        case _:
-            return value
+    if isinstance(value, str):
+        return _SECRET_TEXT.sub(rf"\1{HIDDEN}", value)
+    if isinstance(value, Mapping):
+        rows = cast("Mapping[object, object]", value)
+        return {str(key): _safe(str(key), each) for key, each in rows.items()}
+    if isinstance(value, list | tuple):
+        return [_safe("", each) for each in cast("Sequence[object]", value)]
+    return value
 
 
 class LossyLogger(structlog.PrintLogger):

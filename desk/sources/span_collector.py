@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from desk.spans import Span
 
 PATH = "/v1/traces"
+SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 CALL_TIMEOUT_S = 5.0
 """Of a whole export with its repeats, as the exporter counts it."""
 
@@ -53,4 +54,4 @@ class SpanCollector:
 
 
 def _context(trace_id: int, span_id: int) -> SpanContext:
-    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags.SAMPLED)
+    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=SAMPLED)
