@@ -25,6 +25,8 @@ log = structlog.stdlib.get_logger()
 AT_ONCE = 3
 """Attempts that begin in one turn: a venue that has just come back is not overrun."""
 CHANGES = 10
+TOLD_ELSEWHERE = frozenset({"gap_heal"})
+"""Of a gap its own alert tells."""
 FAILED, EXHAUSTED, FULL = "ingestion_job_failed", "retries_exhausted", "retry_queue_full"
 
 
@@ -86,7 +88,7 @@ async def enter(
         log.warning("retry_not_entered", dedupe_key=key, error=str(away))
         return
     log.info("retry_entered", dedupe_key=key, how=how, error=error)
-    if how == "new":
+    if how == "new" and job_type not in TOLD_ELSEWHERE:
         detail = f"{key}: {error}; it is tried again by itself"
         await _warn(store, FAILED, item_id, detail, now_ms)
     if how == "full":

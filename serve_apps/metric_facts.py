@@ -146,16 +146,15 @@ def _venues(ctx: Context, found: Series) -> None:
 
 
 def _runs(ctx: Context, found: Series) -> None:
-    runs = Counter(
-        (doc.value.mode.value, doc.value.status.value) for doc in lookups.runs(ctx.store)
-    )
-    found["desk_runs"].update(runs)
+    for doc in lookups.runs(ctx.store):
+        _add(found["desk_runs"], (doc.value.mode.value, doc.value.status.value), 1)
 
 
 def _alerts(ctx: Context, found: Series) -> None:
     # Each alert that there may be is there with 0: a rule on it has something to compare.
-    known = {(one.code, severity): 0.0 for one in CODES.values() for severity in one.severities}
-    found["desk_alerts_open"].update(known)
+    for one in CODES.values():
+        for severity in one.severities:
+            found["desk_alerts_open"][one.code, severity] = 0.0
     alerts = [doc.value for doc in ctx.store.list(kinds.ALERTS, limit=lookups.MANY)]
     unresolved = [alert for alert in alerts if alert.status != "resolved"]
     for alert in unresolved:
