@@ -315,9 +315,9 @@ def test_fifty_pairs_on_every_interval_are_a_bounded_number_of_series_without_an
         scene.order(f"d{number}")
     with TestClient(scene.app(), base_url=HERE, client=("127.0.0.1", 1)) as client:
         client.get("/metrics")
-        began_s = time.monotonic()
+        began_s = time.process_time()
         text = client.get("/metrics").text
-        spent_s = time.monotonic() - began_s
+        spent_s = time.process_time() - began_s
 
     rows = [row for family in families(text).values() for row in family.samples]
     per_family: dict[str, int] = defaultdict(int)
