@@ -1,16 +1,19 @@
 """Telling receivers outside of the desk of alerts: each has a queue of its own, in the store."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.store_calls import CONFLICT_TRIES, stored
-from desk import alert_queue
+from desk import alert_queue, meters
+from desk.alert_codes import explained_by
 from desk.alert_queue import Notice, Outbox
 from desk.clock import Clock
 from desk.errors import FeedError, FeedThrottled, VersionConflict
+from desk.runs import Alert
 from desk.store import kinds
 from desk.store.port import Event, Store
 from desk.wallclock import wall_ms
@@ -21,6 +24,7 @@ UNDELIVERED = "alert_undelivered"
 TOLD_FROM = 3
 """Failures in a row from which on the desk's own pages say so."""
 MOST_OF_TURN = 20
+MOST_ALERTS = 2_000
 
 
 class Receiver(Protocol):
@@ -44,9 +48,25 @@ class AlertDelivery:
         doc = self._store.get(kinds.ALERTS, event.key)
         if doc is None or event.data.get("status") != doc.value.status:
             return  # it has moved on: its next event tells of that
-        notice = alert_queue.notice_of(doc.value, at_ms=event.at_ms)
+        unresolved = [one for one in self._alerts() if one.status != "resolved"]
+        if doc.value.status == "resolved":
+            # What only followed from it, and outlasts it, is now an incident of its own.
+            lasting = replace(doc.value, status="open")
+            for alert in unresolved:
+                followed = alert.status == "open" and explained_by(alert, [lasting]) is not None
+                if followed and explained_by(alert, unresolved) is None:
+                    self._offer(alert, at_ms=event.at_ms)
+        elif explained_by(doc.value, unresolved) is not None:
+            return
+        self._offer(doc.value, at_ms=event.at_ms)
+
+    def _alerts(self) -> list[Alert]:
+        return [doc.value for doc in self._store.list(kinds.ALERTS, limit=MOST_ALERTS)]
+
+    def _offer(self, alert: Alert, *, at_ms: int) -> None:
+        notice = alert_queue.notice_of(alert, at_ms=at_ms)
         for channel in self._receivers:
-            if event.key == f"{UNDELIVERED}:{channel}":
+            if alert.alert_id == f"{UNDELIVERED}:{channel}":
                 continue  # who hears nothing need not hear that
             self._change(channel, lambda box: alert_queue.offered(box, notice))
 
@@ -75,6 +95,7 @@ class AlertDelivery:
             await self._receivers[channel].tell(notice)
         except FeedError as failed:
             why = str(failed)
+            meters.ALERT_DELIVERIES.count(channel, "refused")
             log.warning("alert_undelivered", channel=channel, alert_id=notice.alert_id, error=why)
             waited_ms = 1000 * failed.wait_s if isinstance(failed, FeedThrottled) else 0
             box = await stored(
@@ -87,6 +108,7 @@ class AlertDelivery:
             )
             await self._say(channel, box)
             return False
+        meters.ALERT_DELIVERIES.count(channel, "taken")
         box = await stored(
             lambda: self._change(channel, lambda box: alert_queue.taken(box, notice.notice_id))
         )

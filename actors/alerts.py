@@ -7,6 +7,7 @@ import structlog
 
 from actors.events import alert_event
 from actors.store_calls import stored
+from desk import meters
 from desk.alert_codes import is_worse
 from desk.errors import StoreUnavailable, VersionConflict
 from desk.runs import Alert
@@ -98,5 +99,12 @@ async def _put(store: DocStore, cause: Cause, at_ms: int) -> bool:
         )
     except VersionConflict:
         return False
-    log.warning("alert_raised", code=cause.code, about=cause.about, detail=cause.detail)
+    meters.ALERTS_RAISED.count(cause.code.split(":")[0], cause.severity)
+    log.warning(
+        "alert_raised",
+        code=cause.code,
+        about=cause.about,
+        detail=cause.detail,
+        trace_id=cause.trace_id,
+    )
     return True

@@ -12,6 +12,7 @@ from actors.events import ops_event
 from actors.heartbeat import Pulse
 from actors.market_time import MarketClock
 from actors.store_calls import stored
+from desk import meters
 from desk.ids import Pair
 from desk.market import integrity, quality, quarantine, revisions
 from desk.market.candles import Candles
@@ -101,6 +102,9 @@ class CandleIntake:
         if len(candles):
             added = await stored(lambda: self._store.write_candles(self._pair, interval, candles))
         self._pulse.count("candles", added)
+        meters.CANDLES_STORED.count(interval, by=added)
+        meters.CANDLES_REJECTED.count(interval, by=len(refused))
+        meters.CANDLES_REVISED.count(interval, by=revised)
         return Taken(candles=candles, added=added, refused=len(refused), revised=revised)
 
     async def _quarantine(self, interval: Interval, refused: Sequence[RefusedRow]) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import ray
 import structlog
 
+from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.backfill import Backfill
 from actors.backfill_job import is_scheduled
 from actors.backfill_schedule import BackfillSchedule
@@ -21,7 +22,7 @@ from actors.market_time import MarketClock, clock_fact
 from actors.poll_sessions import PollSessions, Series
 from actors.source_book import CANDLES, SourceBook
 from actors.store_calls import measured, rebuilt, stored
-from desk import ids
+from desk import ids, meters
 from desk.clock import HOUR_MS, SECOND_MS, ClockAnchor
 from desk.errors import DeskError, NotFound, VenueUnavailable
 from desk.ids import Pair
@@ -37,6 +38,7 @@ from desk.market.interval import (
 from desk.store import kinds
 from desk.store.port import Sample, Store
 from desk.trading.instruments import Instrument
+from desk.trading.orders import CLOCK_SKEW_MS
 from desk.venues import pager
 from desk.venues.turns import Urgency, urgency
 from desk.wallclock import wall_ms
@@ -59,6 +61,7 @@ LATE_RETRIES = 10
 FAILED_RETRY_S = 15.0
 """Until a longer interval whose read failed is asked for again."""
 CLOCK_MAX_AGE_S = 10.0
+SKEW_ALERT = "clock_skew:venue"
 DOWN_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -145,6 +148,7 @@ class CandlePoller:
             max_batches=parts.backfill_max_batches,
             is_enabled=partial(self._sources.is_enabled, CANDLES),
         )
+        self._began_ms = parts.clock.now_ms()
         self._clock_max_age_s = CLOCK_MAX_AGE_S + parts.index * CLOCK_STAGGER_S
         self._due_ms = dict.fromkeys(parts.intervals, 0)
         self._late = dict.fromkeys(parts.intervals, 0)
@@ -269,6 +273,27 @@ class CandlePoller:
             tags={"round_trip_ms": str(read.round_trip_ms)},
         )
         await measured(self._store, [sample])
+        await self._tell_of_skew(read)
+
+    async def _tell_of_skew(self, read: ClockAnchor) -> None:
+        """Half a round trip is what a reading may be wrong by."""
+        off_ms = abs(read.offset_ms) - read.round_trip_ms // 2
+        if off_ms <= CLOCK_SKEW_MS:
+            now_ms = self._clock.now_ms()
+            await stored(lambda: resolve_alert(self._store, SKEW_ALERT, at_ms=now_ms))
+            return
+        code, _, about = SKEW_ALERT.partition(":")
+        cause = Cause(
+            code=code,
+            about=about,
+            category="ops",
+            severity="warning",
+            detail=f"the exchange's clock is {read.offset_ms} ms ahead of ours: set this machine's clock (NTP)",
+            metric="venue_clock_offset_ms",
+            value=str(read.offset_ms),
+            threshold=str(CLOCK_SKEW_MS),
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
 
     def _age_s(self, anchor: Mapping[str, object]) -> float:
         return abs(wall_ms() - int(str(anchor["wall_ms"]))) / 1000
@@ -289,6 +314,7 @@ class CandlePoller:
         try:
             batch = await self._venue.candles(self._pair, interval, start_ms, end_ms)
         except VenueUnavailable as down:
+            meters.POLLS.count(interval, "failed")
             await self._sources.failed(CANDLES, interval, why=str(down))
             await self._sessions.failed(self._series(interval), str(down))
             if interval != self._intervals[0]:
@@ -300,6 +326,7 @@ class CandlePoller:
         newest_ms = int(taken.candles.open_ms[-1]) if len(taken.candles) else 0
         # Told by the candles themselves: a venue may anchor `3d` or `1w` elsewhere than we assume.
         is_late = newest_ms + 2 * step_ms <= now_ms
+        meters.POLLS.count(interval, "late" if is_late else "answered")
         if interval in CALENDAR_MS and newest_ms and not is_late:
             self._due_ms[interval] = newest_ms + 2 * step_ms + self._delay_ms
         self._come_back(interval, is_late=is_late, now_ms=now_ms)
@@ -338,13 +365,32 @@ class CandlePoller:
         await self._emit(interval, new.take(slice(-OVERLAP, None)))
         if interval == EXECUTION_INTERVAL:
             close = Decimal(str(float(new.close[-1])))
-            await self._pass_on("settle", self._listeners.settle(self._pair, open_ms))
-            await self._pass_on("mark", self._listeners.mark({self._pair: close}, trace_id))
+            settling = self._listeners.settle(self._pair, open_ms)
+            await self._pass_on("settle", settling, trace_id)
+            marking = self._listeners.mark({self._pair: close}, trace_id)
+            await self._pass_on("mark", marking, trace_id)
         closed = CandleClosed(
             pair=self._pair, interval=interval, open_ms=open_ms, trace_id=trace_id
         )
-        await self._pass_on("tell", self._listeners.tell(closed))
+        await self._pass_on("tell", self._listeners.tell(closed), trace_id)
         self._announced_ms[interval] = open_ms
+        log.info(
+            "candle_passed_on",
+            trace_id=trace_id,
+            pair=self._pair,
+            interval=interval,
+            open_ms=open_ms,
+            lag_ms=lag_ms,
+        )
+        await self._measure_lag(interval, open_ms, lag_ms, trace_id)
+
+    async def _measure_lag(
+        self, interval: Interval, open_ms: int, lag_ms: int, trace_id: str
+    ) -> None:
+        """One that closed before this process began waited for the process, not for its poll."""
+        if open_ms + interval_ms(interval) < self._began_ms:
+            return
+        meters.INGESTION_LAG.observe(lag_ms / 1000, interval)
         sample = Sample(
             name="ingestion_lag_seconds",
             value=lag_ms / 1000,
@@ -368,13 +414,16 @@ class CandlePoller:
             )
             await stored(lambda event=event: self._store.emit(event))
 
-    async def _pass_on(self, what: str, hearing: Coroutine[object, object, None]) -> None:
+    async def _pass_on(
+        self, what: str, hearing: Coroutine[object, object, None], trace_id: str
+    ) -> None:
         """A listener that is away catches up by itself: the candle is in the store."""
         try:
             await hearing
         except DeskError as away:
             self._pulse.count(f"{what}_unheard")
-            log.warning("candle_unheard", pair=self._pair, by=what, error=str(away))
+            why = str(away)
+            log.warning("candle_unheard", trace_id=trace_id, pair=self._pair, by=what, error=why)
 
     def _newest_stored(self, interval: Interval) -> int:
         """The newest stored open time but one: after a restart the newest is passed on again."""

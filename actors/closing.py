@@ -165,7 +165,10 @@ class Closer:
             except DeskError as failed:
                 # The flag in the store stops what was not sent; the executor resolves the rest.
                 log.warning(
-                    "cancel_failed", client_order_id=order.client_order_id, error=str(failed)
+                    "cancel_failed",
+                    client_order_id=order.client_order_id,
+                    trace_id=order.trace_id,
+                    error=str(failed),
                 )
         return cancelled
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from actors.events import decision_event
 from actors.store_calls import measured, stored
+from desk import meters
 from desk.clock import Clock
 from desk.errors import VersionConflict
 from desk.runs import Action, DecisionRecord
@@ -56,6 +57,7 @@ class DecisionBook:
         except VersionConflict:
             return  # another incarnation completed it
         await stored(lambda: self._store.put(kinds.DECISIONS, key, record, at_ms=record.open_ms))
+        _count(record)
         await measured(self._store, _samples(record, now_ms))
 
     def _create(self, record: DecisionRecord) -> None:
@@ -80,6 +82,12 @@ def with_outcome(
     return replace(
         record, action=action, hold_reason=hold_reason, client_order_ids=client_order_ids
     )
+
+
+def _count(record: DecisionRecord) -> None:
+    meters.DECISIONS.count(record.action.value, record.hold_reason.split(":")[0])
+    for stage, value_ms in record.latency_ms.items():
+        meters.DECISION_STAGE.observe(value_ms / 1000, stage)
 
 
 def _samples(record: DecisionRecord, now_ms: int) -> list[Sample]:

@@ -35,6 +35,7 @@ class Draft:
     legs: tuple[str, ...] = ()
     """What the target called for; `client_order_ids` is what came of it."""
     latency_ms: dict[str, float] = field(default_factory=dict[str, float])
+    stage_began_ms: dict[str, float] = field(default_factory=dict[str, float])
     began_s: float = field(default_factory=monotonic_s)
 
     @property
@@ -47,11 +48,16 @@ class Draft:
     def stage(self, name: str) -> Generator[None]:
         """Measure a stage in wall milliseconds."""
         began_s = monotonic_s()
+        self.began(name, began_s)
         try:
             yield
         finally:
             spent_ms = (monotonic_s() - began_s) * 1000
             self.latency_ms[name] = round(self.latency_ms.get(name, 0.0) + spent_ms, 3)
+
+    def began(self, stage: str, at_s: float) -> None:
+        """Note when a stage began, by the monotonic clock; the first time counts."""
+        self.stage_began_ms.setdefault(stage, round((at_s - self.began_s) * 1000, 3))
 
     def judge(self, gate: str, code: str = "", detail: str = "") -> bool:
         """Note a gate's verdict; the first one that says no is the reason to hold."""
@@ -85,6 +91,7 @@ class Draft:
             gates=tuple(self.gates),
             trace_id=self.closed.trace_id,
             latency_ms=dict(self.latency_ms),
+            stage_began_ms=dict(self.stage_began_ms),
             client_order_ids=self.client_order_ids,
             dataset_id=run.dataset_id,
             dataset_sha256=self.scene.dataset_sha256,

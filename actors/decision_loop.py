@@ -340,7 +340,10 @@ class DecisionLoop:
             )
         except Exception as failed:  # noqa: BLE001 - whatever keeps the policy from answering means hold
             self._pulse.count("policy_unavailable")
-            log.warning("policy_unavailable", run_id=run.run_id, error=repr(failed))
+            trace_id = draft.closed.trace_id
+            log.warning(
+                POLICY_UNAVAILABLE, run_id=run.run_id, trace_id=trace_id, error=repr(failed)
+            )
             return None
 
     async def _tell_of_policy(self, draft: Draft) -> None:
@@ -387,6 +390,9 @@ class DecisionLoop:
 
     async def _note(self, draft: Draft, placement: Placement) -> None:
         draft.latency_ms |= {"risk": placement.risk_ms, "execute": placement.execute_ms}
+        draft.began("risk", placement.began_s)
+        if placement.execute_began_s is not None:
+            draft.began("execute", placement.execute_began_s)
         draft.client_order_ids = tuple(order.client_order_id for order in placement.orders)
         refused, unresolved = placement.refused, placement.unresolved
         if refused is not None:
@@ -409,6 +415,16 @@ class DecisionLoop:
         await self._runs.decided(record.run_id, record.open_ms)
         self._pulse.count("decided")
         self._pulse.count(record.action.value)
+        log.info(
+            "decision_made",
+            trace_id=record.trace_id,
+            run_id=record.run_id,
+            pair=record.pair,
+            action=record.action.value,
+            hold_reason=record.hold_reason,
+            client_order_ids=list(record.client_order_ids),
+            latency_ms=dict(record.latency_ms),
+        )
 
     async def _pause(self, code: str, category: str, detail: str, trace_id: str) -> None:
         await self._runs.pause(

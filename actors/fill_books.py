@@ -1,9 +1,11 @@
 """Executions and funding on their way into the ledger: each is booked once, whoever brings it."""
 
+import structlog
+
 from actors.events import fill_event, position_event
 from actors.heartbeat import leave
 from actors.store_calls import RequestIds, measured, retried, stored
-from desk import ids
+from desk import ids, meters
 from desk.clock import Clock
 from desk.errors import Fenced, NotFound
 from desk.ids import Pair
@@ -14,6 +16,8 @@ from desk.trading import orders
 from desk.trading.fills import FundingPayment
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Fill, Order, OrderEffect
+
+log = structlog.stdlib.get_logger()
 
 
 class FillBooks:
@@ -73,13 +77,26 @@ class FillBooks:
         now_ms = self._clock.now_ms()
         moved = position_event(ledger, fill.pair, at_ms=now_ms, trace_id=order.trace_id)
         slippage = (fill.price - order.reference_price) / order.reference_price
+        slippage_bps = float(slippage * fill.side.sign * 10_000)
+        meters.FILLS.count(self._account)
+        meters.TRADED.count(self._account, by=float(fill.price * fill.quantity))
+        meters.SLIPPAGE.observe(slippage_bps, self._account)
         sample = Sample(
             name="slippage_bps",
-            value=float(slippage * fill.side.sign * 10_000),
+            value=slippage_bps,
             unit="bps",
             recorded_at_ms=now_ms,
             tags={"pair": fill.pair, "account": self._account},
             trace_id=order.trace_id,
+        )
+        log.info(
+            "fill_booked",
+            client_order_id=fill.client_order_id,
+            trace_id=order.trace_id,
+            account=self._account,
+            pair=fill.pair,
+            quantity=str(fill.quantity),
+            price=str(fill.price),
         )
         await stored(lambda: self._store.emit(moved))
         await measured(self._store, [sample])

@@ -9,6 +9,7 @@ from actors.alerts import Cause, raise_alert
 from actors.audit import Did, with_audit
 from actors.events import ops_event
 from actors.store_calls import measured, stored
+from desk import meters
 from desk.clock import Clock
 from desk.ids import Pair
 from desk.market.gaps import GapEvent, GapStatus
@@ -71,6 +72,7 @@ class GapBook:
                 after={"attempts": gap.attempts, "missing_points": gap.missing_points},
             )
             event = with_audit(event, did)
+        meters.GAPS.count(gap.status.value)
         # Sorted by the last missing open time: a decision reads those that touch its window.
         await stored(
             lambda: self._store.put(kinds.GAPS, gap.gap_id, gap, at_ms=gap.end_ms, event=event)

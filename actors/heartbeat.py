@@ -10,12 +10,15 @@ from typing import Any, NoReturn
 
 import structlog
 
+from desk import meters
+from desk.counting import Counts, counted
 from desk.errors import DeskError, Fenced, IllegalTransition, LedgerMismatch
 from desk.wallclock import monotonic_s, wall_ms
 
 log = structlog.stdlib.get_logger()
 
 SLICE_S = 1.0
+COUNTS_EVERY_S = 5.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -33,6 +36,8 @@ class Heartbeat:
     loop_age_s: float
     """Seconds since the work loop last turned."""
     counters: Mapping[str, int]
+    counts: Counts | None = None
+    """What the process has counted since it began (`desk.meters`), every few seconds."""
 
 
 class Pulse:
@@ -45,6 +50,12 @@ class Pulse:
         self._started_wall_ms = wall_ms()
         self._turned_s = monotonic_s()
         self._is_woken = False
+        self._told_counts_s = float("-inf")
+
+    @property
+    def role(self) -> str:
+        """The name without what it is one per."""
+        return self.name.split(":", 1)[0]
 
     def turn(self) -> None:
         """The loop is alive."""
@@ -91,7 +102,15 @@ class Pulse:
             pss_bytes=pss_bytes,
             loop_age_s=monotonic_s() - self._turned_s,
             counters=dict(self.counters),
+            counts=self._counts_due(),
         )
+
+    def _counts_due(self) -> Counts | None:
+        """They are more than a beat each second should carry."""
+        if monotonic_s() - self._told_counts_s < COUNTS_EVERY_S:
+            return None
+        self._told_counts_s = monotonic_s()
+        return counted()
 
 
 def memory() -> tuple[int, int]:
@@ -141,14 +160,17 @@ async def keep_turning(
             leave(str(newer))
         except (IllegalTransition, LedgerMismatch) as wrong:
             pulse.count("model_errors")
+            meters.TURNS_FAILED.count(pulse.role, "model_error")
             log.exception("model_error", actor=pulse.name, error=str(wrong))
             wait_s = retry_s
         except DeskError as failed:
             pulse.count("turns_failed")
+            meters.TURNS_FAILED.count(pulse.role, "failed")
             log.warning("turn_failed", actor=pulse.name, error=f"{type(failed).__name__}: {failed}")
             wait_s = retry_s
         except Exception as unforeseen:  # a loop must outlive what nobody foresaw
             pulse.count("turns_crashed")
+            meters.TURNS_FAILED.count(pulse.role, "crashed")
             log.exception("turn_crashed", actor=pulse.name, error=repr(unforeseen))
             wait_s = retry_s
         await pulse.sleep(wait_s)

@@ -17,9 +17,11 @@ from actors.learning_cycles import CycleParts, LearningCycles
 from actors.market_time import MarketClock
 from actors.slo_watch import SloWatch, Thresholds
 from actors.store_calls import rebuilt
+from actors.trace_export import Collector, TraceExport
 
 LOOK_S = 2.0
 FOLLOW_S = 1.0
+IDLE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class ObserverParts:
     thresholds: Thresholds
     receivers: dict[str, Receiver]
     """Of alerts, by channel."""
+    collector: Collector | None = None
+    """Of traces; None: they stay in the store."""
 
 
 class Observer:
@@ -46,7 +50,11 @@ class Observer:
         self._audit, self._alerts = AuditWatch(store, clock), AlertLife(store, clock)
         self._levels = SloWatch(store, clock, parts.thresholds)
         self._delivery = AlertDelivery(store, clock, parts.receivers)
-        self._events = EventFollower(store, clock, (self._audit.hear, self._delivery.hear))
+        self._traces = TraceExport(store, clock, parts.collector) if parts.collector else None
+        listeners = [self._audit.hear, self._delivery.hear]
+        if self._traces is not None:
+            listeners.append(self._traces.hear)
+        self._events = EventFollower(store, clock, listeners)
         self._pulse = Pulse("observer")
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
         # Loops of their own: the way back from a drift waits neither for a cycle nor for a receiver.
@@ -54,6 +62,7 @@ class Observer:
             _begin("learning", self.turn_learning),
             _begin("events", self.turn_events),
             _begin("service", self.turn_service),
+            _begin("traces", self.turn_traces),
             *(
                 _begin(f"alerts:{channel}", lambda channel=channel: self.turn_alerts(channel))
                 for channel in parts.receivers
@@ -86,6 +95,13 @@ class Observer:
         await self._levels.look()
         await self._audit.look()
         return LOOK_S
+
+    async def turn_traces(self) -> float:
+        """Export what is due, where a collector is named."""
+        if self._traces is None:
+            return IDLE_S
+        self._pulse.count("spans", await self._traces.turn())
+        return FOLLOW_S
 
     async def turn_alerts(self, channel: str) -> float:
         """Tell one receiver what is due."""

@@ -24,8 +24,9 @@ from actors.venue_talk import (
     SIZE_REFUSED,
     VenueTalk,
     in_time,
+    named,
 )
-from desk import ids
+from desk import ids, meters
 from desk.clock import Clock
 from desk.errors import (
     DeskError,
@@ -370,10 +371,14 @@ class OrderExecutor:
             return orders.SendUnanswered(reason="commit_was_slow")
         began_s = monotonic_s()
         event = await self._talk.submit(order)
+        spent_s = monotonic_s() - began_s
         if isinstance(event, orders.SendRefused) and event.reason == SIZE_REFUSED:
             self._start("filters", self._refresh_filters(order.pair))
+        answer = _answer_of(event)
+        meters.ACKNOWLEDGEMENT.observe(spent_s, self._account, answer)
+        log.info("order_answered", answer=answer, ms=round(spent_s * 1000, 3), **named(order))
         self._pulse.count("sent")
-        self._pulse.count("sent_us", round((monotonic_s() - began_s) * 1e6))
+        self._pulse.count("sent_us", round(spent_s * 1e6))
         return event
 
     async def _refresh_filters(self, pair: Pair) -> None:
@@ -457,7 +462,7 @@ class OrderExecutor:
             seen = await self._talk.look_up(order)
         except VenueUnavailable as unclear:
             self._pulse.count("look_ups_failed")
-            log.info("look_up_failed", client_order_id=client_order_id, why=str(unclear))
+            log.info("look_up_failed", why=str(unclear), **named(order))
             return order
         if seen is not None:
             return await self._learn(client_order_id, orders.VenueReported(order=seen), seen)
@@ -503,7 +508,7 @@ class OrderExecutor:
             seen = seen or await self._talk.look_up(order)
             executions = await self._talk.fills(order, seen) if seen else []
         except VenueUnavailable as unclear:
-            log.warning("fills_not_fetched", client_order_id=cid, why=str(unclear))
+            log.warning("fills_not_fetched", why=str(unclear), **named(order))
             return order
         for fill in executions:
             booked = await self._books.book(cid, fill)
@@ -544,6 +549,17 @@ class OrderExecutor:
         parent = protection.parent_of(fired, of_trade)
         if parent is not None:
             await self._book_exit(BookExit(parent_id=parent.client_order_id, report=fired))
+
+
+def _answer_of(event: OrderEvent) -> str:
+    """How the venue answered a submission, as a metric names it."""
+    match event:
+        case orders.SendAccepted():
+            return "accepted"
+        case orders.SendRefused():
+            return "refused"
+        case _:
+            return "unclear"
 
 
 def _wants_cancel(order: Order) -> bool:

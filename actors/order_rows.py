@@ -4,6 +4,7 @@ from actors.alerts import Cause, raise_alert
 from actors.events import order_event
 from actors.heartbeat import leave
 from actors.store_calls import PATIENCE_S, RequestIds, retried, stored
+from desk import meters
 from desk.clock import Clock
 from desk.errors import Fenced, IllegalTransition, NotFound
 from desk.ids import Pair
@@ -72,6 +73,7 @@ class OrderRows:
         except IllegalTransition as wrong:
             await self.alert("illegal_transition", order, str(wrong))
             raise
+        meters.ORDER_MOVES.count(self._account, row.state.value)
         return row, effects
 
     async def cool_down(self, order: Order) -> None:

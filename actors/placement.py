@@ -36,6 +36,10 @@ class Placement:
     """An exit whose outcome is not known: no entry follows it."""
     risk_ms: float
     execute_ms: float
+    began_s: float
+    """By the monotonic clock, as the next."""
+    execute_began_s: float | None
+    """When the first order went to the executor; None: none did."""
 
 
 async def place(
@@ -49,6 +53,7 @@ async def place(
     refused: Refused | None = None
     unresolved: Order | None = None
     risk_s = execute_s = 0.0
+    placing_s, execute_began_s = monotonic_s(), None
     for leg in legs:
         began_s = monotonic_s()
         verdict = await approver.approve(leg, limits_set_id)
@@ -57,6 +62,7 @@ async def place(
             refused = verdict
             break
         began_s = monotonic_s()
+        execute_began_s = began_s if execute_began_s is None else execute_began_s
         order = await executor.execute(verdict)
         execute_s += monotonic_s() - began_s
         orders.append(order)
@@ -69,4 +75,6 @@ async def place(
         unresolved=unresolved,
         risk_ms=round(risk_s * 1000, 3),
         execute_ms=round(execute_s * 1000, 3),
+        began_s=placing_s,
+        execute_began_s=execute_began_s,
     )

@@ -19,6 +19,7 @@ from actors.reconcile_sides import SideReader, Sides
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from actors.venue_watch import VenueWatch
+from desk import meters
 from desk.clock import MINUTE_MS
 from desk.errors import DeskError, NotFound
 from desk.ids import Pair
@@ -196,6 +197,10 @@ class Reconciler:
                 reconciled_at_ms=now_ms,
             )
             self._pulse.count("full_passes" if full else "light_passes")
+            meters.RECONCILE_PASSES.count(self._account, "full" if full else "light")
+            meters.RECONCILE.observe(monotonic_s() - began_s, self._account)
+            meters.CORRECTIONS.count(self._account, by=updated)
+            meters.RECONCILE_ERRORS.count(self._account, by=errors)
             if full or updated or errors:
                 await self._note(report, trace_id, (monotonic_s() - began_s) * 1000)
             return report

@@ -13,7 +13,7 @@ import structlog
 from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.events import ops_event
 from actors.store_calls import stored
-from desk import ids
+from desk import ids, meters
 from desk.errors import DeskError, IllegalTransition, NotFound, VersionConflict
 from desk.market import retries
 from desk.market.retries import RetryItem, RetryStatus
@@ -25,7 +25,9 @@ log = structlog.stdlib.get_logger()
 AT_ONCE = 3
 """Attempts that begin in one turn: a venue that has just come back is not overrun."""
 CHANGES = 10
-EXHAUSTED, FULL = "retries_exhausted", "retry_queue_full"
+TOLD_ELSEWHERE = frozenset({"gap_heal"})
+"""Of a gap its own alert tells."""
+FAILED, EXHAUSTED, FULL = "ingestion_job_failed", "retries_exhausted", "retry_queue_full"
 
 
 class Attempt(Protocol):
@@ -86,6 +88,9 @@ async def enter(
         log.warning("retry_not_entered", dedupe_key=key, error=str(away))
         return
     log.info("retry_entered", dedupe_key=key, how=how, error=error)
+    if how == "new" and job_type not in TOLD_ELSEWHERE:
+        detail = f"{key}: {error}; it is tried again by itself"
+        await _warn(store, FAILED, item_id, detail, now_ms)
     if how == "full":
         detail = f"{retries.MAX_ITEMS} failed jobs wait: {key} was not added"
         await _warn(store, FULL, "all", detail, now_ms)
@@ -126,14 +131,18 @@ class RetryQueue:
             return  # a claim that runs out meanwhile is taken over: to begin again is harmless
         if not error:
             await stored(lambda: self._store.delete(kinds.RETRIES, doc.key))
+            await stored(lambda: _well(self._store, doc.key, now_ms))
             done = retry_changed(item, "done", at_ms=now_ms)
             await stored(lambda: self._store.emit(done))
+            meters.RETRIES.count(item.job_type, "done")
             log.info("retry_done", dedupe_key=item.dedupe_key, attempts=item.attempts)
         else:
             after = retries.failed(item, error, now_ms=now_ms, jitter=self._jitter())
             await self._put(after, doc.version)
+            meters.RETRIES.count(item.job_type, after.status.value)
             if after.status is RetryStatus.DEAD:
                 detail = f"{after.dedupe_key}: {after.attempts} attempts, the last: {error}"
+                await stored(lambda: _well(self._store, after.item_id, now_ms))
                 await _warn(self._store, EXHAUSTED, after.item_id, detail, now_ms)
 
     async def _try(self, key: str) -> bool:
@@ -198,6 +207,7 @@ def discard(store: Store, item_id: str, *, now_ms: int) -> RetryItem:
     item = _again(stop)
     store.delete(kinds.RETRIES, item_id)
     resolve_alert(store, f"{EXHAUSTED}:{item_id}", at_ms=now_ms)
+    _well(store, item_id, now_ms)
     store.emit(retry_changed(item, "discarded", at_ms=now_ms))
     return item
 
@@ -248,6 +258,11 @@ def _again[R](change: Callable[[], R]) -> R:
         except VersionConflict:
             continue
     return change()
+
+
+def _well(store: Store, item_id: str, now_ms: int) -> None:
+    """It waits no more for being tried again."""
+    resolve_alert(store, f"{FAILED}:{item_id}", at_ms=now_ms)
 
 
 async def _warn(store: Store, code: str, about: str, detail: str, at_ms: int) -> None:

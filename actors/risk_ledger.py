@@ -15,7 +15,7 @@ from actors.loss_watch import LossWatch
 from actors.market_time import MarketClock, acceleration_grace_ms
 from actors.order_rows import cooldown_key
 from actors.store_calls import RequestIds, rebuilt, retried, stored
-from desk import ids
+from desk import ids, meters
 from desk.errors import BadInput, Fenced, LimitReached, NotFound
 from desk.ids import Pair
 from desk.runs import agent_kill_reason
@@ -122,9 +122,11 @@ class RiskLedger:
         verdict = await retried(lambda: self._judge(ask))
         if isinstance(verdict, Refused):
             self._pulse.count("refused")
+            meters.RISK_CHECKS.count(self._account, verdict.limit)
             await self._record_refusal(ask.intent, verdict)
         else:
             self._pulse.count("approved")
+            meters.RISK_CHECKS.count(self._account, "approved")
         return verdict
 
     @ray.method(max_task_retries=0)
@@ -343,7 +345,14 @@ class RiskLedger:
             trace_id=intent.trace_id,
             stream=Stream.RISK,
         )
-        log.info("intent_refused", limit=refused.limit, scope=refused.scope, pair=intent.pair)
+        log.info(
+            "intent_refused",
+            limit=refused.limit,
+            scope=refused.scope,
+            account=self._account,
+            pair=intent.pair,
+            trace_id=intent.trace_id,
+        )
         await stored(lambda: self._store.emit(event))
 
     # --- books ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from actors.heartbeat import leave
-from desk import ids
+from desk import ids, meters
 from desk.errors import DeskError, StoreUnavailable, VersionConflict
 from desk.store.port import EventStore, Sample
 from desk.wallclock import monotonic_s
@@ -30,12 +30,17 @@ async def stored[R](call: Callable[[], R], *, within_s: float = PATIENCE_S) -> R
     """
     until_s = monotonic_s() + within_s
     while True:
+        began_s = monotonic_s()
         try:
-            return await asyncio.to_thread(call)
+            done = await asyncio.to_thread(call)
         except StoreUnavailable:
+            meters.STORE_REPEATS.count()
             if monotonic_s() + PAUSE_S > until_s:
                 raise
             await asyncio.sleep(PAUSE_S)
+        else:
+            meters.STORE_CALL.observe(monotonic_s() - began_s)
+            return done
 
 
 async def measured(store: EventStore, samples: list[Sample]) -> None:
@@ -43,6 +48,7 @@ async def measured(store: EventStore, samples: list[Sample]) -> None:
     try:
         await stored(lambda: store.record(samples), within_s=METRIC_PATIENCE_S)
     except DeskError as lost:
+        meters.SAMPLES_LOST.count(by=len(samples))
         log.warning("samples_lost", name=samples[0].name if samples else "", error=str(lost))
 
 

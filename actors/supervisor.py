@@ -16,8 +16,10 @@ from actors.job_book import JobWatch
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.run_book import RunBook
 from actors.store_calls import measured, rebuilt, stored
+from actors.tally_book import TallyBook
 from actors.watch import QUARANTINED, RESTARTING_WEIGHT, Watch
 from desk.clock import Clock
+from desk.counting import counted
 from desk.errors import DeskError
 from desk.runs import ActorStatus, Job, Run
 from desk.store import kinds
@@ -114,7 +116,10 @@ class Supervisor:
         self._watches = {child.name: self._watch(child) for child in parts.children()}
         self._standing = tuple(self._watches)
         self._housekept_s = self._archived_s = self._jobs_seen_s = monotonic_s()
+        self._tallies, self._tallied_s = TallyBook(parts.store, parts.clock), monotonic_s()
         self._job_watch = JobWatch(parts.store, parts.clock, parts.has_worker, parts.take_up)
+        self._met: set[str] = set()
+        """Children of which this incarnation has written: after a planned start all are others."""
         self._is_stopping = False
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -158,6 +163,9 @@ class Supervisor:
         await self._follow_runs()
         await asyncio.gather(*(self._see_to(watch) for watch in list(self._watches.values())))
         await self._write_own()
+        if monotonic_s() - self._tallied_s >= STATUS_EVERY_S:
+            self._tallied_s = monotonic_s()
+            await self._tallies.write(counted())
         if monotonic_s() - self._jobs_seen_s >= JOBS_EVERY_S:
             self._jobs_seen_s = monotonic_s()
             await asyncio.to_thread(self._job_watch.look)
@@ -172,6 +180,8 @@ class Supervisor:
         wanted = [self._loop_of(run).child.name for run in active.values()]
         for name in set(self._watches) - set(self._standing) - set(wanted):
             watch = self._watches.pop(name)
+            self._tallies.forget(name)
+            self._met.discard(name)
             await watch.child.kill(for_good=True)
             await stored(lambda name=name: self._store.delete(kinds.ACTORS, name))
 
@@ -190,6 +200,7 @@ class Supervisor:
         try:
             beat = await watch.child.beat(self._parts.beat_patience_s)
             watch.heard(beat, now_s=monotonic_s())
+            self._tallies.hear(watch.child.role, beat)
         except ActorGone:
             log.info("actor_started", name=watch.child.name)
             watch.missed("starting", weight=RESTARTING_WEIGHT)
@@ -241,6 +252,9 @@ class Supervisor:
             at_ms=self._clock.now_ms(),
         )
         was = "" if before is None else before.status
+        if before is not None and row.restarts > before.restarts and row.name in self._met:
+            await self._tell_of_restart(row)
+        self._met.add(row.name)
         if row.status != was and QUARANTINED in (row.status, was):
             did = Did(
                 actor="supervisor",
@@ -256,6 +270,18 @@ class Supervisor:
             )
         )
         watch.written(now_s=monotonic_s())
+
+    async def _tell_of_restart(self, row: ActorStatus) -> None:
+        cause = Cause(
+            code="actor_restarted",
+            about=row.name,
+            category="ops",
+            severity="warning",
+            detail=f"{row.name} died and was started again, {row.restarts} times by now",
+            metric="desk_actor_restarts",
+            value=str(row.restarts),
+        )
+        await raise_alert(self._store, cause, at_ms=self._clock.now_ms())
 
     async def _write_own(self) -> None:
         before = self._known.get("supervisor")

@@ -40,10 +40,10 @@ class VenueTalk:
         try:
             venue_id = await asyncio.wait_for(self._venue.submit(order), DEADLINE_S)
         except VenueRejected as refused:
-            log.warning("order_refused", client_order_id=order.client_order_id, why=str(refused))
+            log.warning("order_refused", why=str(refused), **named(order))
             return orders.SendRefused(reason=await self._meaning(refused, order))
         except Exception as unclear:  # noqa: BLE001 - a bug in the adapter proves nothing either
-            log.warning("send_unclear", client_order_id=order.client_order_id, why=repr(unclear))
+            log.warning("send_unclear", why=repr(unclear), **named(order))
             return orders.SendUnanswered(reason=_reason_of(unclear))
         return orders.SendAccepted(venue_order_id=venue_id)
 
@@ -64,7 +64,7 @@ class VenueTalk:
         try:
             await in_time("cancel", self._venue.cancel(order.pair, order.client_order_id))
         except (VenueUnavailable, VenueRejected) as unclear:
-            log.warning("cancel_unclear", client_order_id=order.client_order_id, why=str(unclear))
+            log.warning("cancel_unclear", why=str(unclear), **named(order))
 
     async def is_absent_elsewhere(self, order: Order, *, now_ms: int) -> bool:
         """The second source of absence: open orders, and history from a minute before the order.
@@ -100,6 +100,16 @@ class VenueTalk:
             return refused.reason
         held = any(row.quantity for row in rows if row.pair == order.pair)
         return refused.reason if held else orders.POSITION_IS_FLAT
+
+
+def named(order: Order) -> dict[str, str]:
+    """By what a log line about an order is found."""
+    return {
+        "client_order_id": order.client_order_id,
+        "trace_id": order.trace_id,
+        "account": order.account,
+        "pair": order.pair,
+    }
 
 
 def _reason_of(unclear: Exception) -> str:

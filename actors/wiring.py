@@ -104,6 +104,8 @@ class Wiring:
     alert_webhook_url: SecretStr | None = None
     alert_webhook_secret: SecretStr | None = None
     alert_telegram_chat_id: str | None = None
+    otlp_endpoint: str | None = None
+    """Of a collector of traces; None: none."""
     api_url: str = ""
     """Of the operator API, as this machine reaches it."""
 
@@ -165,6 +167,7 @@ class Wiring:
             tradingview_secret=settings.tradingview_secret,
             tradingview_sync_interval_min=settings.tradingview_sync_interval_min,
             alert_webhook_url=settings.alert_webhook_url,
+            otlp_endpoint=settings.otlp_endpoint,
             alert_webhook_secret=settings.alert_webhook_secret,
             alert_telegram_chat_id=settings.alert_telegram_chat_id,
             api_url=settings.local_api_url,

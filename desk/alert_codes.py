@@ -4,6 +4,7 @@ A code that pauses a run and is not in the table is an alert about that run: it 
 resumed, stopped, or paused for another reason.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +65,7 @@ _TABLE = (
     _code("logits_non_finite", "ops", "critical", Ends.RAISER),
     _code("observation_non_finite", "ops", "critical", Ends.RAISER),
     _code("candle_gap", "data", "warning", Ends.ROW),
+    _code("ingestion_job_failed", "data", "warning", Ends.RAISER),
     _code("retries_exhausted", "data", "warning", Ends.RAISER),
     _code("retry_queue_full", "data", "warning", Ends.LAPSE, HOUR_MS),
     _code("candle_revised", "data", "warning", Ends.LAPSE, DAY_MS),
@@ -91,6 +93,9 @@ _TABLE = (
     _code("cancel_not_effective", "ops", "warning", Ends.ROW),
     _code("illegal_transition", "ops", "critical", Ends.ACKNOWLEDGED, HOUR_MS),
     _code("actor_quarantined", "ops", "critical", Ends.ROW),
+    _code("actor_restarted", "ops", "warning", Ends.LAPSE, RERAISED_MS),
+    _code("store_restarted", "ops", "warning", Ends.LAPSE, HOUR_MS),
+    _code("clock_skew", "ops", "warning", Ends.RAISER),
     _code("disk_low", "ops", "critical", Ends.RAISER),
     _code("store_slow", "ops", "warning", Ends.RAISER),
     _code("login_failures", "ops", "warning", Ends.LAPSE, HOUR_MS),
@@ -98,12 +103,65 @@ _TABLE = (
     _code("audit_chain_broken", "ops", "critical", Ends.ACKNOWLEDGED, HOUR_MS),
 )
 CODES = {each.code: each for each in _TABLE}
+_SILENCE = frozenset({"data_source_unavailable", "data_integrity_block"})
+_OLD_DATA = frozenset({"slo_ingestion_lag", "candle_gap"})
+_NO_ANSWERS = (
+    _SILENCE
+    | _OLD_DATA
+    | {"ingestion_job_failed", "retries_exhausted", "unresolved_client_order"}
+    | {"dead_man_timer_off", "pair_not_prepared", "cancel_not_effective"}
+)
+EXPLAINS: Mapping[str, frozenset[str]] = {
+    "exchange_maintenance": _NO_ANSWERS,
+    "exchange_ban": _NO_ANSWERS,
+    "data_source_unavailable": _OLD_DATA | {"data_integrity_block"},
+    "policy_unavailable": frozenset({"slo_decision_latency"}),
+    "clock_skew": frozenset({"unresolved_client_order"}),
+    "actor_quarantined": frozenset({"quarantined", "actor_restarted"}),
+    "store_restarted": frozenset({"actor_restarted", "slo_decision_latency", "store_slow"}),
+    "ingestion_job_failed": frozenset({"candle_gap"}),
+    "retries_exhausted": frozenset({"candle_gap"}),
+}
+"""What a code brings along: while it lasts, these are no incidents of their own. Without circles."""
 _UNKNOWN_LAPSE_MS = DAY_MS
+RUN_PREFIX = "run"
+"""Ids of runs begin with it."""
 
 
 def about_of(alert: Alert) -> str:
     """What an alert is about: its id without the code."""
     return alert.alert_id.removeprefix(f"{alert.code}:")
+
+
+def explained_by(alert: Alert, alerts: Iterable[Alert]) -> Alert | None:
+    """The alert, among those that are not resolved, that this one only follows from; None: it is one
+    that an operator has to look at.
+
+    Beside the table, an alert about a paused run follows from one of the same code about something
+    wider. Which of several is told is that with the first id.
+    """
+    code, of_run = _plain(alert.code), is_about_run(alert)
+    causes = [
+        other
+        for other in alerts
+        if other.status != "resolved"
+        and other.alert_id != alert.alert_id
+        and (
+            code in EXPLAINS.get(_plain(other.code), ())
+            or (other.code == alert.code and of_run and not is_about_run(other))
+        )
+    ]
+    return min(causes, key=lambda cause: cause.alert_id, default=None)
+
+
+def is_about_run(alert: Alert) -> bool:
+    """Whether an alert is about a run."""
+    return about_of(alert).startswith(RUN_PREFIX)
+
+
+def _plain(code: str) -> str:
+    """A code without what it names (`quarantined:order_executor:paper`)."""
+    return code.split(":", 1)[0]
 
 
 def is_worse(severity: str, than: str) -> bool:

@@ -197,6 +197,8 @@ class DecisionRecord:
     observation: tuple[float, ...] = ()
     """The float32 values the policy saw, for replay."""
     logits: tuple[float, ...] = ()
+    stage_began_ms: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Wall milliseconds from the beginning of the decision to that of a stage."""
     signals_sha256: Mapping[str, str] = field(default_factory=dict[str, str])
     """By source id: of the messages that its features looked at."""
     evidence: Evidence | None = None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -373,6 +374,11 @@ class Settings(BaseSettings):
         validation_alias="ALERT_TELEGRAM_CHAT_ID",
         description="Chat that alerts are written to as the account of `TELEGRAM_SESSION`, a name or an id; unset: none.",
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Collector that decisions go to as OpenTelemetry traces (OTLP over HTTP), as `http://127.0.0.1:4318`; unset: nowhere.",
+    )
     sim_speed: float = Field(
         60.0,
         ge=1,
@@ -469,6 +475,18 @@ class Settings(BaseSettings):
                 parse_target(value.get_secret_value())
             except BadInput as wrong:
                 raise ValueError(wrong.problem) from None
+        return value
+
+    @field_validator("otlp_endpoint", mode="after")
+    @classmethod
+    def _check_collector(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("was no http or https address, expected one as http://127.0.0.1:4318")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("had a name, a password, a query or a fragment, expected none")
         return value
 
     @field_validator("alert_telegram_chat_id", mode="after")

@@ -25,6 +25,7 @@ from serve_apps.headers import security_headers
 from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
 from serve_apps.media import MediaGuard
+from serve_apps.request_counts import RequestCounts
 from serve_apps.routes import (
     agents,
     datasets,
@@ -164,6 +165,7 @@ def _surround(app: FastAPI, store: Store, assets: Assets, options: ApiOptions) -
     app.add_middleware(FacadeLogin, logins=app.state.logins, wall_ms=options.wall_ms)
     app.add_middleware(HostGuard, extra=options.extra_hosts)
     app.add_middleware(Frame, headers=security_headers(assets.content_security_policy))
+    app.add_middleware(RequestCounts)
 
 
 def _csrf_of(request: Request) -> str:

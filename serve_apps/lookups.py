@@ -11,7 +11,7 @@ from desk.ids import Pair
 from desk.learning.versions import AgentVersion
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
-from desk.runs import Agent, Mode, Run
+from desk.runs import Agent, Alert, Mode, Run
 from desk.store import kinds
 from desk.store.port import Doc, DocStore, Kind
 from desk.trading.instruments import Instrument
@@ -88,6 +88,12 @@ def ledgers(ctx: Context) -> list[Ledger]:
     """Books of every account that has been opened."""
     found = (ctx.store.ledger(account) for account in ctx.facts.accounts)
     return [ledger for ledger in found if ledger is not None]
+
+
+def unresolved_alerts(store: DocStore) -> list[Alert]:
+    """The newest alerts that are open or acknowledged."""
+    found = (doc.value for doc in store.list(kinds.ALERTS, limit=MANY))
+    return [alert for alert in found if alert.status != "resolved"]
 
 
 def open_alerts(store: DocStore) -> dict[str, int]:

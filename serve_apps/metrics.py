@@ -1,114 +1,78 @@
-"""`GET /metrics`: facts of the store in Prometheus' text form.
+"""`GET /metrics`: facts of the store, what actors and policy have counted, and what this process counts.
 
-Made from the store at each scrape: a restarted process leaves no stale series behind.
+Gauges are made from the store at each scrape: a restarted process leaves no stale series behind.
+Counters and histograms of actors go on over their restarts; those of this API begin anew with it,
+as Prometheus expects of a counter.
 """
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
-from desk.clock import HOUR_MS
-from desk.market.retries import MAX_ITEMS, RetryStatus
-from desk.store import kinds
-from desk.trading import ledger as books
-from serve_apps import lookups
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from actors.tally_book import sums
+from desk.counting import Counts, Labels, Meter, Values, added, counted
+from desk.errors import StoreUnavailable
+from desk.meters import METERS
 from serve_apps.context import Context
-from serve_apps.metric_series import KNOWN, of_stage, percentile
+from serve_apps.metric_facts import GAUGES, Series, local_facts, stored_facts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 def render(ctx: Context) -> bytes:
-    """Read the facts and return them as text."""
+    """Read the facts and return them as text. A store that is away is a fact too: `desk_store_up` 0."""
+    facts, counts = local_facts(ctx), counted()
+    try:
+        facts |= stored_facts(ctx)
+        counts = added(sums(ctx.store), counts)
+        facts["desk_store_up"] = {(): 1}
+    except StoreUnavailable:
+        facts["desk_store_up"] = {(): 0}
     registry = CollectorRegistry()
-    now_ms = ctx.clock.now_ms()
-    _accounts(registry, ctx)
-    _runs_and_alerts(registry, ctx)
-    _actors(registry, ctx)
-    _sources(registry, ctx)
-    _retries(registry, ctx)
-    _latencies(registry, ctx, now_ms)
-    _gauge(registry, "desk_event_streams", "Open event streams of this replica.").set(
-        ctx.hub.open_streams
-    )
-    _gauge(registry, "desk_market_time_seconds", "The venue's market clock.").set(now_ms / 1000)
+    registry.register(_Reading(facts, counts))
     return generate_latest(registry)
 
 
-def _gauge(
-    registry: CollectorRegistry, name: str, text: str, labels: tuple[str, ...] = ()
-) -> Gauge:
-    return Gauge(name, text, labels, registry=registry)
+class _Reading(Collector):
+    """One scrape. Every family is there in each, also the one that has no series yet."""
+
+    def __init__(self, facts: Series, counts: Counts) -> None:
+        self._facts, self._counts = facts, counts
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (text, labels) in GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for values, value in sorted(self._facts.get(name, {}).items()):
+                gauge.add_metric(values, float(value))
+            yield gauge
+        for meter in METERS.values():
+            series = self._counts.get(meter.name, {})
+            if not meter.labels and not series:
+                series = {(): (0.0,) * (len(meter.buckets) + 2 if meter.buckets else 1)}
+            yield _family(meter, sorted(series.items()))
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
 
-def _accounts(registry: CollectorRegistry, ctx: Context) -> None:
-    labels = ("account",)
-    equity = _gauge(registry, "desk_equity_usdt", "Equity at the last marks.", labels)
-    exposure = _gauge(registry, "desk_exposure_usdt", "Sum of absolute notionals.", labels)
-    drawdown = _gauge(registry, "desk_drawdown_ratio", "Fall from peak equity.", labels)
-    orders = _gauge(registry, "desk_open_orders", "Orders that are not terminal.", labels)
-    killed = _gauge(registry, "desk_kill_switch", "1 while entries are stopped.", labels)
-    for ledger in lookups.ledgers(ctx):
-        account = ledger.account
-        equity.labels(account).set(float(books.equity(ledger)))
-        exposure.labels(account).set(float(books.exposure(ledger)))
-        drawdown.labels(account).set(float(books.drawdown_fraction(ledger)))
-        orders.labels(account).set(len(ctx.store.active_orders(account)))
-        killed.labels(account).set(ctx.store.kill_reason(account) is not None)
-
-
-def _runs_and_alerts(registry: CollectorRegistry, ctx: Context) -> None:
-    runs = _gauge(registry, "desk_runs", "Runs by mode and status.", ("mode", "status"))
-    for doc in lookups.runs(ctx.store):
-        runs.labels(doc.value.mode.value, doc.value.status.value).inc()
-    alerts = _gauge(registry, "desk_alerts_open", "Open alerts by severity.", ("severity",))
-    for severity, count in lookups.open_alerts(ctx.store).items():
-        alerts.labels(severity).set(count)
-
-
-def _actors(registry: CollectorRegistry, ctx: Context) -> None:
-    age = _gauge(
-        registry, "desk_actor_heartbeat_age_seconds", "Wall time since the last one.", ("actor",)
-    )
-    restarts = _gauge(registry, "desk_actor_restarts", "Restarts of an actor.", ("actor",))
-    memory = _gauge(registry, "desk_actor_resident_bytes", "Resident memory.", ("actor",))
-    wall_ms = ctx.wall_ms()
-    for doc in ctx.store.list(kinds.ACTORS, limit=lookups.MANY):
-        actor = doc.value
-        age.labels(actor.name).set(max(wall_ms - actor.last_heartbeat_wall_ms, 0) / 1000)
-        restarts.labels(actor.name).set(actor.restarts)
-        memory.labels(actor.name).set(actor.rss_bytes)
-
-
-def _sources(registry: CollectorRegistry, ctx: Context) -> None:
-    labels = ("source", "pair", "interval")
-    age = _gauge(registry, "desk_source_age_seconds", "Market time since the last event.", labels)
-    ok = _gauge(registry, "desk_source_ok", "1 while the source's gate is open.", labels)
-    for source in (*lookups.sources(ctx), *lookups.signal_sources(ctx)):
-        names = (source.source_type, source.source_id or source.pair, source.interval)
-        ok.labels(*names).set(source.status == "ok")
-        if source.age_ms is not None:
-            age.labels(*names).set(source.age_ms / 1000)
-
-
-def _retries(registry: CollectorRegistry, ctx: Context) -> None:
-    items = _gauge(
-        registry, "desk_retry_queue_items", "Failed ingestion jobs by status.", ("status",)
-    )
-    for status in RetryStatus:
-        items.labels(status.value).set(0)
-    for doc in ctx.store.list(kinds.RETRIES, limit=MAX_ITEMS):
-        items.labels(doc.value.status.value).inc()
-
-
-def _latencies(registry: CollectorRegistry, ctx: Context, now_ms: int) -> None:
-    recent = _gauge(
-        registry,
-        "desk_recent",
-        "Samples of the last hour of market time.",
-        ("metric", "quantile"),
-    )
-    for name in KNOWN:
-        samples = ctx.store.samples(name, start_ms=max(now_ms - HOUR_MS, 0), end_ms=now_ms + 1)
-        for rank in (50, 95):
-            found = percentile([sample.value for sample in of_stage(samples)], rank)
-            if found is not None:
-                recent.labels(name, f"0.{rank}").set(found)
+def _family(meter: Meter, series: Iterable[tuple[Labels, Values]]) -> Metric:
+    if not meter.buckets:
+        counter = CounterMetricFamily(meter.name, meter.text, labels=meter.labels)
+        for labels, values in series:
+            counter.add_metric(labels, values[0])
+        return counter
+    histogram = HistogramMetricFamily(meter.name, meter.text, labels=meter.labels)
+    bounds = [*(str(bound) for bound in meter.buckets), "+Inf"]
+    for labels, values in series:
+        if len(values) == len(bounds) + 1:  # else an earlier release counted in other buckets
+            below = list(zip(bounds, accumulate(values[:-1]), strict=True))
+            histogram.add_metric(labels, below, values[-1])
+    return histogram

@@ -9,8 +9,10 @@ import asyncio
 
 import numpy as np
 
+from desk import meters
 from desk.learning.observation import Observation
 from desk.learning.policy import MlpPolicy, PolicyAnswer
+from desk.wallclock import monotonic_s
 
 MOST_ROWS = 64
 """Rows of one pass; more wait for the next turn of the loop, so that none holds it up for long."""
@@ -44,6 +46,8 @@ class PolicyBatch:
         if not rows:
             return
         self.passes += 1
+        began_s = monotonic_s()
+        meters.POLICY_ROWS.observe(len(rows))
         try:
             answers = self.policy.answers(
                 np.stack([values for values, _, _ in rows]), [limit for _, limit, _ in rows]
@@ -52,5 +56,7 @@ class PolicyBatch:
             for _, _, answered in rows:
                 answered.set_exception(failed)
             return
+        finally:
+            meters.POLICY_PASS.observe(monotonic_s() - began_s)
         for (_, _, answered), answer in zip(rows, answers, strict=True):
             answered.set_result(answer)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from actors.version_registry import policy_of, version_of
-from desk.errors import BadInput
+from desk import meters
+from desk.errors import BadInput, DeskError
 from desk.learning.policy import MlpPolicy, PolicyAnswer
 from desk.store.port import DocStore
 from desk.wallclock import monotonic_s
@@ -68,8 +69,12 @@ class PolicyShelf:
             self._loading_since_s = monotonic_s()
             try:
                 policy = await asyncio.to_thread(self._read, version_id)
+            except (DeskError, OSError):
+                meters.POLICY_LOADS.count("refused")
+                raise
             finally:
                 self._loading_since_s = None
+            meters.POLICY_LOADS.count("loaded")
             batch = self._policies[version_id] = PolicyBatch(policy)
             while len(self._policies) > self._kept:
                 self._policies.popitem(last=False)

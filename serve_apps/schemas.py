@@ -867,6 +867,7 @@ class AlertView(Answer):
     value: str
     threshold: str
     trace_id: str
+    explained_by: str
     row_version: int
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic_core import to_json
 
+from desk import meters
 from desk.store.port import Event
 from serve_apps.event_ids import Place
 from serve_apps.events import EventHub, Subscription
@@ -164,6 +165,7 @@ def _hello(listener: Listener, place: Place) -> bytes:
 
 
 def _resync(place: Place, reason: str) -> bytes:
+    meters.STREAM_RESYNCS.count(reason)
     return _message("resync", str(place), {"v": VERSION, "reason": reason})
 
 
@@ -183,5 +185,6 @@ def _event(event: Event, place: Place) -> bytes:
 def _message(topic: str, entry_id: str, data: Mapping[str, object]) -> bytes:
     # JSON has no newline outside of strings and none unescaped inside: one `data:` line is enough.
     body = to_json(data, inf_nan_mode="null").decode()
+    meters.STREAM_MESSAGES.count(topic)
     name = topic.replace("\n", " ").replace("\r", " ")
     return f"id: {entry_id}\nevent: {name}\ndata: {body}\n\n".encode()

@@ -12,6 +12,7 @@ from actors.observer import ObserverParts
 from actors.parts.decisions import LocalPolicy
 from actors.parts.foundation import market_clock, open_store
 from actors.slo_watch import Thresholds
+from actors.trace_export import Collector
 from actors.wiring import Wiring
 from desk.evaluation.drift import DriftLimits
 from desk.ids import Pair
@@ -56,7 +57,17 @@ def observer_parts(wiring: Wiring) -> ObserverParts:
             slippage_bps=wiring.slippage_slo_bps,
         ),
         receivers=alert_receivers(wiring),
+        collector=span_collector(wiring),
     )
+
+
+def span_collector(wiring: Wiring) -> Collector | None:
+    """The one that is configured; its library costs memory, so only then is it loaded."""
+    if wiring.otlp_endpoint is None:
+        return None
+    collectors: Any = importlib.import_module("desk.sources.span_collector")
+    collector: Collector = collectors.SpanCollector(wiring.otlp_endpoint)
+    return collector
 
 
 def alert_receivers(wiring: Wiring) -> dict[str, Receiver]:

@@ -241,7 +241,7 @@ app.add_typer(limits.app, name="limits")
 
 def main() -> None:
     """Run the command. Exit code 2: the input was wrong; 1: the work failed; 0: done."""
-    configure_logs(logging.WARNING, sys.stderr)
+    configure_logs(logging.WARNING, sys.stderr, as_json=False)
     try:
         app(prog_name="desk")
     except DeskError as refused:

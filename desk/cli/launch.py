@@ -4,6 +4,7 @@ Order: simulator (unless a venue is set) → store (unless `REDIS_URL`) → Ray 
 Any of them may be killed at any time: truth is in the store, so each is simply started again.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -24,12 +25,15 @@ from typing import BinaryIO
 
 from rich.console import Console
 
+from actors.alerts import Cause, raise_alert
+from actors.parts.foundation import market_clock
 from actors.run_file import RunFile
 from desk.cli.processes import ProcessBook, Started, birth_of, end, is_alive
 from desk.errors import DeskError, SettingsError
 from desk.settings import NAMED_VENUES, Settings
 from desk.store import server as store_server
 from desk.store.server_watch import ServerWatch
+from desk.store.valkey import ValkeyStore
 from desk.wallclock import monotonic_s, wall_ms
 from serve_apps.bounds import INGRESS_LAYERS
 
@@ -135,8 +139,26 @@ class Launcher:
                 self._again("simulator", self._start_venue)
             if self._store is not None and self._store.check():
                 self._console.print("[yellow]store ended and is started again[/]")
+                self._tell_of_store()
             if self._died("ray"):
                 self._again("ray", self._restart_ray)
+
+    def _tell_of_store(self) -> None:
+        """Nobody could be told while it was away."""
+        cause = Cause(
+            code="store_restarted",
+            about="store",
+            category="ops",
+            severity="warning",
+            detail="the store ended and was started again: nothing acknowledged is lost, see server.log",
+        )
+        try:
+            store = ValkeyStore(self._store_url)
+            now_ms = market_clock(store).now_ms()
+            asyncio.run(raise_alert(store, cause, at_ms=now_ms))
+            store.close()
+        except DeskError as away:
+            self._console.print(f"[yellow]alert not stored: {away}[/]")
 
     def _stop_all(self) -> None:
         self._stopping = True

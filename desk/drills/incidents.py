@@ -7,7 +7,7 @@ as a sentence, or None while there is none.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from desk.drills.look import Before, Look, Row, Subject, raised_since
+from desk.drills.look import Before, Look, Row, Subject, counted_since, raised_since
 
 LIVE = "live"
 LONG_INTERVAL = "1d"
@@ -45,6 +45,8 @@ class Incident:
     bounds: Callable[[Subject], Bounds]
     paused: Judge | None = None
     recovered: Judge | None = None
+    told_by: tuple[str, ...] = ()
+    """Codes of the one alert that the operator gets; others may follow from it, and say so."""
     silence_counts: bool = False
     """Whether a desk that does not answer has thereby noticed."""
 
@@ -62,6 +64,18 @@ def alert_of(code: str, about: str = "") -> Judge:
             if row["code"] == code and row["alert_id"].startswith(f"{code}:{about}")
         ]
         return f"alert {named[0]['alert_id']}" if named else None
+
+    return judge
+
+
+def one_alert(*codes: str) -> Judge:
+    """Of what was raised since, exactly one alert does not follow from another, and has one of these codes."""
+
+    def judge(before: Before, now: Look, _subject: Subject) -> str | None:
+        roots = [row for row in counted_since(now, before) if not row["explained_by"]]
+        if len(roots) != 1 or roots[0]["code"] not in codes:
+            return None
+        return f"one alert: {roots[0]['alert_id']}"
 
     return judge
 
@@ -313,6 +327,7 @@ INCIDENTS = (
         title="the exchange repeats old candles",
         detected=candles_not_ok,
         paused=paused_with(*SILENT),
+        told_by=SILENT,
         bounds=_stale,
     ),
     Incident(
@@ -321,6 +336,7 @@ INCIDENTS = (
         detected=alert_of("policy_unavailable"),
         paused=held_with("policy_unavailable"),
         recovered=alert_resolved("policy_unavailable"),
+        told_by=("policy_unavailable",),
         bounds=_degraded,
     ),
     Incident(
@@ -328,6 +344,7 @@ INCIDENTS = (
         title="the exchange answers 503 to everything",
         detected=alert_of("exchange_maintenance", LIVE),
         paused=paused_with(*SILENT, "exchange_maintenance"),
+        told_by=("exchange_maintenance",),
         bounds=_maintenance,
     ),
     Incident(
@@ -335,6 +352,7 @@ INCIDENTS = (
         title="a backfill that the exchange does not answer",
         detected=backfill_queued,
         recovered=queue_worked_off,
+        told_by=("ingestion_job_failed",),
         bounds=_failed_job,
     ),
     Incident(
@@ -342,6 +360,7 @@ INCIDENTS = (
         title="the risk ledger is killed",
         detected=actor_replaced("risk_ledger"),
         recovered=actor_up("risk_ledger"),
+        told_by=("actor_restarted",),
         bounds=_lost_actor,
     ),
     Incident(
@@ -350,6 +369,7 @@ INCIDENTS = (
         detected=store_down,
         recovered=healthy,
         silence_counts=True,
+        told_by=("store_restarted",),
         bounds=_lost_store,
     ),
     Incident(
@@ -357,6 +377,7 @@ INCIDENTS = (
         title="the exchange's clock jumps by 30 s",
         detected=skew_seen,
         recovered=clocks_agree,
+        told_by=("clock_skew",),
         bounds=_skew,
     ),
     Incident(
@@ -364,6 +385,7 @@ INCIDENTS = (
         title="the exchange bans this address for a while",
         detected=alert_of("exchange_ban", LIVE),
         paused=paused_with(*SILENT, "exchange_ban"),
+        told_by=("exchange_ban",),
         bounds=_banned,
     ),
     Incident(
@@ -371,6 +393,7 @@ INCIDENTS = (
         title="somebody trades on the live account by hand",
         detected=alert_of("position_drift", LIVE),
         recovered=position_gone,
+        told_by=("position_drift",),
         bounds=_drift,
     ),
     Incident(
@@ -379,6 +402,7 @@ INCIDENTS = (
         detected=alert_of("circuit_breaker", LIVE),
         paused=cooling_down,
         recovered=cooled_down,
+        told_by=("circuit_breaker",),
         bounds=_breaker,
     ),
     Incident(
@@ -387,6 +411,7 @@ INCIDENTS = (
         detected=model_refused,
         paused=held_with("policy_unavailable"),
         recovered=alert_resolved("policy_unavailable"),
+        told_by=("policy_unavailable",),
         bounds=_corrupted,
     ),
     Incident(
@@ -394,6 +419,7 @@ INCIDENTS = (
         title="less is free beside the store than must be",
         detected=alert_of("disk_low"),
         paused=paused_with("disk_low"),
+        told_by=("disk_low",),
         bounds=_disk,
     ),
 )

@@ -150,5 +150,14 @@ def raised_since(look: Look, before: Before) -> list[Row]:
     ]
 
 
+def counted_since(look: Look, before: Before) -> list[Row]:
+    """Alerts that last and were raised since, also those that somebody has acknowledged before."""
+    return [
+        row
+        for key, row in look.alerts().items()
+        if row["status"] != "resolved" and before.alerts.get(key, ("", 0, 0))[1:] != _mark(row)[1:]
+    ]
+
+
 def _mark(row: Row) -> tuple[str, int, int]:
     return str(row["status"]), int(row["created_ms"]), int(row["count"])

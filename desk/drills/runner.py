@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from desk.drills.hands import Api, DrillRefused
-from desk.drills.incidents import Bounds, Judge, deciding
+from desk.drills.incidents import Bounds, Judge, deciding, one_alert
 from desk.drills.look import Before, Look, Subject, raised_since, remember
 from desk.drills.plan import Drill
 from desk.errors import DeskError
@@ -19,6 +19,8 @@ LOOK_EVERY_S = 0.1
 KEEP_BROKEN_EVERY_S = 0.5
 RESUME_EVERY_S = 1.0
 WELL_S = 120.0
+TOLD_WITHIN_S = 10.0
+"""After the incident must have been noticed and stopped."""
 """For how long a desk may take to be well before a drill begins, and after one that was cut off."""
 RESUMED = "drill over"
 
@@ -90,9 +92,14 @@ class Runner:
         allowed = {"detected": bounds.detect_s}
         if incident.paused is not None and bounds.pause_s is not None:
             wanted["paused"], allowed["paused"] = incident.paused, bounds.pause_s
+        told = one_alert(*incident.told_by)
+        wanted["told"] = told
+        allowed["told"] = max(allowed.values()) + TOLD_WITHIN_S
         began_s = self._hours.now_s()
         drill.injection.begin()
         found = self._await("broken", wanted, before, allowed, drill, began_s=began_s)
+        if "told" in found and self._judge(told, before, silence_counts=False) is None:
+            del found["told"]  # another one came after it
         return _with(outcome, found, allowed)
 
     def _recover(self, drill: Drill, outcome: Outcome) -> Outcome:
@@ -173,8 +180,9 @@ class Runner:
             if meanwhile is not None:
                 with suppress(DeskError):
                     meanwhile()
-            counts_silence = drill is not None and drill.incident.silence_counts
+            may_be_silent = drill is not None and drill.incident.silence_counts
             for name in missing:
+                counts_silence = may_be_silent and name != "told"
                 evidence = self._judge(wanted[name], before, silence_counts=counts_silence)
                 if evidence is not None:
                     found[name] = (self._hours.now_s() - began_s, evidence)

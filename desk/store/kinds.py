@@ -100,6 +100,8 @@ TICKERS = Kind(name="ticker", type=Ticker)
 OPEN_INTEREST = Kind(name="openinterest", type=OpenInterest)
 ORDER_BOOKS = Kind(name="orderbook", type=OrderBook)
 PUBLIC_TRADES = Kind(name="publictrades", type=RecentTrades)
+TALLIES: Kind[dict[str, Any]] = Kind(name="tally", type=dict[str, Any])
+"""Key: role of an actor, or `policy`. What all processes of the role have counted (`desk.counting`)."""
 FLATTENINGS: Kind[dict[str, Any]] = Kind(name="flatten", type=dict[str, Any])
 """Key: `{account}:{pair}`. What is to be flat and may not be yet: kept until it is."""
 STATE: Kind[dict[str, Any]] = Kind(name="state", type=dict[str, Any])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from desk import meters
 from desk.clock import DAY_MS
 from desk.errors import VersionConflict
 from desk.market.channel_messages import read_signal
@@ -55,7 +56,9 @@ def append(store: DocStore, receipt: SignalReceipt) -> bool:
     try:
         store.put(kind, key_of(receipt), receipt, at_ms=receipt.ts_received_ms, expected_version=0)
     except VersionConflict:
+        meters.SIGNALS.count(receipt.source_kind, "repeated")
         return False
+    meters.SIGNALS.count(receipt.source_kind, "kept")
     return True
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import aiohttp
 import certifi
 
+from desk import meters
 from desk.clock import ClockAnchor
 from desk.errors import BadInput, Banned, VenueUnavailable
 from desk.venues.bingx_answers import Answer, guard, http_refusal
@@ -201,6 +202,19 @@ class BingxWire:
             raise VenueUnavailable(endpoint, reason) from late
 
     async def _call(self, endpoint: str, parameters: Parameters, *, private: bool) -> Answer:
+        began_s, outcome = monotonic_s(), "unclear"
+        try:
+            answer = await self._ask(endpoint, parameters, private=private)
+            outcome = answer.meaning.value if isinstance(answer, Refusal) else "answered"
+        except Banned:
+            outcome = "not_sent"
+            raise
+        finally:
+            meters.VENUE_CALLS.count(endpoint, outcome)
+            meters.VENUE_CALL.observe(monotonic_s() - began_s, "private" if private else "public")
+        return answer
+
+    async def _ask(self, endpoint: str, parameters: Parameters, *, private: bool) -> Answer:
         if private and not (self.config.api_key and self.config.secret):
             raise BadInput("BINGX_API_KEY", f"was not set: {endpoint} needs a key and its secret")
         await self._refuse_while_banned(endpoint)

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import structlog
 
+from desk import meters
 from desk.errors import StoreUnavailable, VenueUnavailable
 from desk.venues.limiter import Limiter, Monotonic
 from desk.wallclock import monotonic_s
@@ -144,7 +145,7 @@ class SharedLimiter:
     async def take(self) -> None:
         """Wait for a turn. Raises `VenueUnavailable` after `PATIENCE_S` without one."""
         self._enter_loop()
-        loop = asyncio.get_running_loop()
+        loop, began_s = asyncio.get_running_loop(), self._monotonic()
         waiter = _Waiter(_urgency.get(), next(self._numbers), loop.create_future())
         heapq.heappush(self._waiting, waiter)
         self._woken.set()
@@ -156,6 +157,9 @@ class SharedLimiter:
         except TimeoutError:
             reason = f"no turn within {PATIENCE_S:g} s: too many reads for this address"
             raise VenueUnavailable(self._lane, reason) from None
+        finally:
+            waited_s = self._monotonic() - began_s
+            meters.TURN_WAIT.observe(waited_s, _urgency.get().name.lower())
 
     def _enter_loop(self) -> None:
         loop = asyncio.get_running_loop()

@@ -46,7 +46,9 @@ def list_alerts(
         return all(want in {None, has} for want, has in zip(asked, found, strict=True))
 
     docs, following = page_of(ctx.store, kinds.ALERTS, page, keep=keep)
-    return Page(items=[views.alert_view(doc) for doc in docs], next_cursor=following)
+    others = lookups.unresolved_alerts(ctx.store)
+    items = [views.alert_view(doc, others) for doc in docs]
+    return Page(items=items, next_cursor=following)
 
 
 @router.post("/ops/alerts/{alert_id}/ack")

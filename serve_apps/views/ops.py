@@ -1,7 +1,10 @@
 """Alerts, audit, actors, gaps, sources and limit sets as the API shows them."""
 
+from collections.abc import Iterable
+
 from actors.market_time import acceleration_grace_ms
 from actors.source_book import judged
+from desk.alert_codes import explained_by
 from desk.market.gaps import GapEvent
 from desk.market.interval import INTERVAL_MS
 from desk.runs import ActorStatus, Alert, AuditEvent, SourceStatus
@@ -25,8 +28,9 @@ LATE_AT_CADENCES = 1.5
 """Age, in candles, at which a candle source is called late before it is stale."""
 
 
-def alert_view(doc: Doc[Alert]) -> AlertView:
-    """One alert."""
+def alert_view(doc: Doc[Alert], alerts: Iterable[Alert] = ()) -> AlertView:
+    """One alert, and which of `alerts` it only follows from."""
+    cause = explained_by(doc.value, alerts) if doc.value.status != "resolved" else None
     return AlertView.model_validate(
         {
             "alert_id": doc.value.alert_id,
@@ -41,6 +45,7 @@ def alert_view(doc: Doc[Alert]) -> AlertView:
             "value": doc.value.value,
             "threshold": doc.value.threshold,
             "trace_id": doc.value.trace_id,
+            "explained_by": cause.alert_id if cause else "",
             "row_version": doc.version,
         }
     )

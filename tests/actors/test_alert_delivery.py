@@ -102,6 +102,31 @@ def test_what_was_over_before_anybody_listened_is_not_told(scene: Scene) -> None
     assert scene.told() == [("c2", "open")]
 
 
+def test_what_follows_from_another_alert_is_told_only_if_it_outlasts_it(scene: Scene) -> None:
+    def cause_of(code: str, about: str) -> None:
+        cause = Cause(code=code, about=about, category="ops", severity="critical", detail="x")
+        asyncio.run(raise_alert(scene.store, cause, at_ms=scene.clock.now_ms()))
+        scene.turn()
+
+    def over(alert_id: str) -> None:
+        resolve_alert(scene.store, alert_id, at_ms=scene.clock.now_ms())
+        scene.turn()
+
+    cause_of("exchange_maintenance", "live")
+    cause_of("data_source_unavailable", "run1")
+    cause_of("exchange_maintenance", "run2")
+    cause_of("slo_ingestion_lag", "desk")
+    over("exchange_maintenance:run2")
+    over("exchange_maintenance:live")
+
+    told = [(one.alert_id, one.status) for one in scene.inbox.got]
+    assert told == [
+        ("exchange_maintenance:live", "open"),
+        ("data_source_unavailable:run1", "open"),
+        ("exchange_maintenance:live", "resolved"),
+    ]
+
+
 def test_a_receiver_that_is_away_gets_everything_once_it_is_back(
     scene: Scene, wall: list[int]
 ) -> None:

@@ -174,6 +174,37 @@ def test_a_first_turn_brings_a_page_and_announces_the_newest(feed: Feed) -> None
     assert feed.store.get(kinds.INSTRUMENTS, PAIR) is not None
 
 
+def test_a_clock_that_is_off_is_an_alert_until_it_is_right(feed: Feed) -> None:
+    def alert() -> tuple[str, str] | None:
+        found = feed.store.get(kinds.ALERTS, "clock_skew:venue")
+        return (found.value.status, found.value.value) if found else None
+
+    seen = []
+    for offset_ms, round_trip_ms in ((900, 0), (-30_000, 0), (40, 0), (2_500, 4_000)):
+        feed.market.clock_offset_ms, feed.clock.round_trip_ms = offset_ms, round_trip_ms
+        feed.store.delete(kinds.STATE, "clock")
+        feed.turn(minutes=1)
+        seen.append(alert())
+
+    assert seen == [None, ("open", "-30000"), ("resolved", "-30000"), ("resolved", "-30000")]
+
+
+def test_a_lag_is_that_of_a_poll_and_not_of_a_start(feed: Feed) -> None:
+    """At a start the newest candle of a long interval is hours old: nobody was late for that."""
+    feed.poller = feed.new_poller("1m", "4h", "1d")
+    feed.turn()
+    for _ in range(3):
+        feed.turn_longer()
+    at_start = feed.store.samples("ingestion_lag_seconds", start_ms=0, end_ms=1 << 52)
+
+    feed.turn(minutes=1)
+    later = feed.store.samples("ingestion_lag_seconds", start_ms=0, end_ms=1 << 52)
+
+    assert at_start == []
+    assert [(row.tags["interval"], row.value) for row in later] == [("1m", 0.7)]
+    assert later[0].trace_id
+
+
 def test_longer_intervals_are_read_when_their_own_candle_closed(feed: Feed) -> None:
     feed.turn()
     feed.turn_longer()

@@ -87,7 +87,14 @@ class Queue:
 
     def alerts(self) -> list[tuple[str, str]]:
         docs = self.store.list(kinds.ALERTS)
-        return [(doc.value.code, doc.value.status) for doc in docs]
+        rows = [(doc.value.code, doc.value.status) for doc in docs]
+        return [row for row in rows if row[0] != retry_queue.FAILED]
+
+    def told(self) -> str:
+        """How the alert about the one failed job stands."""
+        docs = self.store.list(kinds.ALERTS)
+        [status] = [doc.value.status for doc in docs if doc.value.code == retry_queue.FAILED]
+        return status
 
     def kill(self) -> None:
         """Five attempts fail."""
@@ -114,7 +121,23 @@ def test_waits_double_and_the_fifth_failure_is_the_end_with_an_alert() -> None:
     assert (desk.item().status, desk.item().attempts) == (RetryStatus.DEAD, 5)
     assert desk.turn() == 0
     assert desk.alerts() == [("retries_exhausted", "open")]
+    assert desk.told() == "resolved"
     assert "away" in desk.item().last_error
+
+
+def test_a_failed_job_is_one_alert_until_it_is_done_discarded_or_given_up() -> None:
+    done, discarded = Queue(), Queue()
+    for desk in (done, discarded):
+        desk.fail()
+        desk.fail()
+    before = (done.told(), discarded.told())
+
+    done.pass_until_due()
+    done.turn()
+    retry_queue.discard(discarded.store, discarded.item().item_id, now_ms=1)
+
+    assert before == ("open", "open")
+    assert (done.told(), discarded.told()) == ("resolved", "resolved")
 
 
 @given(st.integers(0, 50), st.floats(0, 1, exclude_max=True))

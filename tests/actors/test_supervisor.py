@@ -13,7 +13,9 @@ from actors import supervisor as supervising
 from actors.heartbeat import Heartbeat
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.supervisor import Child, Release, Supervisor, SupervisorParts
+from actors.tally_book import sums
 from actors.watch import MAX_RESTARTS
+from desk.counting import Counts
 from desk.runs import ActorStatus, Run, RunStatus
 from desk.store import kinds
 from tests.actors.stage import RUN_ID, Stage
@@ -28,6 +30,7 @@ class FakeChild:
     pid: int = 100
     mood: str = "well"
     loop_age_s: float = 0.1
+    counts: Counts | None = None
     starts: int = 0
     kills: list[bool] = field(default_factory=list)
 
@@ -52,11 +55,12 @@ class FakeChild:
             pid=self.pid,
             node="here",
             epoch=1,
-            started_wall_ms=1,
+            started_wall_ms=1 << 52,
             rss_bytes=100,
             pss_bytes=50,
             loop_age_s=self.loop_age_s,
             counters={},
+            counts=self.counts,
         )
 
     async def kill(self, *, for_good: bool) -> None:
@@ -155,6 +159,38 @@ def test_restarts_are_counted_over_our_own_restart(nursery: Nursery) -> None:
     nursery.turn()
 
     assert nursery.row("order_executor:paper").restarts == 2
+
+
+def alerts_of(nursery: Nursery) -> list[tuple[str, int]]:
+    return [(doc.key, doc.value.count) for doc in nursery.stage.store.list(kinds.ALERTS)]
+
+
+def test_a_child_that_died_is_one_alert_and_a_start_of_the_whole_desk_is_none(
+    nursery: Nursery,
+) -> None:
+    nursery.turn()
+    at_start = alerts_of(nursery)
+    for pid in (101, 102):
+        nursery.executor.pid = pid
+        nursery.turn()
+    died = alerts_of(nursery)
+    nursery.supervisor = nursery.new_supervisor()
+    nursery.executor.pid, nursery.poller.pid = 201, 202
+    nursery.turn()
+
+    assert at_start == []
+    assert died == alerts_of(nursery) == [("actor_restarted:order_executor:paper", 2)]
+
+
+def test_what_children_counted_is_in_the_store_by_role(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "STATUS_EVERY_S", 0.0)
+    nursery.executor.counts = {"desk_test_total": {(): (3.0,)}}
+
+    nursery.turn(2)
+
+    assert sums(nursery.stage.store)["desk_test_total"] == {(): (3.0,)}
 
 
 @pytest.mark.catalogue("I19")

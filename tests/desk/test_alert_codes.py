@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 from desk.alert_codes import (
     CATEGORIES,
     CODES,
+    EXPLAINS,
     SEVERITIES,
     Ends,
     about_of,
+    explained_by,
     has_lapsed,
     is_over_for_run,
     is_worse,
 )
 from desk.clock import DAY_MS, HOUR_MS
+from desk.drills.incidents import INCIDENTS, Incident
 from desk.runs import Alert, Mode, Run, RunStatus
 
 RAISED_MS = 1_700_000_000_000
@@ -110,3 +113,100 @@ def test_severities_are_ordered() -> None:
     assert not is_worse("warning", "warning")
     assert not is_worse("info", "critical")
     assert CODES["retry_queue_full"].lapse_ms == HOUR_MS
+
+
+# --- one incident, one alert --------------------------------------------------------------------
+
+RAISED_IN: dict[str, tuple[str, ...]] = {
+    "stale-data": ("data_source_unavailable:run1", "slo_ingestion_lag:desk", "candle_gap:P:1m"),
+    "performance-degradation": ("policy_unavailable:run1", "slo_decision_latency:desk"),
+    "exchange-maintenance": (
+        "exchange_maintenance:live",
+        "exchange_maintenance:run2",
+        "data_source_unavailable:run1",
+        "slo_ingestion_lag:desk",
+        "ingestion_job_failed:rty1",
+        "dead_man_timer_off:live",
+        "candle_gap:P:1m",
+    ),
+    "failed-ingestion-job": ("ingestion_job_failed:rty1", "candle_gap:P:1d"),
+    "lost-actor": ("actor_restarted:risk_ledger:paper",),
+    "lost-store": ("store_restarted:store", "actor_restarted:observer", "store_slow:paper"),
+    "clock-skew": ("clock_skew:venue", "unresolved_client_order:t1"),
+    "rate-limit-ban": (
+        "exchange_ban:live",
+        "exchange_ban:run2",
+        "data_source_unavailable:run1",
+        "slo_ingestion_lag:desk",
+    ),
+    "position-drift": ("position_drift:live:P", "position_drift:run2"),
+    "circuit-breaker": ("circuit_breaker:live", "circuit_breaker:run2"),
+    "corrupted-model": ("policy_unavailable:run1",),
+    "disk-nearly-full": ("disk_low:store", "disk_low:run1", "disk_low:run2"),
+}
+"""All that may be open at once while an incident lasts."""
+
+
+def alerts_of(ids: tuple[str, ...]) -> list[Alert]:
+    return [make_alert(*each.split(":", 1)) for each in ids]
+
+
+def roots(alerts: list[Alert]) -> list[str]:
+    return [alert.alert_id for alert in alerts if explained_by(alert, alerts) is None]
+
+
+def test_every_incident_is_judged_here() -> None:
+    assert set(RAISED_IN) == {incident.name for incident in INCIDENTS}
+
+
+@pytest.mark.parametrize("incident", INCIDENTS, ids=lambda incident: incident.name)
+def test_an_incident_is_one_alert_of_its_code_in_whatever_order_the_others_come(
+    incident: Incident,
+) -> None:
+    found = RAISED_IN[incident.name]
+
+    for order in (found, found[::-1]):
+        [root] = roots(alerts_of(order))
+        assert root.split(":")[0] in incident.told_by
+
+    without = alerts_of(found[1:])
+    assert len(without) == len(found) - 1
+    assert bool(roots(without)) == bool(without), "what is left is somebody's to look at"
+
+
+def test_what_explains_goes_in_no_circle_and_knows_its_words() -> None:
+    def reached(code: str, seen: frozenset[str]) -> None:
+        assert code not in seen, f"{code} explains itself"
+        for following in EXPLAINS.get(code, ()):
+            reached(following, seen | {code})
+
+    for code, following in EXPLAINS.items():
+        assert code in CODES or code in {"data_source_unavailable"}
+        assert following <= {
+            *CODES,
+            "data_source_unavailable",
+            "data_integrity_block",
+            "quarantined",
+        }
+        reached(code, frozenset())
+
+
+@given(st.lists(st.sampled_from([each for ids in RAISED_IN.values() for each in ids]), unique=True))
+def test_of_any_open_alerts_at_least_one_is_to_be_looked_at_and_each_other_names_one_that_is_open(
+    ids: list[str],
+) -> None:
+    alerts = alerts_of(tuple(ids))
+
+    assert bool(roots(alerts)) == bool(alerts)
+    for alert in alerts:
+        cause = explained_by(alert, alerts)
+        assert cause is None or (cause in alerts and cause.alert_id != alert.alert_id)
+
+
+def test_what_is_resolved_explains_nothing_and_what_is_acknowledged_still_does() -> None:
+    run, wide = make_alert("disk_low"), make_alert("disk_low", "store")
+
+    assert explained_by(run, [replace(wide, status="resolved")]) is None
+    assert explained_by(run, [replace(wide, status="acknowledged")]) is not None
+    assert explained_by(wide, [run]) is None
+    assert explained_by(run, [make_alert("disk_low", "run2")]) is None

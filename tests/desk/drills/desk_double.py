@@ -66,7 +66,7 @@ class DeskDouble:
     def pause(self, reason: str) -> None:
         self.status, self.pause_reason = "paused", reason
 
-    def alert(self, alert_id: str) -> None:
+    def alert(self, alert_id: str, explained_by: str = "") -> None:
         count = self.alerts[alert_id]["count"] + 1 if alert_id in self.alerts else 1
         self.alerts[alert_id] = {
             "alert_id": alert_id,
@@ -74,6 +74,7 @@ class DeskDouble:
             "status": "open",
             "created_ms": 1,
             "count": count,
+            "explained_by": explained_by,
         }
 
     # --- the API --------------------------------------------------------------------------------

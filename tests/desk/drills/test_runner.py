@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.drills.hands import DrillRefused, Together
-from desk.drills.incidents import Bounds, Incident, alert_of, paused_with
+from desk.drills.incidents import Bounds, Incident, alert_of, one_alert, paused_with
+from desk.drills.look import Look, remember
 from desk.drills.plan import Drill
 from desk.drills.runner import PATIENCE, Outcome, Runner
 from desk.errors import StoreUnavailable
@@ -43,6 +44,7 @@ def hold(desk: DeskDouble, injection: Break, **parts: object) -> Outcome:
         title="a trial",
         detected=alert_of("trial"),
         paused=paused_with("trial"),
+        told_by=("trial",),
         bounds=lambda _subject: BOUNDS,
     )
     drill = Drill(incident=incident, injection=injection, **parts)  # pyright: ignore[reportArgumentType]
@@ -188,3 +190,31 @@ def test_of_several_injections_each_is_healed_though_one_cannot_be() -> None:
         Together(parts=(first, second)).heal()
 
     assert (first.done, second.done) == (["heal"], ["heal"])
+
+
+def test_a_second_alert_that_does_not_follow_from_the_first_fails_the_drill() -> None:
+    desk, other = DeskDouble(), DeskDouble()
+
+    def breaks(where: DeskDouble, explained_by: str) -> Break:
+        def begins() -> None:
+            where.after(1.0, lambda: where.alert("trial:all"))
+            where.after(1.0, lambda: where.pause("trial"))
+            where.after(1.0, lambda: where.alert("beside:it", explained_by))
+
+        return Break(begins)
+
+    two, one = hold(desk, breaks(desk, "")), hold(other, breaks(other, "trial:all"))
+
+    assert two.failure == "told not within 20 s"
+    assert one.passed, one
+    assert "one alert: trial:all" in one.evidence
+
+
+def test_an_alert_that_was_acknowledged_before_and_is_counted_up_tells_too() -> None:
+    desk = DeskDouble()
+    desk.alert("trial:all")
+    before = remember(Look(desk.get), SUBJECT)
+    desk.alerts["trial:all"] |= {"status": "acknowledged", "count": 2}
+
+    assert one_alert("trial")(before, Look(desk.get), SUBJECT) == "one alert: trial:all"
+    assert one_alert("another")(before, Look(desk.get), SUBJECT) is None
