@@ -103,7 +103,8 @@ def store(chosen: Settings) -> Finding:
             return ok("store", "embedded, appendfsync always; `desk up` starts it")
         if not health(chosen.home).last_write_ok:
             return fail("store", "its last write failed", "look at DESK_HOME/store/server.log")
-    opened = open_store(chosen.redis_url, chosen.home)
+    url = chosen.redis_url.get_secret_value() if chosen.redis_url else None
+    opened = open_store(url, chosen.home)
     try:
         opened.ping()
         found = opened.durability()

@@ -32,7 +32,7 @@ ROOT = "/api/v1"
 REFRESH_PATH = f"{ROOT}/token/refresh"
 ACCESS_S = 15 * 60
 REFRESH_S = 12 * 3_600
-MAX_TOKEN_CHARS = 1_000
+LONGEST_CHARS = 1_000
 type Kind = Literal["access", "refresh"]
 
 
@@ -59,7 +59,8 @@ class FacadeTokens:
         """Whether a token is one of ours, of this kind, and not over."""
         body, _, mac = token.rpartition(".")
         head, _, claims = body.partition(".")
-        if len(token) > MAX_TOKEN_CHARS or head != _HEAD:
+        length = len(token)
+        if length > LONGEST_CHARS or head != _HEAD:
             return False
         if not hmac.compare_digest(self._mac(body).encode(), mac.encode()):
             return False

@@ -2,7 +2,9 @@
 
 Every tracked file goes through all detectors of detect-secrets. What looks like one and is none
 stands in `known_secrets.json` with the reason; an entry without a reason fails, as does one that is
-found no more. `--write` takes up what is new, for a person to give reasons.
+found no more. An entry whose hash is `*` stands for every finding of its kind in its file: hashes in
+recorded examples are others with every recording. `--write` takes up what is new, for a person to
+give reasons.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from detect_secrets.settings import default_settings
 
 PROJECT = Path(__file__).parents[2]
 KNOWN = Path(__file__).with_name("known_secrets.json")
+ANY = "*"
 PICTURES = (".png", ".ico", ".woff2")
 
 
@@ -60,9 +63,9 @@ def scan(files: Sequence[str], root: Path = PROJECT) -> list[Finding]:
         return sorted({finding for part in found for finding in part})
 
 
-def judge(found: Iterable[Finding], known: Iterable[Finding]) -> list[str]:
+def judge(found: Iterable[Finding], known: Sequence[Finding]) -> list[str]:
     """What is wrong: new findings, entries without a reason, and entries that are found no more."""
-    argued, seen = {one.key: one for one in known}, {one.key: one for one in found}
+    argued, seen = {one.key: one for one in known}, {one.key: one for one in _named(found, known)}
     wrong = [
         f"{one.file}: a new {one.kind}: take it out of git's reach, or argue it in {KNOWN.name}"
         for key, one in seen.items()
@@ -77,6 +80,13 @@ def judge(found: Iterable[Finding], known: Iterable[Finding]) -> list[str]:
     return wrong
 
 
+def _named(found: Iterable[Finding], known: Iterable[Finding]) -> list[Finding]:
+    """The findings, those that an entry stands for as a whole under its name."""
+    whole = {(one.file, one.kind) for one in known if one.sha1 == ANY}
+    named = (replace(one, sha1=ANY) if (one.file, one.kind) in whole else one for one in found)
+    return sorted(set(named))
+
+
 def read_known(path: Path = KNOWN) -> list[Finding]:
     """The argued findings."""
     return [Finding(**row) for row in json.loads(path.read_text())]
@@ -89,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found, known = scan(tracked()), read_known()
     if parser.parse_args(arguments).write:
         reasons = {one.key: one.why for one in known}
-        rows = [asdict(replace(one, why=reasons.get(one.key, ""))) for one in found]
+        named = _named(found, known)
+        rows = [asdict(replace(one, why=reasons.get(one.key, ""))) for one in named]
         KNOWN.write_text(json.dumps(rows, indent=1) + "\n")
         return 0
     wrong = judge(found, known)
