@@ -286,14 +286,20 @@ def test_an_open_trade_is_closed_reduce_only(page: Page, served: Any) -> None:
     assert served.desk.commands[0][0] == "close"
 
 
-def test_a_training_shows_its_progress_and_is_cancelled(page: Page, served: Any) -> None:
+def test_a_training_shows_its_progress_is_paused_resumed_and_cancelled(page: Page, served: Any) -> None:
     opened(page, served.url)
 
     press(page, "Versions", "Train")
     dialog(page).get_by_label("Steps").fill("1000")
     dialog(page).get_by_role("button", name="Train").click()
     expect(panel(page, "Learning")).to_contain_text("250 of 1,000")
-    panel(page, "Learning").get_by_role("button", name="Cancel").click()
+    work = panel(page, "Learning").locator("[data-job=job-t]")
+    work.get_by_role("button", name="Pause").click()
+    expect(work).to_contain_text("paused")
+    assert served.store.get(kinds.JOBS, "job-t").value.status is JobStatus.PAUSED
+    work.get_by_role("button", name="Resume").click()
+    expect(work).to_contain_text("queued")
+    work.get_by_role("button", name="Cancel").click()
 
     expect(panel(page, "Learning")).to_contain_text("cancelled")
     assert served.store.get(kinds.JOBS, "job-t").value.status is JobStatus.CANCELLED

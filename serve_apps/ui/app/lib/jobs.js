@@ -25,15 +25,16 @@ export function keep(job) {
 
 export const jobsOf = (...kinds) => Object.values(jobs.value).filter((job) => kinds.includes(job.kind));
 
-const TONES = { done: 'ok', failed: 'bad', cancelled: 'warn' };
+const TONES = { done: 'ok', failed: 'bad', cancelled: 'warn', paused: 'warn' };
+const PAUSABLE = ['training', 'backfill']; // the others do not go on where they were left
 const left = (seconds) => (seconds === null || seconds === undefined ? '' : seconds < 90 ? `${Math.round(seconds)} s left` : `${Math.round(seconds / 60)} min left`);
 
 export function JobLine({ job }) {
-  const cancel = async () => {
+  const turn = async (wish) => {
     try {
-      keep(await post(`/jobs/${job.job_id}/cancel`, {}));
+      keep(await post(`/jobs/${job.job_id}/${wish}`, {}));
     } catch (problem) {
-      toast(`${job.kind} was not cancelled: ${problem.message}`, { bad: true, traceId: problem.traceId });
+      toast(`${job.kind}: ${problem.message}`, { bad: true, traceId: problem.traceId });
     }
   };
   const isOver = ENDED.includes(job.status);
@@ -41,5 +42,6 @@ export function JobLine({ job }) {
     ${!isOver && html`<progress max=${job.total || undefined} value=${job.total ? job.done : undefined} aria-label="progress of ${job.kind}"></progress>`}
     <${Pill} tone=${TONES[job.status] ?? 'muted'}>${job.status}<//>
     <span class="muted">${job.error || job.detail} ${isOver ? '' : left(job.remaining_s)}</span>
-    ${!isOver && html`<button class="plain" onClick=${cancel}>Cancel</button>`}</p>`;
+    ${!isOver && PAUSABLE.includes(job.kind) && html`<button class="plain" onClick=${() => turn(job.status === 'paused' ? 'resume' : 'pause')}>${job.status === 'paused' ? 'Resume' : 'Pause'}</button>`}
+    ${!isOver && html`<button class="plain" onClick=${() => turn('cancel')}>Cancel</button>`}</p>`;
 }
