@@ -18,9 +18,9 @@ PATIENCE = 2.0
 LOOK_EVERY_S = 0.1
 KEEP_BROKEN_EVERY_S = 0.5
 RESUME_EVERY_S = 1.0
-WELL_S = 120.0
 TOLD_WITHIN_S = 10.0
 """After the incident must have been noticed and stopped."""
+WELL_S = 120.0
 """For how long a desk may take to be well before a drill begins, and after one that was cut off."""
 RESUMED = "drill over"
 
