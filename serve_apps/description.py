@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from serve_apps.auth import is_open
+from serve_apps.freqtrade.login import ROOT as FACADE
 from serve_apps.idempotency import MAX_KEY_CHARS, is_covered
 from serve_apps.schemas import Problem
 from serve_apps.sessions import COOKIE
@@ -40,6 +41,7 @@ TAGS = {
     "feature sets": "What a policy is shown (/rl-data-sources).",
     "market data": "Candles, funding, quotes (/insights).",
     "signals": "Alerts and messages from outside (/ingestion).",
+    "freqtrade": "The desk in the words of freqtrade's REST API, for the tools that speak it.",
     "live": "Health, metrics, the event stream, traces (every page).",
 }
 ERRORS: Mapping[str, str] = {
@@ -54,10 +56,11 @@ ERRORS: Mapping[str, str] = {
     "415": "The body is of a type that the route does not read.",
     "421": "This server does not answer for that host name.",
     "422": "The request cannot be carried out as written; `field` names what was wrong.",
+    "429": "Too many wrong passwords from this address: wait a minute.",
     "500": "The desk failed; the log has more under the trace id.",
     "503": "A part of the desk did not answer: repeat it, under the same `Idempotency-Key`.",
 }
-_RETRIED = {"409", "503"}
+_RETRIED = {"409", "429", "503"}
 _KEY: Mapping[str, object] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -163,6 +166,7 @@ def _add_components(components: Json) -> None:
     }
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "description": "`API_TOKEN`."},
+        "facade": {"type": "http", "scheme": "basic", "description": "Any name, `API_TOKEN`."},
         "login": {"type": "apiKey", "in": "cookie", "name": COOKIE},
         "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
     }
@@ -192,6 +196,8 @@ def _say_who_may(method: str, path: str, operation: Json) -> None:
         operation["security"] = [{"token": []}, {"login": []}]
     else:
         operation["security"] = [{"token": []}, {"login": [], "csrf": []}]
+    if path.startswith(f"{FACADE}/"):
+        operation["security"].append({"facade": []})
 
 
 def _complete(method: str, path: str, operation: Json) -> None:
@@ -202,6 +208,8 @@ def _complete(method: str, path: str, operation: Json) -> None:
     statuses |= {"421", "500", "503"}
     if not is_open(path):
         statuses |= {"401", "403"}
+    if path.startswith(f"{FACADE}/"):
+        statuses |= {"429"}
     if method != "GET":
         statuses |= {"408", "409", "413", "415", "422"}
     if path.startswith("/webhooks/"):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from serve_apps.requests import Body
+from serve_apps.requests import Body, example
 from serve_apps.schemas import Answer
 
 SCHEMA_VERSION = 2.5
@@ -312,6 +312,8 @@ class PairHistory(Answer):
 
 class ForceExitBody(Body):
     """Which trade to close: its number, our own id, or `all`."""
+
+    model_config = example({"tradeid": "1"})
 
     tradeid: Annotated[str, Field(max_length=64)] | Annotated[int, Field(ge=0, le=MAX_NUMBER)]
     ordertype: Annotated[str, Field(max_length=16)] | None = None

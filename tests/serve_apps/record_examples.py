@@ -116,6 +116,11 @@ def requests(scene: Scene) -> dict[str, tuple[str, Any]]:
         ),
         "GET /datasets/{dataset_id}": ("/datasets/ds-child", None),
         "GET /datasets/{dataset_id}/lineage": ("/datasets/ds-child/lineage", None),
+        "POST /api/v1/forceexit": ("/api/v1/forceexit", {"tradeid": "all"}),
+        "GET /api/v1/pair_candles": (
+            "/api/v1/pair_candles?pair=BTC/USDT:USDT&timeframe=1m&limit=2",
+            None,
+        ),
         "GET /jobs/{job_id}": ("/jobs/job-1", None),
         "POST /jobs/{job_id}/pause": ("/jobs/job-1/pause", None),
         "POST /jobs/{job_id}/resume": ("/jobs/job-1/resume", None),

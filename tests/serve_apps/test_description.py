@@ -15,7 +15,8 @@ from tests.serve_apps.scene import Scene, make_scene
 SCHEMA: dict[str, Any] = make_scene().app().openapi()
 OPERATIONS = {f"{method} {path}": told for method, path, told in operations(SCHEMA)}
 WRITES = sorted(name for name in OPERATIONS if not name.startswith("GET "))
-COVERED = [name for name in WRITES if "/webhooks/" not in name]
+COVERED = [name for name in WRITES if "/webhooks/" not in name and "/token/" not in name]
+"""An alert is known by its body, and tokens are given out, not kept: their writes take no key."""
 EXACT_LENGTH_OR_WORDS = ("maxLength", "enum", "const", "pattern", "format")
 
 
@@ -131,7 +132,9 @@ def test_an_answer_has_an_example_that_fits_its_schema(name: str) -> None:
 
     assert "example" in content, "run `python -m tests.serve_apps.record_examples`"
     assert errors_of(content["example"], content["schema"]) == []
-    assert content["example"].get("items", "one") != [], "an empty list shows nothing"
+    shown = content["example"]
+    rows = shown.get("items", "one") if isinstance(shown, dict) else shown
+    assert rows != [], "an empty list shows nothing"
 
 
 def test_a_method_that_a_path_does_not_take_names_those_that_it_does(client: TestClient) -> None:

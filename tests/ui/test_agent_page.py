@@ -286,7 +286,9 @@ def test_an_open_trade_is_closed_reduce_only(page: Page, served: Any) -> None:
     assert served.desk.commands[0][0] == "close"
 
 
-def test_a_training_shows_its_progress_is_paused_resumed_and_cancelled(page: Page, served: Any) -> None:
+def test_a_training_shows_its_progress_is_paused_resumed_and_cancelled(
+    page: Page, served: Any
+) -> None:
     opened(page, served.url)
 
     press(page, "Versions", "Train")
