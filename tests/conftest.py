@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from desk import counting
 from desk.market.candles import Candles
 from desk.market.interval import interval_ms
 from desk.store import server
@@ -342,3 +343,9 @@ def page(browser: "Browser", request: pytest.FixtureRequest) -> "Iterator[Page]"
         tab.screenshot(path=ARTIFACTS / f"{request.node.name[:80]}.png")
     context.close()
     assert wrong == []
+
+
+@pytest.fixture
+def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has counted nothing: other tests count in this one too."""
+    monkeypatch.setattr(counting, "_HERE", counting._Here())

@@ -38,6 +38,8 @@ from tests.desk.learning.test_cycles import make_cycle
 from tests.serve_apps.scene import HERE, PAIR, Scene, make_scene
 from tests.serve_apps.test_events import EVERYTHING, FAST
 
+pytestmark = pytest.mark.usefixtures("fresh_counts")
+
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 SUFFIX_OF = {
     "USDT": "_usdt",
