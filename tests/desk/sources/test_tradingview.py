@@ -91,4 +91,4 @@ def test_the_http_server_itself_believes_no_header_of_a_local_process(
     ],
 )
 def test_the_route_is_reached_where_the_api_listens(host: str, url: str) -> None:
-    assert load_settings({"HOST": host, "API_TOKEN": "t"}).local_api_url == url
+    assert load_settings({"HOST": host, "API_TOKEN": TOKEN}).local_api_url == url
