@@ -276,7 +276,7 @@ async def stop_buy(ctx: Ctx, by: By) -> StatusMessage:
     return await _pause(ctx, by)
 
 
-@router.post("/forceexit")
+@router.post("/forceexit", responses={404: {"description": "There is no such trade."}})
 async def force_exit(ctx: Ctx, by: By, body: ForceExitBody) -> ResultMessage:
     """Close a trade, a part of it, or with `all` every open one, by reduce-only market orders."""
     if body.ordertype not in (None, "market"):

@@ -215,7 +215,9 @@ def body_of(schema: dict[str, Any], operation: dict[str, Any]) -> Any:
         given = content.get("schema", content)
         given = (given.get("anyOf") or given.get("oneOf") or [given])[0]
         name = given.get("$ref", "").rsplit("/", 1)[-1]
-        content = schema["components"]["schemas"].get(name, given)
+        shown = schema["components"]["schemas"].get(name, given)
+        assert shown is not content, f"the body of {operation['operationId']} has no example"
+        content = shown
     return content["examples"][0] if content else None
 
 
