@@ -133,7 +133,7 @@ def test_S13_the_ports_that_answer_anybody_carry_no_secret(desk: Any) -> None:
     for one in open_to_others(desk):
         host = "127.0.0.1" if one.address.is_unspecified else one.address
         try:
-            answer = httpx2.get(f"http://{host}:{one.port}/metrics", timeout=5)
+            answer = httpx2.get(f"http://{host}:{one.port}/metrics", timeout=20)
         except httpx2.HTTPError:
             continue  # speaks no HTTP
         answered += answer.status_code == 200
