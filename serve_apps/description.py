@@ -41,7 +41,8 @@ TAGS = {
     "feature sets": "What a policy is shown (/rl-data-sources).",
     "market data": "Candles, funding, quotes (/insights).",
     "signals": "Alerts and messages from outside (/ingestion).",
-    "freqtrade": "The desk in the words of freqtrade's REST API, for the tools that speak it.",
+    "freqtrade": "The desk in the words of freqtrade's REST API, for the tools that speak it. "
+    "HTTP basic is taken too, the API token as the password; five wrong ones a minute are 429.",
     "live": "Health, metrics, the event stream, traces (every page).",
 }
 ERRORS: Mapping[str, str] = {
@@ -166,7 +167,6 @@ def _add_components(components: Json) -> None:
     }
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "description": "`API_TOKEN`."},
-        "facade": {"type": "http", "scheme": "basic", "description": "Any name, `API_TOKEN`."},
         "login": {"type": "apiKey", "in": "cookie", "name": COOKIE},
         "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF-Token"},
     }
@@ -196,8 +196,6 @@ def _say_who_may(method: str, path: str, operation: Json) -> None:
         operation["security"] = [{"token": []}, {"login": []}]
     else:
         operation["security"] = [{"token": []}, {"login": [], "csrf": []}]
-    if path.startswith(f"{FACADE}/"):
-        operation["security"].append({"facade": []})
 
 
 def _complete(method: str, path: str, operation: Json) -> None:
