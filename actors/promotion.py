@@ -66,8 +66,8 @@ def promote_version(
     agent's row, a version's or the evaluation that decided moved meanwhile, or a newer evaluation
     came: then nothing was changed.
     """
-    found = _version(store, version_id)
-    version, doc = found.value, _agent(store, found.value.agent_id)
+    doc, found = _pointer_and_version(store, version_id)
+    version = found.value
     if pair not in doc.value.allowed_instruments:
         allowed = " ".join(doc.value.allowed_instruments)
         raise BadInput("pair", f"was {pair}, expected one that the agent may trade: {allowed}")
@@ -120,14 +120,13 @@ def rollback_version(
     `BadInput` for a version that was never promoted, and `VersionConflict` when another one is active
     or the agent's row or a version's moved meanwhile: then nothing was changed.
     """
-    found = _version(store, version_id)
+    doc, found = _pointer_and_version(store, version_id)
     version = found.value
     if version.promoted_at_ms is None:
         raise BadInput(
             "version_id", f"{version_id} was never promoted: evaluate and promote it instead"
         )
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
-    doc = _agent(store, version.agent_id)
     _expect_active(doc, expected_active, version_id)
     gate = Gate(evaluation_id=version.promoted_by_evaluation_id)
     move = VersionMove(before=found, after=versions.restored(version))
@@ -216,6 +215,16 @@ def _judge(
     verdict = judge_promotion(version.version_id, version.feature_set_id, pair, reports, gate)
     dataset = store.get(kinds.DATASETS, verdict.dataset_id) if verdict.dataset_id else None
     return on_dataset(verdict, dataset.value.sha256 if dataset else None)
+
+
+def _pointer_and_version(store: DocStore, version_id: str) -> tuple[Doc[Agent], Doc[AgentVersion]]:
+    """The agent's row, then the version's: whoever moves the pointer after that makes the row stale.
+
+    The other way round a version that somebody retired in between would be taken for a promoted one,
+    and would become the active one as it is.
+    """
+    doc = _agent(store, _version(store, version_id).value.agent_id)
+    return doc, _version(store, version_id)
 
 
 def _activate(
