@@ -55,6 +55,8 @@ async function readCoverage() {
     const bounds = length === null ? {} : { start_ms: now - length };
     const found = await get('/data-quality/status', { pair: series.pair, interval: series.interval, buckets: CELLS, ...bounds });
     rows.push({ ...series, spans: found.items[0]?.spans ?? [], quality: found.items[0]?.status });
+    const held = coverage.held.peek();
+    if (held.state === 'loading') coverage.held.value = { ...held, data: [...rows] }; // the first ones need not wait for the last
   }
   return rows;
 }
@@ -191,7 +193,7 @@ const shownValue = (value) => (value === null ? 'unset' : Array.isArray(value) ?
 
 const Settings = () => html`<${Panel} title="Settings in force" span="7" resource=${config.held} retry=${config.load} isEmpty=${(row) => !row.items.length} empty="The desk told no settings.">
   ${(row) => html`<${Table} label="Settings in force" rows=${row.items} rowKey=${(item) => item.name} columns=${[
-    { name: 'setting', cell: (item) => html`<code>${item.name}</code>` }, { name: 'value', cell: (item) => html`<span title=${shownValue(item.value)}>${shownValue(item.value).slice(0, 48)}</span>` },
+    { name: 'setting', cell: (item) => html`<code>${item.name}</code>` }, { name: 'value', cell: (item) => html`<span title=${shownValue(item.value)}>${shownValue(item.value).slice(0, 30)}</span>` },
     { name: 'from', cell: (item) => html`<${Pill} tone=${item.origin === 'operator' ? 'ok' : 'muted'}>${item.origin}<//>` }, { name: '', cell: (item) => item.changeable && html`<button onClick=${() => editSetting(item, row.row_version)}>Set …</button>` },
   ]} />`}<//>`;
 
