@@ -1,13 +1,16 @@
 """The ingestion page, used by a browser against the real API."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from actors import retry_queue
 from desk.clock import MINUTE_MS
 from desk.market.gaps import GapEvent, GapStatus
 from desk.store import kinds
+from tests.serve_apps.test_retries import DEAD
 from tests.ui.conftest import NOW_MS, START_MS
 
 pytestmark = pytest.mark.browser
@@ -100,3 +103,17 @@ def test_a_search_without_its_bounds_is_not_sent_and_a_wrong_one_is_named(
 
     expect(panel(page, "Signals")).to_contain_text("No source of signals is configured")
     expect(panel(page, "Signals").get_by_role("button", name="Search")).to_be_disabled()
+
+
+def test_a_failed_job_is_tried_again_or_taken_out(page: Page, served: Any) -> None:
+    for item_id in ("rty1", "rty2"):
+        retry_queue.put(served.store, replace(DEAD, item_id=item_id), expected_version=0)
+    opened(page, served.url)
+    queue = panel(page, "Retry queue")
+
+    queue.locator("tr[data-key=rty1]").get_by_role("button", name="Retry").click()
+    expect(queue.locator("tr[data-key=rty1]")).to_contain_text("waiting")
+    queue.locator("tr[data-key=rty2]").get_by_role("button", name="Discard").click()
+    expect(queue.locator("tr[data-key=rty2]")).to_have_count(0)
+
+    assert served.store.get(kinds.RETRIES, "rty2") is None
