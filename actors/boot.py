@@ -23,13 +23,15 @@ from desk.wallclock import monotonic_s
 log = structlog.stdlib.get_logger()
 
 CLOCK_PATIENCE_S = 60.0
+UP_PATIENCE_S = 300.0
+"""Longer than two starts of one child may take, so that the second try of a slow one counts."""
 
 
 class NotStarted(DeskError):
     """Some actors did not come up in time; the text names them."""
 
 
-def start_actors(wiring: Wiring, *, within_s: float = 120.0) -> list[str]:
+def start_actors(wiring: Wiring, *, within_s: float = UP_PATIENCE_S) -> list[str]:
     """Start the tree and return its names; Ray must be initialised. Raises `NotStarted`.
 
     Safe to repeat: what lives is left alone.
@@ -76,15 +78,16 @@ async def read_clock(wiring: Wiring) -> None:
 
 async def _await_children(wiring: Wiring, within_s: float) -> list[str]:
     door, until_s = Door(SUPERVISOR, "", namespace=wiring.namespace), monotonic_s() + within_s
-    waiting = [SUPERVISOR.of()]
+    waiting = {SUPERVISOR.of(): "not there"}
     while monotonic_s() < until_s:
         try:
             states = await door.ask(lambda actor: actor.states.remote(), within_s=within_s)
         except ActorAway:
             await asyncio.sleep(0.2)
             continue
-        waiting = [name for name, status in states.items() if status != UP]
+        waiting = {name: status for name, status in states.items() if status != UP}
         if not waiting:
             return list(states)
         await asyncio.sleep(0.2)
-    raise NotStarted(f"not up after {within_s:g} s: {', '.join(waiting)}; read their logs")
+    named = ", ".join(f"{name} ({status})" for name, status in waiting.items())
+    raise NotStarted(f"not up after {within_s:g} s: {named}; read their logs")

@@ -17,7 +17,7 @@ from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.run_book import RunBook
 from actors.store_calls import measured, rebuilt, stored
 from actors.tally_book import TallyBook
-from actors.watch import QUARANTINED, RESTARTING_WEIGHT, Watch
+from actors.watch import QUARANTINED, Watch
 from desk.clock import Clock
 from desk.counting import counted
 from desk.errors import DeskError
@@ -138,7 +138,7 @@ class Supervisor:
         """Start a quarantined child again."""
         watch = self._watches.get(ask.name)
         if watch is not None:
-            watch.release()
+            watch.release(now_s=monotonic_s())
             await watch.child.start()
 
     @ray.method(max_task_retries=0)
@@ -203,17 +203,17 @@ class Supervisor:
             self._tallies.hear(watch.child.role, beat)
         except ActorGone:
             log.info("actor_started", name=watch.child.name)
-            watch.missed("starting", weight=RESTARTING_WEIGHT)
+            watch.missed("starting", now_s=monotonic_s())
             watch.started(now_s=monotonic_s())
             await watch.child.start()
         except ActorRestarting:
-            watch.missed("restarting", weight=RESTARTING_WEIGHT)
+            watch.restarting("restarting", now_s=monotonic_s())
         except ActorAway as away:
-            watch.missed(away.why)
-        if watch.is_hung:
+            watch.missed(away.why, now_s=monotonic_s())
+        if watch.is_hung(now_s=monotonic_s()):
             self._pulse.count("kills")
             log.warning("actor_hung", name=watch.child.name, status=watch.status)
-            watch.killed()
+            watch.killed(now_s=monotonic_s())
             await watch.child.kill(for_good=False)
         if watch.is_looping(now_s=monotonic_s()):
             await self._quarantine(watch)

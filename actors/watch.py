@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from actors.supervisor import Child
 
 MISSES = 3
-GRACE_MISSES = 10
-"""After a kill, so that the next incarnation can start."""
-RESTARTING_WEIGHT = 0.1
-"""Ray is at work on it: about half a minute passes before we kill what it started."""
+START_PATIENCE_S = 120.0
+"""Wall seconds for a process to come up. A dozen start at once: on a slow machine the last of them
+waits for the others, and killing it would only send it to the end of the queue."""
 MAX_RESTARTS, WINDOW_S = 5, 60.0
 UNHEARD_KILLS = 2
 """Kills in a row without a beat in between: it never comes up, however slowly it is tried."""
@@ -39,7 +38,9 @@ class Watch:
         self._starts = 0
         self._is_start_counted = False
         self._unheard_kills = 0
-        self._misses: float = -GRACE_MISSES
+        self._misses = 0
+        self._starting_s: float | None = None
+        """Since when a process is awaited; None from its first beat on."""
         self._detail = ""
         self._written_s = float("-inf")
         self._written_as: tuple[str, int] = ("", 0)
@@ -51,6 +52,7 @@ class Watch:
             self._count_restart(now_s)
         self._is_start_counted, self._unheard_kills = False, 0
         self._pid, self._beat, self._heard_wall_ms = beat.pid, beat, wall_ms()
+        self._starting_s = None
         if beat.loop_age_s > self._stale_loop_s:
             self._misses += 1
             self.status, self._detail = LATE, f"loop stood still for {beat.loop_age_s:.0f} s"
@@ -58,11 +60,12 @@ class Watch:
             self._misses = 0
             self.status, self._detail = UP, ""
         if is_new:
-            self._misses = min(self._misses, 0)
+            self._misses = 0
 
     def started(self, *, now_s: float) -> None:
         """We start it because there was none; again and again where it dies in its `__init__`."""
         self._starts += 1
+        self._starting_s = now_s
         if self._starts > 1:
             self._count_restart(now_s)
             self._is_start_counted = True
@@ -71,35 +74,45 @@ class Watch:
         self._restarts += 1
         self._recent.append(now_s)
 
-    def missed(self, why: str, *, weight: float = 1.0) -> None:
-        """The child did not answer; one that is being restarted weighs less than a silent one."""
-        self._misses += weight
+    def restarting(self, why: str, *, now_s: float) -> None:
+        """Ray is starting its next incarnation."""
+        if self._starting_s is None:
+            self._starting_s = now_s
+        self.missed(why, now_s=now_s)
+
+    def missed(self, why: str, *, now_s: float) -> None:
+        """The child did not answer: silent where it beat before, awaited where it did not yet."""
+        if self._beat is None and self._starting_s is None:
+            self._starting_s = now_s
+        if self._starting_s is None:
+            self._misses += 1
         self.status, self._detail = (RESTARTING if self._beat is None else LATE), why
 
-    def killed(self) -> None:
+    def killed(self, *, now_s: float) -> None:
         """We ended it; the next incarnation gets time to start."""
         self._unheard_kills += 1
-        self._misses = -GRACE_MISSES
+        self._misses, self._starting_s = 0, now_s
         self.status = RESTARTING
 
     def quarantine(self) -> None:
         """It is not started again."""
         self.status = QUARANTINED
 
-    def release(self) -> None:
+    def release(self, *, now_s: float) -> None:
         """An operator wants it tried again."""
         self._recent.clear()
         self._unheard_kills = 0
-        self._misses = -GRACE_MISSES
+        self._misses, self._starting_s = 0, now_s
         self.status = RESTARTING
 
     @property
     def is_quarantined(self) -> bool:
         return self.status == QUARANTINED
 
-    @property
-    def is_hung(self) -> bool:
-        """Whether it has been silent, or standing still, for too long."""
+    def is_hung(self, *, now_s: float) -> bool:
+        """Whether it has been silent, standing still, or coming up, for too long."""
+        if self._starting_s is not None:
+            return now_s - self._starting_s >= START_PATIENCE_S
         return self._misses >= MISSES
 
     def is_looping(self, *, now_s: float) -> bool:

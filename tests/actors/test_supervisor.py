@@ -14,7 +14,7 @@ from actors.heartbeat import Heartbeat
 from actors.names import ActorAway, ActorGone, ActorRestarting
 from actors.supervisor import Child, Release, Supervisor, SupervisorParts
 from actors.tally_book import sums
-from actors.watch import MAX_RESTARTS
+from actors.watch import MAX_RESTARTS, START_PATIENCE_S
 from desk.counting import Counts
 from desk.runs import ActorStatus, Run, RunStatus
 from desk.store import kinds
@@ -76,6 +76,8 @@ class Nursery:
         self.executor = FakeChild("order_executor:paper", "order_executor")
         self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller")
         self.loops: dict[str, FakeChild] = {}
+        self.passed_s = 0.0
+        """What the monotonic clock is put forward by."""
         self.free_disk_bytes = 2 << 30
         self.least_free_disk_bytes = 1 << 30
         self.supervisor = self.new_supervisor()
@@ -108,8 +110,10 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery() -> Nursery:
-    return Nursery()
+def nursery(monkeypatch: pytest.MonkeyPatch) -> Nursery:
+    made = Nursery()
+    monkeypatch.setattr(supervising, "monotonic_s", lambda: time.monotonic() + made.passed_s)
+    return made
 
 
 def test_children_that_beat_are_up_and_left_alone(nursery: Nursery) -> None:
@@ -227,10 +231,35 @@ def test_a_child_that_dies_at_every_start_is_quarantined_although_it_never_beat(
 def test_a_child_that_ray_restarts_for_ever_without_a_beat_is_given_up(nursery: Nursery) -> None:
     nursery.executor.mood = "restarting"
 
-    nursery.turn(300)
+    for _ in range(3):
+        nursery.turn()
+        nursery.passed_s += START_PATIENCE_S
 
     assert nursery.executor.kills == [False, False, True]
     assert nursery.row("order_executor:paper").status == "quarantined"
+
+
+@pytest.mark.parametrize("mood", ["silent", "restarting"])
+def test_a_child_that_comes_up_slowly_is_waited_for(nursery: Nursery, mood: str) -> None:
+    """On a slow machine the last of a dozen processes waits for the others."""
+    nursery.executor.mood = mood
+    nursery.turn(200)
+    nursery.passed_s += START_PATIENCE_S - 10
+    nursery.turn(200)
+    nursery.executor.mood = "well"
+    nursery.turn()
+
+    assert nursery.executor.kills == []
+    assert nursery.row("order_executor:paper").status == "up"
+
+
+def test_a_child_that_never_comes_up_is_started_again_after_its_patience(nursery: Nursery) -> None:
+    nursery.executor.mood = "silent"
+    nursery.turn()
+    nursery.passed_s += START_PATIENCE_S
+    nursery.turn(50)
+
+    assert nursery.executor.kills == [False]
 
 
 def test_a_start_by_us_counts_as_one_restart(nursery: Nursery) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,37 +44,40 @@ def running_desk(simulator: Any, policy_mode: PolicyMode, **changes: Any) -> Gen
     """Everything but the operator API, with other wiring where asked for; ended with the block."""
     home = Path(tempfile.mkdtemp(prefix="rd-desk-"))
     embedded = server.start(home)
-    store = ValkeyStore(embedded.url)
-    wiring = Wiring(
-        store_url=embedded.url,
-        home=home,
-        venue_url=simulator.url,
-        pairs=PAIRS,
-        intervals=("1m",),
-        namespace=f"test-{os.getpid()}",
-        api_key=SecretStr("sim-key"),
-        secret_key=SecretStr("sim-secret"),
-        policy_mode=policy_mode,
-        archive_every_s=0.0,
-        # The busy policy is always as good as certain, which is a drift wherever one is looked for.
-        **{"drift_confidence_delta": 1.0, **changes},
-    )
-    seed(store, home, PAIRS)
-    register_busy_policy(store, home)
-    with serving(wiring) if policy_mode is PolicyMode.SERVE else nullcontext():
-        start_actors(wiring)
+    with ExitStack() as ends:
+        # Whatever fails, nothing stays behind: the next desk would find this one's actors by name.
+        ends.callback(shutil.rmtree, home)
+        ends.callback(simulator.stop)
+        store = ValkeyStore(embedded.url)
+        wiring = Wiring(
+            store_url=embedded.url,
+            home=home,
+            venue_url=simulator.url,
+            pairs=PAIRS,
+            intervals=("1m",),
+            namespace=f"test-{os.getpid()}",
+            api_key=SecretStr("sim-key"),
+            secret_key=SecretStr("sim-secret"),
+            policy_mode=policy_mode,
+            archive_every_s=0.0,
+            # The busy policy is always as good as certain, which is a drift wherever one is looked for.
+            **{"drift_confidence_delta": 1.0, **changes},
+        )
         running = RunningDesk(
             wiring=wiring, store=store, simulator=simulator, store_server=embedded
         )
+        ends.callback(lambda: server.stop(running.store_server))
+        ends.callback(store.close)
+        seed(store, home, PAIRS)
+        register_busy_policy(store, home)
+        if policy_mode is PolicyMode.SERVE:
+            ends.enter_context(serving(wiring))
+        ends.callback(stop_actors, wiring)
+        start_actors(wiring)
         for pair in PAIRS:
             running.fetch_history(pair)
         running.start_run()
         yield running
-        stop_actors(wiring)
-    store.close()
-    server.stop(running.store_server)
-    simulator.stop()
-    shutil.rmtree(home)
 
 
 @contextmanager
@@ -83,7 +86,9 @@ def serving(wiring: Wiring) -> Generator[None]:
     from ray import serve
 
     serve.start(proxy_location="Disabled")
-    policies = policy.application(wiring.store_url, wiring.home, replicas=2)
-    serve.run(policies, name=SERVE_APP, route_prefix=None)
-    yield
-    serve.shutdown()
+    try:
+        policies = policy.application(wiring.store_url, wiring.home, replicas=2)
+        serve.run(policies, name=SERVE_APP, route_prefix=None)
+        yield
+    finally:
+        serve.shutdown()

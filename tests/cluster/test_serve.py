@@ -66,10 +66,12 @@ def deployed(
         anchor = {"market_ms": now_ms, "wall_ms": now_ms, "speed": 1.0}
         store.put(kinds.STATE, "clock", anchor, at_ms=now_ms)
 
-    deploy(settings, wiring, venue_name="simulator 30x", start_actors=start_actors)
-    yield Deployed(url=f"http://127.0.0.1:{port}", store=store)
-    serve.shutdown()
-    store.close()
+    try:
+        deploy(settings, wiring, venue_name="simulator 30x", start_actors=start_actors)
+        yield Deployed(url=f"http://127.0.0.1:{port}", store=store)
+    finally:
+        serve.shutdown()
+        store.close()
 
 
 def test_open_streams_do_not_freeze_the_pages(deployed: Deployed) -> None:
