@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
@@ -25,6 +25,7 @@ from serve_apps.headers import security_headers
 from serve_apps.idempotency import Idempotency
 from serve_apps.intake import Intake
 from serve_apps.media import MediaGuard
+from serve_apps.parameters import given_once
 from serve_apps.request_counts import RequestCounts
 from serve_apps.routes import (
     agents,
@@ -123,6 +124,7 @@ def build_api(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(given_once)],
     )
     app.state.context = Context(
         desk=desk,

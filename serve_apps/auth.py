@@ -165,11 +165,15 @@ class CsrfGuard:
 
 def form_of(scope: Scope) -> dict[str, str]:
     """Fields of an urlencoded body, the first value of each; empty for any other body."""
+    return {name: values[0] for name, values in form_values(scope).items()}
+
+
+def form_values(scope: Scope) -> dict[str, list[str]]:
+    """All values of each field of an urlencoded body, but empty ones; empty for any other body."""
     kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         return {}
-    fields = parse_qs(body_of(scope).decode("utf-8", "replace"), max_num_fields=20)
-    return {name: values[0] for name, values in fields.items()}
+    return parse_qs(body_of(scope).decode("utf-8", "replace"), max_num_fields=20)
 
 
 def _may_write(scope: Scope) -> bool:

@@ -1,9 +1,12 @@
 """What the routes take in paths and queries: each with its bounds and an example."""
 
-from typing import Annotated
+from collections.abc import Container, Mapping, Sequence
+from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
+from fastapi.routing import APIRoute
 
+from desk.errors import BadInput
 from desk.market.features import FEATURES_V1
 from desk.market.interval import ALL_INTERVALS
 
@@ -42,3 +45,34 @@ AnyInterval = Annotated[
         pattern=_INTERVAL, max_length=4, examples=["1m"], description="Left out: every interval."
     ),
 ]
+
+
+def given_once(request: Request) -> None:
+    """Refuse a query that names a parameter twice of which the route reads one value.
+
+    The last one would be taken and the others passed over. Raises `BadInput`.
+    """
+    given = request.query_params
+    route = request.scope.get("route")
+    if len(given) == len(given.multi_items()) or not isinstance(route, APIRoute):
+        return
+    # HEAD has no description of its own, and reads what GET reads.
+    described = request.app.openapi()["paths"][route.path]
+    operation = described.get(request.method.lower(), described.get("get", {}))
+    single = {
+        parameter["name"]
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and not _is_list(parameter["schema"])
+    }
+    refuse_repeated({name: given.getlist(name) for name in given}, single)
+
+
+def refuse_repeated(values: Mapping[str, Sequence[str]], single: Container[str]) -> None:
+    """Raises `BadInput` for a field of `single` with more than one value."""
+    for name, found in values.items():
+        if name in single and len(found) > 1:
+            raise BadInput(name, f"was given {len(found)} times, expected it once")
+
+
+def _is_list(schema: Mapping[str, Any]) -> bool:
+    return any(kind.get("type") == "array" for kind in (schema, *schema.get("anyOf", ())))

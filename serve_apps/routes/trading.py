@@ -1,9 +1,9 @@
 """Trading as a whole: summary, guardrails, metrics, reconciliation, the kill switch."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse
 
 from actors.reconciler import STATE_KEY
@@ -12,13 +12,14 @@ from desk.clock import DAY_MS, HOUR_MS
 from desk.errors import BadInput
 from desk.store import kinds
 from serve_apps import lookups
-from serve_apps.auth import form_of
+from serve_apps.auth import form_of, form_values
 from serve_apps.context import By, Context, Ctx
 from serve_apps.idempotency import MAX_KEY_CHARS
 from serve_apps.intake import body_of
 from serve_apps.media import FORM
 from serve_apps.metric_series import KNOWN, MAX_POINTS, of_stage, percentile, series_of
 from serve_apps.paging import Windowed
+from serve_apps.parameters import refuse_repeated
 from serve_apps.requests import KillBody, ReconcileBody
 from serve_apps.schemas import (
     KillView,
@@ -81,7 +82,9 @@ def read_risk(ctx: Ctx) -> RiskView:
 def read_metrics(
     ctx: Ctx,
     window: Windowed,
-    name: Annotated[list[str] | None, Query(max_length=20)] = None,
+    name: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=60)]] | None, Query(max_length=20)
+    ] = None,
     step_ms: Annotated[int, Query(ge=1_000, le=DAY_MS)] = 60_000,
     stage: Annotated[str, Query(max_length=40)] = "total",
 ) -> MetricsView:
@@ -139,6 +142,7 @@ def _kill_body(request: Request) -> KillBody:
     """Read the body as JSON, or as the plain form that works without JavaScript."""
     form = form_of(request.scope)
     if form:
+        refuse_repeated(form_values(request.scope), KILL_FORM["properties"])
         return KillBody(reason=form.get("reason", "")[:500], flatten=form.get("flatten") == "true")
     raw = body_of(request.scope)
     try:
@@ -149,14 +153,18 @@ def _kill_body(request: Request) -> KillBody:
         raise BadInput(field, first["msg"]) from None
 
 
-KILL_FORM = {
+KILL_FORM: dict[str, Any] = {
     "type": "object",
     "description": "What a page without JavaScript sends; a form never lifts the switch.",
     "properties": {
         "reason": {"type": "string", "description": "Cut at 500 characters."},
         "flatten": {"type": "string", "description": "`true` closes positions too."},
         "csrf": {"type": "string"},
-        "idempotency_key": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+        "idempotency_key": {
+            "type": "string",
+            "maxLength": MAX_KEY_CHARS,
+            "description": "Empty: none.",
+        },
     },
     "examples": [{"reason": "the venue looks wrong", "flatten": "true"}],
 }

@@ -516,3 +516,36 @@ def test_prometheus_gets_the_facts_of_the_store(scene: Scene, client: TestClient
     assert 'desk_equity_usdt{account="paper"} 9999.8' in lines
     assert 'desk_runs{mode="paper",status="running"} 1.0' in lines
     assert 'desk_actor_heartbeat_age_seconds{role="supervisor"} 2.0' in lines
+
+
+@pytest.mark.parametrize("path", ["/ops/trading/metrics", "/trades", "/ops/alerts", "/events"])
+def test_a_parameter_that_is_given_twice_is_refused_by_name(client: TestClient, path: str) -> None:
+    name = "topics" if path == "/events" else "end_ms" if "metrics" in path else "limit"
+    answer = client.get(path, params=[(name, "5"), (name, "7")])
+
+    assert answer.status_code == 422
+    assert answer.json()["field"] == name
+
+
+def test_a_list_may_be_given_value_by_value(client: TestClient) -> None:
+    names = ["decision_latency_ms", "slippage_bps"]
+    answer = client.get("/ops/trading/metrics", params=[("name", each) for each in names])
+
+    assert [item["name"] for item in answer.json()["items"]] == names
+
+
+def test_the_kill_form_takes_each_field_once_and_an_empty_key_as_none(
+    client: TestClient, scene: Scene
+) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    twice = client.post("/ops/trading/kill", content="reason=a&reason=b", headers=kind)
+    empty = client.post(
+        "/ops/trading/kill",
+        content="reason=a&idempotency_key=",
+        headers=kind,
+        follow_redirects=False,
+    )
+
+    assert (twice.status_code, twice.json()["field"]) == (422, "reason")
+    assert empty.status_code == 303
+    assert len(scene.desk.heard) == 1
