@@ -163,6 +163,7 @@ def _online(
     first_tries: list[float] = []
     wall: list[float] = []
     blocks = Blocks(FEATURES.features, FEATURES.clip)
+    block = np.empty((FEATURES.size, 1), dtype=np.float32)
     windows: list[float] = []
     row, chunk = begin + 1, UPDATES // REPETITIONS
     gc.disable()  # the pauses of a collector that looks at a million objects of ours are not the stream's
@@ -186,7 +187,7 @@ def _online(
         for at in range(row, row + WINDOWS):
             seen = _window(candles.take(slice(at - WINDOW + 1, at + 1)))
             began = time.thread_time()
-            blocks.of(seen)
+            blocks.fill(seen, block)
             windows.append((time.thread_time() - began) * 1e6)
         row += chunk
     gc.enable()

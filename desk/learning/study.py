@@ -80,9 +80,10 @@ def window(
     matrix = features.compute(seen, signals, step_ms=step)
     if features.anchor is None:  # one with an anchor fills short holes, by its own grid
         matrix[~_on_every_open_time(seen, features.lookback, step)] = np.nan
-    inside = seen.open_ms >= start_ms
+    inside = slice(int(np.searchsorted(seen.open_ms, start_ms)), None)
     chosen = seen.take(inside)
-    if not np.isfinite(matrix[inside]).all(axis=1).any():
+    shown = np.ascontiguousarray(matrix[inside])
+    if not np.isfinite(shown).all(axis=1).any():
         raise BadInput(
             "period",
             f"of {len(chosen)} candles none had {features.lookback - 1} candles without a gap before "
@@ -100,7 +101,7 @@ def window(
             signals=signals,
         ),
         candles=chosen,
-        features=np.ascontiguousarray(matrix[inside]),
+        features=shown,
     )
 
 

@@ -100,6 +100,8 @@ class FeatureSet:
     ) -> Features:
         """Return float32[T, F] for sorted candles; rows without a whole lookback behind them are NaN.
 
+        With an anchor in Fortran's order, each column in one piece of memory; else in C's.
+
         `signals` has what was heard from each of `sources` back to its horizon before the first row,
         or all of it. `step_ms` is how long a candle lasts; a set with an anchor must be told. Raises
         KeyError for a source that is not there, and with an anchor `BadInput` for candles that are
@@ -170,15 +172,21 @@ class FeatureSet:
             raise ValueError(
                 f"step_ms was {step_ms}, {self.feature_set_id} needs a candle's length"
             )
-        matrix = np.empty((len(candles), self.size), dtype=np.float32)
+        # A column's rows lie side by side, as TA-Lib gives them: nothing is turned over here.
+        matrix = np.empty((self.size, len(candles)), dtype=np.float32).T
         count, done = len(self.features), 0
         blocks = Blocks(self.features, self.clip)
         for stretch in stretches(candles, anchor, step_ms):
-            block = blocks.of(stretch)
             is_real = stretch.is_real[stretch.first_row :]
             first, stop = int(stretch.at[0]), int(stretch.at[-1]) + 1
             matrix[done:first] = np.nan
-            matrix[first:stop, :count] = block.T if is_real.all() else block.T[is_real]
+            rows = matrix[first:stop, :count].T
+            if is_real.all():
+                blocks.fill(stretch, rows)
+            else:
+                filled_in = np.empty((count, len(is_real)), dtype=np.float32)
+                blocks.fill(stretch, filled_in)
+                rows[:] = filled_in[:, is_real]
             done = stop
         matrix[done:] = np.nan
         if self.sources:

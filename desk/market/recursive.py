@@ -76,29 +76,29 @@ class Blocks:
             [key for key, last in last_use.items() if last == column]
             for column in range(len(features))
         ]
-        self._block: Block = np.empty((len(features), 0), dtype=np.float32)
         self._ratio: Floats = np.empty(0)
 
-    def of(self, stretch: Stretch) -> Block:
-        """Return float32[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip.
+    def fill(self, stretch: Stretch, block: Block) -> None:
+        """Write float32[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip.
 
-        The next call writes over it.
+        Each feature's rows lie side by side: TA-Lib's columns are cast into their place, and looked
+        at while they are in the processor's cache.
         """
-        rows = len(stretch.candles) - stretch.first_row
-        if rows > self._block.shape[1]:
-            self._block = np.empty((len(self._block), rows), dtype=np.float32)
-        block = self._block[:, :rows]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             if self._windowed:
                 windows = Rows(stretch.candles, stretch.first_row + 1)
                 for column, feature in self._windowed:
                     block[column] = RULES[feature.rule](windows, feature.windows)
-            self._set_indicators(stretch, block, self._per_where_none_is_0)
-            if not np.isfinite(block).all():
-                self._set_indicators(stretch, block, _per)
+                    self._clipped(block[column])
+            self._set_indicators(stretch, block)
+
+    def _is_plain(self, row: Features) -> bool:
+        """Whether all is finite and within ±clip. The extremes of a row with NaN are NaN."""
+        return bool(row.min() >= -self._clip and row.max() <= self._clip)
+
+    def _clipped(self, row: Features) -> None:
         # After the cast, which keeps the order of values and is exact at the ends.
-        np.clip(block, -self._clip, self._clip, out=block)
-        return block
+        np.clip(row, -self._clip, self._clip, out=row)
 
     def _per_where_none_is_0(self, values: Any, scale: Any) -> Any:
         """As `_per` where no divisor is 0; else a value is not finite.
@@ -109,20 +109,25 @@ class Blocks:
             self._ratio = np.empty(len(values))
         return np.divide(values, scale, out=self._ratio[: len(values)])
 
-    def _set_indicators(self, stretch: Stretch, block: Block, per: Per) -> None:
+    def _set_indicators(self, stretch: Stretch, block: Block) -> None:
         bars, made = BarsOf(stretch), dict[tuple[int, _Asked], tuple[Floats, ...]]()
         for column, size, plan, calls in self._planned:
             own = bars[size]
             first = stretch.first_row if size == 1 else 0
+            newest = slice(None) if size == 1 else own.newest
             of = [own.close[first:]]
             for key, call in calls:
                 if key not in made:
                     made[key] = _called(key[1], own)
                 values = made[key][call.output]
                 of.append(_changed(values, call.ago, first) if call.ago else values[first:])
-            found = plan.shape(per, of)
-            block[column] = found if size == 1 else found[own.newest]
-            del of, found
+            row = block[column]
+            row[:] = plan.shape(self._per_where_none_is_0, of)[newest]
+            if not self._is_plain(row):
+                if not np.isfinite(row).all():
+                    row[:] = plan.shape(_per, of)[newest]
+                self._clipped(row)
+            del of
             for key in self._done_after[column]:
                 del made[key]  # its memory is the next call's, while it is in the cache
 

@@ -143,6 +143,10 @@ def _kill_body(request: Request) -> KillBody:
     form = form_of(request.scope)
     if form:
         refuse_repeated(form_values(request.scope), KILL_FORM["properties"])
+        if (
+            len(form.get("idempotency_key", "")) > MAX_KEY_CHARS
+        ):  # one in the header counts before it
+            raise BadInput("idempotency_key", f"had more than {MAX_KEY_CHARS} characters")
         return KillBody(reason=form.get("reason", "")[:500], flatten=form.get("flatten") == "true")
     raw = body_of(request.scope)
     try:

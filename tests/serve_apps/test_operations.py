@@ -546,6 +546,13 @@ def test_the_kill_form_takes_each_field_once_and_an_empty_key_as_none(
         follow_redirects=False,
     )
 
+    long = client.post(
+        "/ops/trading/kill",
+        content=f"idempotency_key={'k' * 300}",
+        headers=kind | {"idempotency-key": "another"},
+    )
+
     assert (twice.status_code, twice.json()["field"]) == (422, "reason")
+    assert (long.status_code, long.json()["field"]) == (422, "idempotency_key")
     assert empty.status_code == 303
     assert len(scene.desk.heard) == 1

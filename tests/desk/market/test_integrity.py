@@ -419,7 +419,11 @@ def test_D08_an_outlier_wick_holds_until_the_next_candle_or_a_second_source(
 
 
 @pytest.mark.catalogue("D08")
-@given(at=st.integers(0, 239), sigmas=st.floats(0, 40))
+@given(
+    at=st.integers(0, 239),
+    # At eight itself the rounding of the high that is built here decides.
+    sigmas=st.floats(0, 40).filter(lambda sigmas: abs(sigmas - 8) > 1e-6),
+)
 def test_D08_only_the_wick_beyond_eight_deviations_is_marked(at: int, sigmas: float) -> None:
     calm = noisy(240)
     returns = np.diff(np.log(calm.close))
