@@ -18,7 +18,7 @@ from desk.market.anchors import Stretch
 from desk.market.bars import Bars, BarsOf, Inputs
 from desk.market.candles import Candle, Candles, Floats
 from desk.market.feature_rules import RULES, Feature
-from desk.market.indicators import INDICATORS, Call, Per, Plan
+from desk.market.indicators import INDICATORS, Call, Plan
 from desk.market.rolling import Rows
 
 type Features = NDArray[np.float32]
