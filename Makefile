@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGES := desk actors serve_apps tune_configs bingx_sim
 
-.PHONY: help setup up down test nightly mutants check bench clean lock format screenshots
+.PHONY: help setup up down test nightly mutants check bench clean lock format screenshots wheel
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -47,6 +47,9 @@ screenshots: setup ## screenshots of the running pages into docs/images
 
 format: setup ## format and sort imports
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+wheel: setup ## build the wheel that the nodes of a cluster install, into dist/
+	$(UV) build --quiet --wheel --out-dir dist --clear .
 
 lock: $(UV) ## pin every dependency anew
 	$(UV) pip compile --universal --generate-hashes --no-header --group dev -p 3.12 pyproject.toml -o requirements.lock

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
         validation_alias="REDIS_URL",
         description="External store, with its password; unset: the embedded one.",
     )
+    ray_address: str | None = Field(
+        None,
+        validation_alias="DESK_RAY_ADDRESS",
+        description="`host:port` of a Ray cluster that something else keeps running, as `ray up` does; needs `REDIS_URL`; unset: a Ray of the desk's own.",
+    )
     home: Path = Field(
         Path("~/.raydesk"),
         validation_alias="DESK_HOME",
@@ -504,6 +509,13 @@ class Settings(BaseSettings):
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("ray_address", mode="after")
+    @classmethod
+    def _check_ray_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            host_and_port(value)
+        return value
+
     @field_validator("bingx_base_url", mode="after")
     @classmethod
     def _known_venue(cls, value: str | None) -> str | None:
@@ -676,6 +688,14 @@ def _parts(value: object) -> list[str]:
     if isinstance(value, (tuple, list)):
         return [str(part) for part in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     raise ValueError("expected names separated by commas")
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Split `host:port`, an IPv6 host in brackets. Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(f"was {address!r}, expected host:port such as 10.0.0.4:6379")
+    return host.strip("[]"), int(port)
 
 
 def _is_loopback(host: str) -> bool:

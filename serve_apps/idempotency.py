@@ -37,7 +37,8 @@ LEASE_MS = 120_000
 """A request still in flight after this (wall) belonged to a process that died: it may be repeated."""
 MAX_KEY_CHARS = 255
 _NOT_COVERED = ("/login", "/logout", "/webhooks/", "/api/v1/token/")
-_KEPT_HEADERS = frozenset({"content-type", "location", "etag"})
+_NOT_KEPT = frozenset({"content-length", "set-cookie", "x-trace-id", "date", "server"})
+"""What belongs to one sending of an answer; all other headers are part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class _Captured:
             self.status = message["status"]
             raw: list[tuple[bytes, bytes]] = list(message.get("headers", []))
             pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
-            self.headers = [pair for pair in pairs if pair[0].lower() in _KEPT_HEADERS]
+            self.headers = [pair for pair in pairs if pair[0].lower() not in _NOT_KEPT]
         elif message["type"] == "http.response.body":
             self.parts.append(message.get("body", b""))
             self.whole = not message.get("more_body", False)

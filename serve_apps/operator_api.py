@@ -167,6 +167,13 @@ def deploy(
     serve.run(application(given, resources), name=OPERATOR_APP, route_prefix="/")
 
 
+def undeploy() -> None:
+    """End both applications of a Ray that goes on. Nothing happens where none runs."""
+    serve: Any = import_module("ray.serve")
+    serve.delete(OPERATOR_APP)
+    serve.delete(SERVE_APP)
+
+
 def build(args: Mapping[str, str]) -> "Application":
     """The application for `serve deploy`: settings from the environment, addresses from the run file."""
     settings = load_settings()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.parts.decisions import SERVE_DEPLOYMENT
 from actors.tally_book import SharedTally
-from desk.errors import DeskError
+from desk.errors import DeskError, SettingsError
 from desk.learning.policy import PolicyAnswer
 from desk.logs import configure_logs
 from desk.store.valkey import ValkeyStore
@@ -70,3 +70,17 @@ def application(
         ray_actor_options={"num_cpus": 0, "resources": dict(resources or {})},
     )
     return deployment.bind(store_url, str(home))
+
+
+def build(_args: Mapping[str, str]) -> "Application":
+    """The application for `serve deploy`: addresses from the run file of the desk in DESK_HOME."""
+    # Only what deploys needs these: a replica stays without every actor's class.
+    from actors.run_file import RunFile  # noqa: PLC0415
+    from actors.tree import trading_resource  # noqa: PLC0415
+    from desk.settings import load_settings  # noqa: PLC0415
+
+    home = load_settings().home
+    running = RunFile.read(home)
+    if running is None:
+        raise SettingsError(f"no desk runs in {home}: start it with `desk up`")
+    return application(running.store_url, home, resources=trading_resource())

@@ -11,6 +11,7 @@ from actors.run_file import RunFile
 from desk.cli import (
     agents,
     audit,
+    cluster,
     dataset,
     evaluations,
     features,
@@ -228,6 +229,7 @@ app.add_typer(evaluations.app, name="evaluations")
 app.add_typer(market.app, name="market")
 app.add_typer(watching.alerts, name="alerts")
 app.add_typer(audit.app, name="audit")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(signals.app, name="signals")
 app.add_typer(source.app, name="source")

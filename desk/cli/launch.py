@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -29,15 +28,18 @@ from actors.alerts import Cause, raise_alert
 from actors.parts.foundation import market_clock
 from actors.run_file import RunFile
 from desk.cli.processes import ProcessBook, Started, birth_of, end, is_alive
+from desk.cli.ray_cluster import head_command, joined, ray_environment
 from desk.errors import DeskError, SettingsError
 from desk.settings import NAMED_VENUES, Settings
 from desk.store import server as store_server
 from desk.store.server_watch import ServerWatch
 from desk.store.valkey import ValkeyStore
 from desk.wallclock import monotonic_s, wall_ms
-from serve_apps.bounds import INGRESS_LAYERS
 
 READY_S = 60.0
+BOOT_S = 420.0
+"""More than the actors are given to come up (`actors.boot`), and Serve before them."""
+LEAVE_S = 60.0
 RAY_TRIES = 4
 RESTARTS, RESTART_WINDOW_S = 5, 60.0
 
@@ -76,6 +78,7 @@ class Launcher:
         self._book = ProcessBook(settings.home)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._ray_dirs: list[Path] = []
+        self._cluster = joined(settings)
         self._store: ServerWatch | None = None
         self._venue_url = ""
         self._store_url = ""
@@ -142,6 +145,8 @@ class Launcher:
                 self._tell_of_store()
             if self._died("ray"):
                 self._again("ray", self._restart_ray)
+            if self._cluster is not None and self._cluster.came_back():
+                self._again("ray", self._boot)
 
     def _tell_of_store(self) -> None:
         """Nobody could be told while it was away."""
@@ -162,6 +167,8 @@ class Launcher:
 
     def _stop_all(self) -> None:
         self._stopping = True
+        if self._cluster is not None and RunFile.read(self._home) is not None:
+            self._leave_cluster()
         RunFile.path(self._home).unlink(missing_ok=True)
         self._book.end_all()
         end_store(self._home)
@@ -202,11 +209,25 @@ class Launcher:
         self._store_url = self._store.running.url
 
     def _start_ray(self) -> None:
+        if self._cluster is not None:
+            self._ray_address = self._cluster.address
+            if not self._cluster.is_there():
+                raise StartFailed(
+                    f"no Ray cluster answers at {self._ray_address} (DESK_RAY_ADDRESS): start its head"
+                    " first, `ray status` shows it"
+                )
+            return
         for attempt in range(1, RAY_TRIES + 1):
             folder = Path(tempfile.mkdtemp(prefix="rd-"))
             self._ray_dirs.append(folder)
             dashboard_port = free_port()
-            child = self._spawn("ray", self._ray_command(folder, dashboard_port), ray_dir=folder)
+            command = head_command(
+                port=free_port(),
+                dashboard_port=dashboard_port,
+                client_port=free_port(),
+                folder=folder,
+            )
+            child = self._spawn("ray", command, ray_dir=folder)
             up = folder / "ray_current_cluster"
             with contextlib.suppress(StartFailed):
                 self._await("ray", child, up.exists)
@@ -219,27 +240,6 @@ class Launcher:
             self._end("ray")
             shutil.rmtree(folder, ignore_errors=True)
         raise StartFailed(f"Ray did not start in {RAY_TRIES} tries: read {self._log('ray')}")
-
-    def _ray_command(self, folder: Path, dashboard_port: int) -> list[str]:
-        cpus = max(1, (os.cpu_count() or 2) - 1)
-        return [
-            str(Path(sys.executable).parent / "ray"),
-            "start",
-            "--head",
-            "--block",
-            "--node-ip-address=127.0.0.1",
-            f"--port={free_port()}",
-            f"--temp-dir={folder}",
-            f"--num-cpus={cpus}",
-            "--resources",
-            json.dumps({"trading": 1000}),
-            "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={dashboard_port}",
-            # It cannot be left out; at its fixed default a second desk's would clash with it.
-            f"--ray-client-server-port={free_port()}",
-            "--object-store-memory=200000000",
-            "--disable-usage-stats",
-        ]
 
     def _boot(self) -> None:
         """Start actors and Serve from a process of its own: the launcher never becomes a Ray driver."""
@@ -254,17 +254,31 @@ class Launcher:
             started_wall_ms=wall_ms(),
         ).write(self._home)
         command = [sys.executable, "-m", "serve_apps.boot"]
-        child = self._spawn("boot", command, ray_dir=self._ray_dirs[-1])
+        ray_dir = self._ray_dirs[-1] if self._ray_dirs else None
+        child = self._spawn("boot", command, ray_dir=ray_dir)
         try:
-            code = child.wait(180)
+            code = child.wait(BOOT_S)
         except subprocess.TimeoutExpired:
             self._end("boot")
             raise StartFailed(
-                f"the actors did not start in 180 s: read {self._log('boot')}"
+                f"the actors did not start in {BOOT_S:.0f} s: read {self._log('boot')}"
             ) from None
         self._book.strike_out("boot")
         if code != 0:
             raise StartFailed(f"the actors did not start: {self._last_line('boot')}")
+
+    def _leave_cluster(self) -> None:
+        """End the desk's actors on a Ray that goes on without them."""
+        child = self._spawn("boot", [sys.executable, "-m", "serve_apps.boot", "stop"])
+        try:
+            code = child.wait(LEAVE_S)
+        except subprocess.TimeoutExpired:
+            code = 1
+        self._end("boot")
+        if code != 0:
+            self._console.print(
+                f"[yellow]the actors on {self._ray_address} may still run: read {self._log('boot')}[/]"
+            )
 
     def _restart_ray(self) -> None:
         self._end("ray")
@@ -347,26 +361,6 @@ class Launcher:
         self._console.print(f"[green]✓[/] {name} [dim]{monotonic_s() - began:.1f} s[/]")
 
 
-def ray_environment(home: Path, ray_dir: Path) -> dict[str, str]:
-    """Environment of every process that talks to our Ray: private folder, token, priority, threads."""
-    return {
-        "RAY_TMPDIR": str(ray_dir),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(_token_file(home)),
-        "RAY_worker_niceness": "0",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        **INGRESS_LAYERS,
-        # Serve's HTTP server would take X-Forwarded-For from every local process.
-        "FORWARDED_ALLOW_IPS": "",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
-    }
-
-
 def venue_name(settings: Settings) -> str:
     """What the pages call the exchange: `simulator 60x`, `vst`, `live` or the URL."""
     if settings.bingx_base_url is None:
@@ -440,16 +434,6 @@ def _is_launcher(pid: int) -> bool:
     except OSError:
         return True
     return any(word.endswith(b"desk") or b"desk.cli" in word for word in words)
-
-
-def _token_file(home: Path) -> Path:
-    path = home / "run" / "ray_token"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path
 
 
 def _port_of(url: str) -> int:

@@ -16,17 +16,17 @@ from rich.table import Table
 
 from actors.run_file import RunFile
 from desk.cli import tables
-from desk.cli.launch import ray_environment
 from desk.cli.learning import cancelled_by_ctrl_c, clock_of, opened_store, viewed
 from desk.cli.output import Json, console, show
 from desk.cli.progress import bars
+from desk.cli.ray_cluster import ray_environment
 from desk.engines.private_ray import private_ray
 from desk.errors import BadInput
 from desk.learning.sweep_file import parse_sweep, schema_text
 from desk.learning.sweep_results import SweepRecord, leaderboard
 from desk.learning.sweeps import EvaluationSweep, TrainingSweep
 from desk.learning.training_spec import ALGORITHMS
-from desk.settings import Settings
+from desk.settings import Settings, host_and_port
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
@@ -163,9 +163,8 @@ def sweep_ray(settings: Settings, cpus: int) -> Generator[None]:
 
 def _answers(address: str) -> bool:
     """Whether something listens there: against a Ray that is gone `ray.init` blocks for minutes."""
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=PROBE_S):
+        with socket.create_connection(host_and_port(address), timeout=PROBE_S):
             return True
     except (OSError, ValueError):
         return False

@@ -49,6 +49,25 @@ def test_a_long_answer_is_the_same_again_for_a_client_that_unpacks_nothing(
     assert again.headers["etag"] == first.headers["etag"] == '"1"'
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/agents"), ("POST", PATH), ("POST", "/ops/trading/kill")]
+)
+def test_a_repeated_answer_has_every_header_of_the_first(
+    scene: Scene, client: TestClient, method: str, path: str
+) -> None:
+    first, again = (
+        client.request(method, path, json=START if path == PATH else None, headers=KEY)
+        for _ in range(2)
+    )
+
+    assert again.headers["idempotent-replay"] == "true"
+    of_one_sending = {"x-trace-id", "idempotent-replay"}
+    assert {name for name in again.headers if name not in of_one_sending} == {
+        name for name in first.headers if name not in of_one_sending
+    }
+    assert ("allow" in again.headers) == (method == "PUT")
+
+
 def test_another_if_match_under_a_used_key_is_422(scene: Scene, client: TestClient) -> None:
     first = client.post("/agents/desk/pause", headers=KEY | {"If-Match": '"1"'})
     other = client.post("/agents/desk/pause", headers=KEY | {"If-Match": '"2"'})

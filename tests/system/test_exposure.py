@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from desk.cli.launch import ray_environment
 from desk.cli.processes import marked
+from desk.cli.ray_cluster import ray_environment
 from desk.store.server_address import read_address
 from tests.listeners import Listener, listeners
 

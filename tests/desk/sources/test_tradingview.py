@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Response
 from pydantic import SecretStr
 
-from desk.cli.launch import ray_environment
+from desk.cli.ray_cluster import ray_environment
 from desk.errors import FeedError
 from desk.settings import load_settings
 from desk.sources.tradingview import FeedRoute
