@@ -16,7 +16,7 @@ from uvicorn.protocols.http import auto
 
 from serve_apps.bounds import MAX_BODY_BYTES, MAX_OPEN_BODY_BYTES
 from serve_apps.headers import security_headers
-from serve_apps.patient_http import PatientProtocol, problem_body
+from serve_apps.patient_http import PatientProtocol, new_trace_id, problem_body
 
 OPEN_WRITES = ("/login", "/webhooks/")
 _STEERING = frozenset(
@@ -108,10 +108,12 @@ def _too_large(scope: Scope) -> Response:
 
 
 def _problem(status: int, kind: str, title: str, detail: str = "") -> Response:
+    trace_id = new_trace_id()
     return Response(
-        problem_body(status, kind, title, detail or title),
+        problem_body(status, kind, title, detail or title, trace_id),
         status_code=status,
         media_type="application/problem+json",
+        headers={"x-trace-id": trace_id},
     )
 
 
@@ -124,6 +126,7 @@ def _framed(send: Send) -> Send:
             for name, value in security_headers().items():
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
+            headers.setdefault("x-trace-id", new_trace_id())
         await send(message)
 
     return send_framed

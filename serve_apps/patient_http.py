@@ -7,11 +7,13 @@ Layers within the application cannot do this: they run when a whole head has arr
 
 import asyncio
 import json
+import uuid
 from collections import Counter
 from typing import ClassVar, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from desk import ids
 from serve_apps import bounds
 from serve_apps.headers import security_headers
 
@@ -175,17 +177,25 @@ def _cancelled(timer: Cancellable | None) -> None:
         timer.cancel()
 
 
-def problem_body(status: int, kind: str, title: str, detail: str) -> bytes:
+def new_trace_id() -> str:
+    """Of a request that never reaches the API."""
+    return ids.trace_id("request", uuid.uuid4().hex)
+
+
+def problem_body(status: int, kind: str, title: str, detail: str, trace_id: str) -> bytes:
     """A problem as JSON, built without the models: this process loads as little as it can."""
     fields = {"type": f"urn:raydesk:{kind}", "title": title, "status": status, "detail": detail}
-    return json.dumps(fields | {"trace_id": ""}, separators=(",", ":")).encode()
+    return json.dumps(fields | {"trace_id": trace_id}, separators=(",", ":")).encode()
 
 
 def _answer(status: int) -> bytes:
     kind, title = REFUSALS[status]
-    body = problem_body(status, kind, title, "the connection is closed: send it anew, in time")
+    trace_id = new_trace_id()
+    detail = "the connection is closed: send it anew, in time"
+    body = problem_body(status, kind, title, detail, trace_id)
     headers = {
         **security_headers(),
+        "x-trace-id": trace_id,
         "cache-control": "no-store",
         "content-type": "application/problem+json",
         "content-length": str(len(body)),

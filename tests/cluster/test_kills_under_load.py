@@ -3,33 +3,34 @@
 import asyncio
 import os
 import time
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from actors.commands import StartRun
 from actors.doors import ExecutorDoor, LedgerDoor
 from actors.names import CANDLE_POLLER, DECISION_LOOP, ORDER_EXECUTOR, RECONCILER, RISK_LEDGER
-from actors.seed import AGENT_ID
-from actors.start_gates import plan_run
 from actors.wiring import LIVE
 from desk.errors import DeskError
-from desk.runs import Mode, RunStatus
-from desk.store import kinds
-from desk.trading import risk
+from desk.runs import RunStatus
 from desk.trading.intents import OrderIntent
 from desk.trading.orders import TERMINAL, Leg, Order, OrderState, Side
 from desk.trading.risk import Approved
 from desk.wallclock import wall_ms
-from tests.cluster.desk_on_ray import BUSY_VERSION, RunningDesk, eventually
-from tests.orders.verdict import judge, orders_of
+from tests.cluster.desk_on_ray import RunningDesk, eventually
+from tests.cluster.live_run import (
+    RUN_ID,
+    compared_since,
+    decided_since,
+    live_orders_filled,
+    start_live_run,
+    stop_live_run,
+)
+from tests.orders.verdict import judge
 
 KILLS = int(os.environ.get("RAYDESK_KILLS", "30"))
 """Of each actor."""
 BACK_WITHIN_S = 15.0
 DECISIONS = 5
-RUN_ID = "live-under-load"
 PROBE_RUN_ID = "probe-under-load"
 """Of the orders that show that trading is allowed again; no loop decides for it."""
 
@@ -149,65 +150,6 @@ def sent(desk: RunningDesk, decision_id: str, side: Side) -> Order | None:
     except DeskError as away:
         print(f"{decision_id}: {away}")
         return None
-
-
-def compared_since(desk: RunningDesk, since_ms: int) -> bool:
-    found = desk.store.get(kinds.VENUES, LIVE)
-    return found is not None and found.value.seen_wall_ms > since_ms
-
-
-def decided_since(desk: RunningDesk, since_ms: int) -> bool:
-    """A decision of the live run on a candle that closed after a wall time."""
-    clock = desk.store.get(kinds.STATE, "clock")
-    assert clock is not None
-    speed, anchor = clock.value["speed"], clock.value
-    market_ms = anchor["market_ms"] + (since_ms - anchor["wall_ms"]) * speed
-    docs = desk.store.list(kinds.decisions_of_run(RUN_ID), limit=1)
-    return bool(docs) and docs[0].value.open_ms > market_ms
-
-
-def start_live_run(desk: RunningDesk) -> None:
-    """Put a live run where a start that passed every gate would put it; small, to trade for long."""
-    now_ms = wall_ms()
-    limits = risk.default_limits()
-    small = replace(limits, set_id="small", max_position_size=Decimal(100))
-    desk.store.put(kinds.RISK_LIMITS, "small", small, at_ms=now_ms)
-    ask = StartRun(
-        mode=Mode.PAPER,
-        pair="BTC-USDT",
-        risk_limit_set_id="small",
-        version_id=BUSY_VERSION,
-        decision_threshold=0.0,
-    )
-    clock = desk.store.get(kinds.STATE, "clock")
-    assert clock is not None
-    plan = plan_run(
-        desk.store,
-        desk.wiring,
-        AGENT_ID,
-        ask,
-        run_id=RUN_ID,
-        now_ms=desk.run_row().started_ms,
-        speed=clock.value["speed"],
-    )
-    run = replace(plan.run, mode=Mode.LIVE, account=LIVE)
-    desk.store.put(kinds.RUNS, RUN_ID, run, at_ms=run.started_ms)
-
-
-def stop_live_run(desk: RunningDesk) -> None:
-    """End the run and wait until nothing of the account is on its way."""
-    found = desk.store.get(kinds.RUNS, RUN_ID)
-    assert found is not None
-    assert found.value.status is RunStatus.RUNNING, found.value
-    ended = replace(found.value, status=RunStatus.STOPPED)
-    desk.store.put(kinds.RUNS, RUN_ID, ended, at_ms=ended.started_ms)
-    eventually(lambda: not desk.store.active_orders(LIVE), within_s=60, what="nothing on its way")
-    desk.reconcile(LIVE)
-
-
-def live_orders_filled(desk: RunningDesk, since_ms: int) -> bool:
-    found = [order for order in orders_of(desk.store) if order.sent_wall_ms > since_ms]
-    return any(order.state is OrderState.FILLED for order in found)
 
 
 def quantile(values: list[float], fraction: float) -> float:

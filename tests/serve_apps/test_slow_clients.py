@@ -160,6 +160,7 @@ def test_what_is_no_http_is_a_problem_with_our_headers(url: str, request_bytes: 
         answer = answers(client)
 
     assert status(answer) == 400
+    assert b"x-trace-id: tr" in answer
     assert b"x-content-type-options: nosniff" in answer
     assert b"application/problem+json" in answer
 
@@ -198,6 +199,7 @@ def test_a_large_body_is_413_whether_its_length_is_told_or_not(
         assert answer.status_code == 413
         assert answer.json()["type"] == "urn:raydesk:body-too-large"
         assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-trace-id"] == answer.json()["trace_id"] != ""
 
 
 def test_a_client_that_does_not_read_is_left(url: str) -> None:
