@@ -11,6 +11,7 @@ from actors.run_file import RunFile
 from desk.cli import (
     agents,
     audit,
+    backups,
     cluster,
     dataset,
     evaluations,
@@ -215,6 +216,8 @@ app.command()(learning.versions)
 app.command()(parity)
 app.command()(drill)
 app.command()(doctor)
+app.command()(backups.backup)
+app.command()(backups.restore)
 app.command()(provenance.replay)
 app.command()(provenance.explain)
 app.command()(tune)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from actors.commands import StartRun
 from actors.seed import AGENT_ID
-from actors.start_gates import plan_run
+from actors.start_gates import draft_plan
 from actors.wiring import LIVE
 from desk.runs import Mode, RunStatus
 from desk.store import kinds
@@ -46,16 +46,14 @@ def start_live_run(desk: RunningDesk) -> None:
         version_id=BUSY_VERSION,
         decision_threshold=0.0,
     )
-    clock = desk.store.get(kinds.STATE, "clock")
-    assert clock is not None
-    plan = plan_run(
+    # The paper run holds the pair, and live would ask for more gates than this is about.
+    plan = draft_plan(
         desk.store,
         desk.wiring,
         AGENT_ID,
         ask,
         run_id=RUN_ID,
         now_ms=desk.run_row().started_ms,
-        speed=clock.value["speed"],
     )
     run = replace(plan.run, mode=Mode.LIVE, account=LIVE)
     desk.store.put(kinds.RUNS, RUN_ID, run, at_ms=run.started_ms)

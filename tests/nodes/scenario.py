@@ -48,7 +48,7 @@ from tests.conftest import launch_simulator  # noqa: E402
 from tests.orders.verdict import judge  # noqa: E402
 from tests.processes import descendants  # noqa: E402
 
-TRIES = 3
+TRIES = 5
 START_S = 90.0
 BACK_S = 180.0
 SPEED = 20.0
