@@ -22,7 +22,7 @@ down: ## end every process that `make up` started
 test: setup ## the whole suite
 	$(BIN)/python -m pytest
 
-nightly: setup ## the long tests: 100,000 storms, 250 kills of the store, 30 of each trading actor, 100,000 requests, every drill, what is learnt over five seeds
+nightly: setup ## the long tests: 100,000 storms, 250 kills of the store, 30 of each trading actor, 100,000 requests, every drill, nodes that die and hang, what is learnt over five seeds
 	$(BIN)/python -m pytest -m nightly
 
 mutants: setup ## plant faults in the core of orders, ledger and store: the tests must notice

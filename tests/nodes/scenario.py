@@ -6,6 +6,7 @@ raylet with its own actors, all on this machine, kept by us as a service manager
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def cluster() -> Generator[Nodes]:
         raise
     finally:
         nodes.end_all()
+        shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def trading_is_back(desk: RunningDesk, old: dict[str, int], began_ms: int) -> None:
