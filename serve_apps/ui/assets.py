@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from desk.errors import SettingsError
@@ -18,8 +18,13 @@ IMPORTED = {
     "@preact/signals-core": ("@preact/signals-core", "dist/signals-core.module.js"),
 }
 """Bare module name → the vendored file behind it."""
-SCRIPTS = {"klinecharts": ("klinecharts", "dist/umd/klinecharts.min.js")}
-"""Classic scripts that define a global of the same name."""
+SCRIPTS = {
+    "klinecharts": ("klinecharts", "dist/umd/klinecharts.min.js"),
+    "uplot": ("uplot", "dist/uPlot.iife.min.js"),
+}
+"""Classic scripts, each of which defines a global: `klinecharts`, `uPlot`."""
+STYLES = {"uplot": ("uplot", "dist/uPlot.min.css")}
+"""The style sheets that some of them need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,7 @@ class Assets:
     folder: Path
     import_map: str
     script_urls: dict[str, str]
+    style_urls: dict[str, str] = field(default_factory=dict[str, str])
     problem: str = ""
 
     @property
@@ -65,5 +71,6 @@ def load_assets(override: Path | None = None) -> Assets:
     roots = {file.package: f"/ui/vendor/{file.package}@{file.version}" for file in files}
     imports = {name: f"{roots[package]}/{path}" for name, (package, path) in IMPORTED.items()}
     scripts = {name: f"{roots[package]}/{path}" for name, (package, path) in SCRIPTS.items()}
+    styles = {name: f"{roots[package]}/{path}" for name, (package, path) in STYLES.items()}
     import_map = json.dumps({"imports": imports}, separators=(",", ":"))
-    return Assets(folder=folder, import_map=import_map, script_urls=scripts)
+    return Assets(folder=folder, import_map=import_map, script_urls=scripts, style_urls=styles)

@@ -15,7 +15,7 @@ from serve_apps.ui.assets import HERE, Assets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One operator page. `scripts` are classic scripts it needs before its module."""
+    """One operator page. `scripts` are classic scripts it needs before its module, with their styles."""
 
     path: str
     title: str
@@ -25,7 +25,7 @@ class Page:
 PAGES = (
     Page(path="/rl-ops", title="Operations"),
     Page(path="/rl-agent", title="Agent"),
-    Page(path="/rl-evaluations", title="Evaluations"),
+    Page(path="/rl-evaluations", title="Evaluations", scripts=("uplot",)),
     Page(path="/rl-data-sources", title="Data sources"),
     Page(path="/ingestion", title="Ingestion"),
     Page(path="/insights", title="Insights", scripts=("klinecharts",)),
@@ -82,13 +82,18 @@ def _page_endpoint(
         scripts = "".join(
             f'<script src="{assets.script_urls[name]}"></script>\n' for name in page.scripts
         )
+        styles = "".join(
+            f'<link rel="stylesheet" href="{assets.style_urls[name]}">\n'
+            for name in page.scripts
+            if name in assets.style_urls
+        )
         text = shell.substitute(
             title=page.title,
             page=page.path.lstrip("/"),
             csrf=csrf_of(request),
             import_map=assets.import_map,
             scripts=scripts,
-            styles="",
+            styles=styles,
         )
         return HTMLResponse(text)
 

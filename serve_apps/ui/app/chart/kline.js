@@ -3,7 +3,7 @@
 import { get } from '../lib/api.js';
 import { on, onResync } from '../lib/stream.js';
 import { createLayers } from './layers.js';
-import { forgetPalette, palette } from './palette.js';
+import { palette } from './palette.js';
 
 const { klinecharts } = globalThis;
 const FIRST_BARS = 1500;
@@ -164,7 +164,6 @@ export function createTape(element, { state, problem, onPick }) {
     draw: layers.draw,
     painted: layers.painted,
     restyle() {
-      forgetPalette();
       chart.setStyles(styles());
     },
     dispose() {
