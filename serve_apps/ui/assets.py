@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from desk.errors import SettingsError
 from serve_apps.ui import vendor
 
 HERE = Path(__file__).parent
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)'", re.MULTILINE)
 IMPORTED = {
     "preact": ("preact", "dist/preact.mjs"),
     "preact/hooks": ("preact", "hooks/dist/hooks.mjs"),
@@ -18,6 +20,8 @@ IMPORTED = {
     "@preact/signals-core": ("@preact/signals-core", "dist/signals-core.module.js"),
 }
 """Bare module name → the vendored file behind it."""
+ALWAYS = ("preact", "preact/hooks", "@preact/signals", "@preact/signals-core", "htm")
+"""What the vendored modules import of each other."""
 SCRIPTS = {
     "klinecharts": ("klinecharts", "dist/umd/klinecharts.min.js"),
     "uplot": ("uplot", "dist/uPlot.iife.min.js"),
@@ -74,3 +78,24 @@ def load_assets(override: Path | None = None) -> Assets:
     styles = {name: f"{roots[package]}/{path}" for name, (package, path) in STYLES.items()}
     import_map = json.dumps({"imports": imports}, separators=(",", ":"))
     return Assets(folder=folder, import_map=import_map, script_urls=scripts, style_urls=styles)
+
+
+def modules_of(page: str, assets: Assets) -> list[str]:
+    """URLs of every module that a page imports, itself first, so that one trip fetches them all."""
+    imports: dict[str, str] = json.loads(assets.import_map).get("imports", {})
+    root = HERE / "app"
+    found: dict[str, None] = {}
+    waiting = [root / f"{page}.js"]
+    while waiting:
+        module = waiting.pop(0)
+        url = f"/ui/app/{module.relative_to(root).as_posix()}"
+        if url in found:
+            continue
+        found[url] = None
+        for name in _IMPORT.findall(module.read_text()):
+            if name.startswith("."):
+                waiting.append((module.parent / name).resolve())
+            else:
+                found[imports.get(name, name)] = None
+    others = [imports[name] for name in ALWAYS if name in imports]
+    return list(dict.fromkeys([*found, *others]))

@@ -3,13 +3,14 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from actors import source_book
 from actors.commands import FeedScope, Preflight, StartGate, Turned
@@ -330,20 +331,30 @@ def fill_store(
     store.put(kinds.ALERTS, alert.alert_id, alert, at_ms=NOW_MS)
 
 
+type Leap = tuple[Leg, Side, int, int]
+"""An order: its leg and side, the row of its candle, and the row of its trade's entry."""
+ONE_AND_A_HALF: tuple[Leap, ...] = (
+    (Leg.ENTRY, Side.BUY, 1_400, 1_400),
+    (Leg.EXIT, Side.SELL, 1_700, 1_400),
+    (Leg.ENTRY, Side.SELL, 1_900, 1_900),
+)
+
+
 def trade(
-    store: MemoryStore, candles: Candles, *, account: str = "paper", has_levels: bool = False
+    store: MemoryStore,
+    candles: Candles,
+    *,
+    account: str = "paper",
+    has_levels: bool = False,
+    plan: Sequence[Leap] = ONE_AND_A_HALF,
 ) -> None:
-    """One trade entered and left, another still open; through the store's own money calls."""
+    """By default one trade entered and left, another still open; through the store's own money calls."""
     fence = store.acquire_lease(f"order_executor:{account}", "test", 60_000)
     cash = Decimal(10_000)
     ledger = store.create_ledger(
         Ledger(account=account, starting_cash=cash, cash=cash), fence=fence, event=_event("ledger")
     )
-    for leg, side, row, trade_row in (
-        (Leg.ENTRY, Side.BUY, 1_400, 1_400),
-        (Leg.EXIT, Side.SELL, 1_700, 1_400),
-        (Leg.ENTRY, Side.SELL, 1_900, 1_900),
-    ):
+    for leg, side, row, trade_row in plan:
         levels = (Decimal("1.002"), Decimal("0.997")) if has_levels and row == 1_900 else None
         ledger = place(store, ledger, candles, fence, leg, side, row, trade_row, levels=levels)
     last = Decimal(str(candles.close[-1]))
@@ -507,6 +518,7 @@ class serve:
         reports: EvaluationFiles | None = None,
         *,
         signal_sources: tuple[tuple[str, str], ...] = (),
+        also: Callable[[FastAPI], None] = lambda app: None,
     ) -> None:
         facts = ApiFacts(
             venue="simulator 30x",
@@ -525,6 +537,7 @@ class serve:
             reports=reports,
             assets=load_assets(),
         )
+        also(app)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]

@@ -175,3 +175,18 @@ def test_a_lost_stream_is_said_on_the_chart(page: Page, served: Any) -> None:
 
     expect(page.get_by_test_id("stream")).not_to_contain_text("live")
     expect(page.get_by_text("Stream lost")).to_be_visible()
+
+
+def test_the_first_chart_is_asked_for_once_and_before_the_modules_run(
+    page: Page, served: Any
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(served.url)))
+
+    opened(page, served.url, "?pair=BTC-USDT")
+
+    candles = [path for path in asked if path.startswith("/market-data/candles")]
+    assert candles == ["/market-data/candles?pair=BTC-USDT&interval=1m&limit=1500"]
+    assert asked.count("/market-data/pairs") == 1
+    assert asked.count("/trades?pair=BTC-USDT&limit=200") == 1
+    assert asked.index(candles[0]) < asked.index("/ops/trading/summary")

@@ -1,7 +1,7 @@
 // Insights: the tape of one pair, the layers that lie on it, and their list twins.
 
 import { computed, effect, signal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { start, themeChanged } from './lib/frame.js';
 import { backfill } from './lib/ingestion_controls.js';
 import { Glyph, Lists } from './lib/insights_lists.js';
@@ -79,8 +79,9 @@ function EvaluationChoice() {
 
 function ChartBox() {
   const element = useRef(null);
-  useEffect(() => {
-    const tape = createTape(element.current, { state: chartState, problem: chartProblem, onPick: (id) => { selected.value = id; } });
+  // Before the first frame: after it the chart would stand empty for that long.
+  useLayoutEffect(() => {
+    const tape = createTape(element.current, { state: chartState, problem: chartProblem, firstBars: state.firstBars, onPick: (id) => { selected.value = id; } });
     globalThis.deskTape = tape;
     const isReady = computed(() => chartState.value === 'ready');
     const undo = [
@@ -90,6 +91,9 @@ function ChartBox() {
         tape.show({ pair: pair.value, interval: interval.value, pricePrecision, quantityPrecision, at: jump.value });
       }),
       ...Object.entries(marks).map(([name, held]) => effect(() => isReady.value && tape.draw(name, held.value))),
+      effect(() => {
+        if (chartState.value !== 'loading') setTimeout(() => { state.isChartThere.value = true; }, 100);
+      }),
       effect(() => themeChanged.value && tape.restyle()),
       effect(() => isReady.value && jump.value && tape.jumpTo(jump.value)),
     ];

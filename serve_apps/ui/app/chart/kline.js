@@ -6,7 +6,6 @@ import { createLayers } from './layers.js';
 import { palette } from './palette.js';
 
 const { klinecharts } = globalThis;
-const FIRST_BARS = 1500;
 const OLDER_BARS = 2000;
 const MOST_BARS = 10000;
 // So many newer ones come along when an older time is looked at: with fewer the chart would not ask for the next.
@@ -50,7 +49,7 @@ export const stepMs = (interval) => Number(interval.slice(0, -1)) * UNIT_MS[inte
 const bars = ({ t, o, h, l, c, v }) => t.map((timestamp, i) => ({ timestamp, open: o[i], high: h[i], low: l[i], close: c[i], volume: v[i] }));
 
 // state: signal told 'loading' | 'ready' | 'empty' | 'failed'
-export function createTape(element, { state, problem, onPick }) {
+export function createTape(element, { state, problem, firstBars, onPick }) {
   const chart = klinecharts.init(element, { styles: styles(), locale: 'en-US', timezone: 'UTC', thousandsSeparator: { sign: ',' } });
   element.tabIndex = 0;
   element.setAttribute('role', 'img');
@@ -71,7 +70,7 @@ export function createTape(element, { state, problem, onPick }) {
     const mine = generation;
     const { pair, interval } = shown;
     try {
-      const query = { pair, interval, limit: type === 'init' ? FIRST_BARS : OLDER_BARS };
+      const query = { pair, interval, limit: type === 'init' ? firstBars : OLDER_BARS };
       if (type === 'forward') query.before_ms = timestamp;
       if (type === 'backward') query.start_ms = timestamp + 1;
       if (type === 'init') {

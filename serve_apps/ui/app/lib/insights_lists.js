@@ -1,7 +1,7 @@
 // Beside the tape: what its layers show, as lists that the keyboard reaches, and the key of their marks.
 
 import { money, tone, trimmed } from './format.js';
-import { decisions, evaluationRows, layers, openTrades, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
+import { decisions, evaluationRows, isChartThere, layers, openTrades, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
 import { TraceLink, traceId } from './trace.js';
 import { Baseline, html, ModePill, Panel, Pill, Table, When } from './ui.js';
 
@@ -19,6 +19,8 @@ export const Glyph = ({ name }) => html`<svg class="glyph ${name}" viewBox="0 0 
 const Side = ({ side }) => html`<span class=${side === 'buy' ? 'up' : 'down'}>${side === 'buy' ? '▲' : '▼'} ${side}</span>`;
 
 export function Lists({ goTo }) {
+  // Hundreds of rows would keep the first chart waiting.
+  if (!isChartThere.value) return html`<${Panel} title="Trades" span="12"><div class="skeleton" role="status"><span class="sr">Loading Trades</span></div><//>`;
   return html`<${TradeList} goTo=${goTo} />
     ${layers.value.has('evaluation') && html`<${EvaluationList} goTo=${goTo} />`}
     ${layers.value.has('signals') && html`<${SignalList} goTo=${goTo} />`}

@@ -31,6 +31,8 @@ export const pair = signal(url.get('pair'));
 export const interval = signal(url.get('interval') ?? '1m');
 export const selected = signal(url.get('trade'));
 export const jump = signal(Number(url.get('at')) || null);
+// How many candles the first chart has: more are fetched as one scrolls back.
+export const firstBars = Math.min(Math.max(Number(url.get('bars')) || 1500, 100), 5000);
 export const evaluation = signal(url.get('evaluation'));
 export const layers = signal(new Set((url.has('layers') ? url.get('layers').split(',') : FIRST).filter((name) => KNOWN.includes(name))));
 
@@ -117,12 +119,15 @@ const NEEDS = {
 export const heldOf = (name) => NEEDS[name].map((each) => each.held);
 export const retryLayer = (name) => NEEDS[name].forEach((each) => each.load());
 
+// What is not on the first chart is read when that stands there.
+export const isChartThere = signal(false);
+
 const isOn = (name) => computed(() => layers.value.has(name));
 const whenOn = (name, held, ...also) => {
   const on = isOn(name);
   effect(() => {
     also.forEach((each) => each.value);
-    if (pair.value && on.value) untracked(held.load);
+    if (pair.value && on.value && isChartThere.value) untracked(held.load);
   });
 };
 
@@ -138,7 +143,7 @@ effect(() => {
 effect(() => {
   jump.value;
   wide.value;
-  if (pair.value) untracked(decisions.load);
+  if (pair.value && isChartThere.value) untracked(decisions.load);
 });
 whenOn('gaps', gaps);
 whenOn('signals', signals, jump);
@@ -162,7 +167,8 @@ onResync(() => {
   [pairs, trades, decisions].forEach((held) => held.load());
   for (const name of layers.peek()) retryLayer(name);
 });
-[pairs, sources].forEach((held) => held.load());
+pairs.load();
+effect(() => isChartThere.value && untracked(sources.load));
 
 // --- what is drawn ----------------------------------------------------------------------------
 
