@@ -40,9 +40,10 @@ from desk.trading.instruments import Instrument
 from desk.trading.ledger import Ledger, book_fill, mark
 from desk.trading.orders import Fill, Leg, Order, OrderState, Side
 from desk.trading.risk import RiskLimitSet
-from serve_apps.api import build_api
+from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.sse import StreamTimes
 from serve_apps.ui.assets import load_assets
 
 PAIR = "BTC-USDT"
@@ -351,7 +352,7 @@ def trade(
     """By default one trade entered and left, another still open; through the store's own money calls."""
     fence = store.acquire_lease(f"order_executor:{account}", "test", 60_000)
     cash = Decimal(10_000)
-    ledger = store.create_ledger(
+    ledger = store.ledger(account) or store.create_ledger(
         Ledger(account=account, starting_cash=cash, cash=cash), fence=fence, event=_event("ledger")
     )
     for leg, side, row, trade_row in plan:
@@ -518,6 +519,7 @@ class serve:
         reports: EvaluationFiles | None = None,
         *,
         signal_sources: tuple[tuple[str, str], ...] = (),
+        stream_times: StreamTimes = StreamTimes(),  # noqa: B008 - it never changes
         also: Callable[[FastAPI], None] = lambda app: None,
     ) -> None:
         facts = ApiFacts(
@@ -536,6 +538,7 @@ class serve:
             facts=facts,
             reports=reports,
             assets=load_assets(),
+            options=ApiOptions(stream_times=stream_times),
         )
         also(app)
         with socket.socket() as probe:

@@ -8,6 +8,8 @@ import { palette } from './palette.js';
 const { klinecharts } = globalThis;
 const OLDER_BARS = 2000;
 const MOST_BARS = 10000;
+// After so many new ones, over 8 hours of minutes, the chart begins anew: a tab that is left open does not grow.
+const MOST_NEW_BARS = 500;
 // So many newer ones come along when an older time is looked at: with fewer the chart would not ask for the next.
 const BARS_AFTER = 300;
 
@@ -54,6 +56,8 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
   element.tabIndex = 0;
   element.setAttribute('role', 'img');
   chart.setBarSpace(7);
+  chart.setOffsetRightDistance(130); // labels of levels stand there, not on the newest candles
+  chart.overrideYAxis({ paneId: 'candle_pane', gap: { top: 0.24, bottom: 0.1 } }); // nor the highest mark on the legend
   chart.createIndicator({ name: 'VOL', paneId: 'volume' });
   chart.setPaneOptions({ id: 'volume', height: 90 });
 
@@ -63,6 +67,7 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
   let abort = new AbortController();
   let shown = null;
   let loaded = 0;
+  let grown = 0;
 
   // A stale answer must not be drawn, and a refusal must still answer the chart: a rejection inside
   // getBars would leave it unable to load anything again.
@@ -75,6 +80,7 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
       if (type === 'backward') query.start_ms = timestamp + 1;
       if (type === 'init') {
         loaded = 0;
+        grown = 0;
         if (shown.at) query.before_ms = shown.at + BARS_AFTER * stepMs(interval);
       }
       const columns = await get('/market-data/candles', query, abort.signal);
@@ -120,6 +126,11 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
     }
     // While an older time is looked at, the newest candle does not follow the last one that is there.
     if (shown.at && last && t > last.timestamp + stepMs(shown.interval)) return;
+    if (last && t > last.timestamp) grown += 1;
+    if (grown > MOST_NEW_BARS && chart.getVisibleRange().realTo >= list.length) {
+      reload();
+      return;
+    }
     live({ timestamp: t, open: Number(o), high: Number(h), low: Number(l), close: Number(c), volume: Number(v) });
   });
 

@@ -126,7 +126,8 @@ function levels(marks, place, colours) {
   const figures = [];
   const labels = [];
   let count = 0;
-  for (const { kind, ms, price, label } of marks) {
+  // From above, so that a label that gives way keeps the order of the lines.
+  for (const { kind, ms, price, label } of [...marks].sort((a, b) => b.price - a.price)) {
     const y = place.y(price);
     if (y < 0 || y > place.height) continue;
     count += 1;
