@@ -44,7 +44,7 @@ function options(kind, { curves, hidden, isLog, width, sync, onCursor }) {
     padding: [10, 26, 0, 0],
     scales: { x: { time: true }, y: isEquity ? (isLog ? { distr: 3 } : {}) : { range: (_, low) => [Math.min(low * 1.1, -0.001), 0] } },
     axes: [
-      { ...axis, space: 70, size: 26, values: (_, ticks, __, ___, step) => ticks.map((tick) => (step >= 86400 ? utc(tick * 1000).slice(5, 10) : utc(tick * 1000).slice(5, 16))) },
+      { ...axis, space: 95, size: 26, values: (_, ticks, __, ___, step) => ticks.map((tick) => (step >= 86400 ? utc(tick * 1000).slice(5, 10) : utc(tick * 1000).slice(5, 16))) },
       // As wide as its longest label, and as the other chart's, so that both begin at the same place.
       { ...axis, size: 78, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : text(tick))) },
     ],
@@ -89,7 +89,8 @@ function Plots({ label, seconds, curves, hiddenFirst = [] }) {
     };
   }, [seconds, curves]);
   return html`<div class="curves pad">
-    <div class="buttons"><${Names} curves=${curves} falls=${falls} seconds=${seconds} held=${held} /><span class="grow"></span>
+    <div class="buttons"><${Names} curves=${curves} falls=${falls} seconds=${seconds} held=${held} /></div>
+    <div class="buttons"><h3 class="muted">Equity, USDT</h3><span class="grow"></span>
       <span class="muted where">${held.at.value === null ? 'at the end' : utc(seconds[held.at.value] * 1000).slice(0, 16)}: USDT, drawdown</span>
       <button aria-pressed=${held.isLog.value} onClick=${() => { held.isLog.value = !held.isLog.value; }} disabled=${curves.some(({ values }) => values.some((value) => value !== null && value <= 0))} title="Equal changes in percent look equally high; not for an equity of zero or less">Log scale</button></div>
     <div ref=${box} role="img" aria-label=${label}><div class="equity"></div><h3 class="muted">Drawdown</h3><div class="drawdown"></div></div>
