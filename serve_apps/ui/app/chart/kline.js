@@ -8,8 +8,8 @@ import { palette } from './palette.js';
 const { klinecharts } = globalThis;
 const OLDER_BARS = 2000;
 const MOST_BARS = 10000;
-// After so many new ones, over 8 hours of minutes, the chart begins anew: a tab that is left open does not grow.
-const MOST_NEW_BARS = 500;
+// After so many new ones, four hours of minutes, the chart begins anew: a tab that is left open does not grow.
+const MOST_NEW_BARS = 240;
 // So many newer ones come along when an older time is looked at: with fewer the chart would not ask for the next.
 const BARS_AFTER = 300;
 
@@ -143,7 +143,12 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
   }
   const stopResync = onResync(reload);
 
-  const sizes = new ResizeObserver(() => chart.resize());
+  // The first report is of the size it was made with.
+  let isSized = false;
+  const sizes = new ResizeObserver(() => {
+    if (isSized) chart.resize();
+    isSized = true;
+  });
   sizes.observe(element);
 
   return {
