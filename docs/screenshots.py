@@ -11,6 +11,7 @@ IMAGES = Path(__file__).parent / "images"
 PAGES = {
     "rl-ops": "/rl-ops",
     "rl-agent": "/rl-agent",
+    "rl-evaluations": "/rl-evaluations",
     "rl-data-sources": "/rl-data-sources",
     "ingestion": "/ingestion",
     "insights": "/insights",
