@@ -121,7 +121,9 @@ class FakeDesk:
         self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
     ) -> Turned:
         self._note(wish, scope, dry_run)
-        return Turned(sources=1)
+        runs = [doc.value for doc in self.store.list(kinds.RUNS)]
+        hit = [run.run_id for run in runs if wish == "pause" and run.pair == scope.pair]
+        return Turned(sources=1, run_ids=tuple(hit))
 
     async def take_up(self, job: Job) -> None:
         self._note("take_up", job.job_id)

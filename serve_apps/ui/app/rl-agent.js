@@ -1,7 +1,7 @@
 // Agent: its runs, limits, versions, learning and governance, each with the controls that change it.
 
 import { effect } from '@preact/signals';
-import { get, post, send } from './lib/api.js';
+import { get, post, safely, send } from './lib/api.js';
 import { money, percent, tone, trimmed } from './lib/format.js';
 import { marketNow, start, summary } from './lib/frame.js';
 import { sources } from './lib/ingestion_controls.js';
@@ -101,14 +101,14 @@ function Runs() {
       { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'pair', cell: (run) => html`<strong>${run.pair}</strong> ${run.interval}` },
       { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` }, { name: 'state', cell: (run) => html`<${RunState} run=${run} />` },
       { name: 'policy', cell: (run) => html`<span title="limits ${run.risk_limit_set_id}, threshold ${run.decision_threshold}">${run.version_id}</span> <${Baseline} on=${run.baseline} />` },
-      { name: '', cell: (run) => (['running', 'paused', 'starting'].includes(run.status) ? html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${resumeRun}>Resume …</button>` : html`<button onClick=${pauseRun}>Pause …</button>`}<button onClick=${stopRun}>Stop …</button></span>` : html`<${When} ms=${run.stopped_ms} />`) },
+      { name: '', cell: (run) => (['running', 'paused', 'starting'].includes(run.status) ? html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${() => resumeRun(run)}>Resume …</button>` : html`<button onClick=${() => pauseRun()}>Pause …</button>`}<button onClick=${() => stopRun()}>Stop …</button></span>` : html`<${When} ms=${run.stopped_ms} />`) },
     ]} />`}
   <//>`;
 }
 
 // --- governance -------------------------------------------------------------------------------
 
-function turnKill(on, version) {
+function turnKill(on, row) {
   ask({
     title: on ? 'Stop this agent?' : "Lift the agent's kill switch?", verb: on ? 'Stop the agent' : 'Lift', danger: true,
     text: on ? 'Its runs pause and its entries end; positions stay unless they are closed.' : 'Entries become possible again; paused runs go on only when they are resumed.',
@@ -116,7 +116,9 @@ function turnKill(on, version) {
       { name: 'reason', label: 'Reason, kept in the audit', required: true },
       ...(on ? [{ name: 'position', label: 'Positions', options: [{ value: 'keep', label: 'keep them' }, { value: 'flatten', label: 'close them, reduce-only' }] }] : []),
     ],
-    send: ({ reason, position }, key) => send('POST', `/agents/${AGENT}/kill-switch`, { on, reason, flatten: position === 'flatten' }, { key, version }),
+    safe: on,
+    conflict: { seen: row, read: () => get(`/agents/${AGENT}/kill-switch`), again: (fresh) => turnKill(on, fresh) },
+    send: ({ reason, position }, key) => send('POST', `/agents/${AGENT}/kill-switch`, { on, reason, flatten: position === 'flatten' }, { key, safe: on, version: on ? null : row.row_version }),
     done: (answer) => {
       told(answer, answer.on ? `The agent is stopped: ${answer.runs_stopped} run(s) paused` : "The agent's kill switch is lifted");
       killSwitch.load();
@@ -124,8 +126,7 @@ function turnKill(on, version) {
   });
 }
 
-function editConfig() {
-  const held = agent.held.value.data;
+function editConfig(held) {
   const known = [...new Set([...held.allowed_instruments, ...(sources.held.value.data ?? []).map((row) => row.pair).filter(Boolean)])];
   ask({
     title: 'Agent settings', verb: 'Save',
@@ -137,6 +138,7 @@ function editConfig() {
       { name: 'min_confidence', label: 'Least confidence, 0 to 1', type: 'number', min: 0, max: 1, step: 0.01, value: held.min_confidence, required: true },
       { name: 'data_pause_lift', label: 'After a pause for data', value: held.data_pause_lift, options: [{ value: 'manual', label: 'an operator resumes' }, { value: 'auto', label: 'the run goes on by itself' }] },
     ],
+    conflict: { seen: held, read: () => get(`/agents/${AGENT}`), again: editConfig },
     send: ({ allowed_instruments: pairs, decision_threshold: threshold, min_confidence: least, ...body }, key) => send('PATCH', `/agents/${AGENT}/config`, {
       ...body, allowed_instruments: pairs.split(',').map((each) => each.trim()).filter(Boolean), decision_threshold: Number(threshold), min_confidence: Number(least),
     }, { key, version: held.row_version }),
@@ -146,11 +148,11 @@ function editConfig() {
 
 function Governance() {
   return html`<${Panel} title="Kill switch and settings" span="4" resource=${killSwitch.held} retry=${killSwitch.load} isEmpty=${() => false}
-    actions=${html`<button onClick=${editConfig} disabled=${!agent.held.value.data}>Settings …</button>`}>
+    actions=${html`<button onClick=${() => editConfig(agent.held.value.data)} disabled=${!agent.held.value.data}>Settings …</button>`}>
     ${(row) => html`<div class="pad stack">
       <p>Agent: ${row.on ? html`<${Pill} tone="bad" icon="✕">stopped: ${row.reason}<//>` : html`<${Pill} tone="ok" icon="●">may trade<//>`}</p>
       ${Object.entries(row.accounts).map(([name, reason]) => html`<p key=${name}>Account ${name}: ${reason === null ? html`<${Pill} tone="ok" icon="●">may trade<//>` : html`<${Pill} tone="bad" icon="✕">stopped: ${reason}<//>`}</p>`)}
-      <p>${row.on ? html`<button class="danger" onClick=${() => turnKill(false, row.row_version)}>Lift …</button>` : html`<button class="danger" onClick=${() => turnKill(true, row.row_version)}>Stop this agent …</button>`}</p>
+      <p>${row.on ? html`<button class="danger" onClick=${() => turnKill(false, row)}>Lift …</button>` : html`<button class="danger" onClick=${() => turnKill(true, row)}>Stop this agent …</button>`}</p>
     </div>`}
   <//>`;
 }
@@ -161,6 +163,7 @@ function editGates(row) {
   ask({
     title: 'Promotion gate', verb: 'Save', text: 'Live starts and promotions are judged by it from now on.',
     fields: GATES.map(([name, label]) => ({ name, label, type: 'number', step: 'any', value: row[name], required: true })),
+    conflict: { seen: row, read: () => get(`/agents/${AGENT}/promotion-gates`), again: editGates },
     send: (values, key) => send('PATCH', `/agents/${AGENT}/promotion-gates`, Object.fromEntries(GATES.map(([name]) => [name, Number(values[name])])), { key, version: row.row_version }),
     done: () => {
       toast('The promotion gate is changed');
@@ -182,6 +185,7 @@ function editPolicies(row) {
     title: 'Sources of the agent', verb: 'Save', wide: true,
     text: 'Required: a run pauses while the source is not ok. Forbidden: the features may not look at it. Candles are always required.',
     fields: names.map((name) => ({ name, label: name, value: row.policies[name], options: POLICY_OPTIONS })),
+    conflict: { seen: row, read: () => get(`/agents/${AGENT}/source-policies`), again: editPolicies },
     send: (values, key) => {
       const policies = Object.fromEntries(names.filter((name) => values[name] !== row.policies[name]).map((name) => [name, values[name]]));
       if (!Object.keys(policies).length) throw new Error('Nothing was changed: choose another policy first.');
@@ -238,18 +242,18 @@ function Guardrails() {
 
 function closeTrade(trade) {
   ask({
-    title: `Close ${trade.pair}?`, verb: 'Close', text: `A reduce-only market order ends ${trade.side === 'buy' ? 'long' : 'short'} ${trimmed(trade.position_size)} ${trade.pair}.`,
+    title: `Close ${trade.pair}?`, verb: 'Close', safe: true, text: `A reduce-only market order ends ${trade.side === 'buy' ? 'long' : 'short'} ${trimmed(trade.position_size)} ${trade.pair}.`,
     fields: [{ name: 'quantity', label: 'Quantity', type: 'number', min: 0, step: 'any', hint: 'all of it' }, { name: 'reason', label: 'Reason, kept in the audit', required: true }],
-    send: ({ quantity, reason }, key) => post(`/trades/${trade.trade_id}/close`, { reason, ...(quantity ? { quantity } : {}) }, key),
+    send: ({ quantity, reason }, key) => safely(`/trades/${trade.trade_id}/close`, { reason, ...(quantity ? { quantity } : {}) }, key),
     done: (answer) => told(answer, `Closing order ${answer.client_order_id} is written`),
   });
 }
 
 function cancelTrade(trade) {
   ask({
-    title: `End the open entries of ${trade.pair}?`, verb: 'End entries', text: 'What has filled stays held.',
+    title: `End the open entries of ${trade.pair}?`, verb: 'End entries', safe: true, text: 'What has filled stays held.',
     fields: [{ name: 'reason', label: 'Reason, kept in the audit', required: true }],
-    send: ({ reason }, key) => post(`/trades/${trade.trade_id}/cancel`, { reason }, key),
+    send: ({ reason }, key) => safely(`/trades/${trade.trade_id}/cancel`, { reason }, key),
     done: (answer) => told(answer, `${answer.client_order_ids.length} order(s) are being ended`),
   });
 }
@@ -297,7 +301,7 @@ function runCycle() {
 
 async function turnLearning(wish) {
   try {
-    await post(`/ops/learning/${wish}`, {});
+    await send('POST', `/ops/learning/${wish}`, {}, { safe: wish === 'pause' });
   } catch (problem) {
     toast(`Learning: ${problem.message}`, { bad: true, traceId: problem.traceId });
   }
