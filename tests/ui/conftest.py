@@ -14,6 +14,7 @@ import uvicorn
 from actors import source_book
 from actors.commands import FeedScope, Preflight, StartGate, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
+from actors.events import job_event
 from desk import ids
 from desk.clock import DAY_MS, MINUTE_MS, ManualClock
 from desk.learning.versions import AgentVersion, VersionStatus
@@ -31,6 +32,7 @@ from desk.runs import (
     Run,
     RunStatus,
 )
+from desk.settings import load_settings
 from desk.store import kinds
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
@@ -42,6 +44,7 @@ from desk.trading.risk import RiskLimitSet
 from serve_apps.api import build_api
 from serve_apps.context import ApiFacts
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.ingestion_settings import ingestion_settings
 from serve_apps.ui.assets import load_assets
 
 PAIR = "BTC-USDT"
@@ -340,7 +343,7 @@ def trade(store: MemoryStore, candles: Candles) -> None:
     store.move_ledger(ledger, marked, fence=fence, request_id="mark", event=_event("ledger"))
 
 
-def place(  # noqa: PLR0917 - one call site, in the order in which an order happens
+def rest(  # noqa: PLR0917 - in the order in which an order happens
     store: MemoryStore,
     ledger: Ledger,
     candles: Candles,
@@ -349,12 +352,11 @@ def place(  # noqa: PLR0917 - one call site, in the order in which an order happ
     side: Side,
     row: int,
     trade_row: int,
-) -> Ledger:
-    """Take one order through its life: intent, sending, open, filled."""
+) -> Order:
+    """Take one order up to where it rests at the venue: intent, sending, open."""
     open_ms = int(candles.open_ms[row])
     decision = ids.decision_id("run-1", PAIR, "1m", open_ms)
     opener = ids.decision_id("run-1", PAIR, "1m", int(candles.open_ms[trade_row]))
-    price = Decimal(str(candles.open[row + 1]))
     order = Order(
         client_order_id=ids.client_order_id("paper", "run-1", decision, leg),
         account="paper",
@@ -379,6 +381,23 @@ def place(  # noqa: PLR0917 - one call site, in the order in which an order happ
         order = store.move_order(
             order, after, fence=fence, request_id=f"{state}{row}", event=_event("order")
         )
+    return order
+
+
+def place(  # noqa: PLR0917 - as `rest`
+    store: MemoryStore,
+    ledger: Ledger,
+    candles: Candles,
+    fence: Fence,
+    leg: Leg,
+    side: Side,
+    row: int,
+    trade_row: int,
+) -> Ledger:
+    """Take one order through its whole life, until it is filled."""
+    order = rest(store, ledger, candles, fence, leg, side, row, trade_row)
+    open_ms = int(candles.open_ms[row])
+    price = Decimal(str(candles.open[row + 1]))
     fill = Fill(
         fill_id=f"f{row}",
         client_order_id=order.client_order_id,
@@ -446,6 +465,24 @@ def decide(store: MemoryStore, candles: Candles, row: int) -> None:
     store.put(kinds.decisions_of_run("run-1"), record.decision_id, record, at_ms=open_ms)
 
 
+def tell_job(store: MemoryStore, kind: str, status: JobStatus = JobStatus.RUNNING) -> Job:
+    """A job as its worker tells of it: stored, and on the event stream."""
+    job = Job(
+        job_id=f"job-{kind}",
+        kind=kind,
+        status=status,
+        created_ms=NOW_MS,
+        updated_ms=NOW_MS,
+        done=250,
+        total=1000,
+        unit="candles",
+        detail="250 of 1,000",
+        arguments={"pair": PAIR},
+    )
+    store.put(kinds.JOBS, job.job_id, job, at_ms=NOW_MS, event=job_event(job, at_ms=NOW_MS))
+    return job
+
+
 def _event(topic: str) -> Event:
     return Event(topic=topic, key="test", data={}, at_ms=NOW_MS, stream=Stream.ORDERS)
 
@@ -480,10 +517,21 @@ class serve:
     """Run uvicorn in a thread for the length of a with-block; gives the base URL."""
 
     def __init__(
-        self, store: MemoryStore, desk: FakeDesk, reports: EvaluationFiles | None = None
+        self,
+        store: MemoryStore,
+        desk: FakeDesk,
+        reports: EvaluationFiles | None = None,
+        *,
+        token: str | None = None,
+        channels: tuple[str, ...] = (),
     ) -> None:
         facts = ApiFacts(
-            venue="simulator 30x", api_token_set=False, pairs=(PAIR, "ETH-USDT"), intervals=("1m",)
+            venue="simulator 30x",
+            api_token_set=token is not None,
+            pairs=(PAIR, "ETH-USDT"),
+            intervals=("1m",),
+            signal_sources=tuple(("telegram", channel) for channel in channels),
+            ingestion=ingestion_settings(load_settings({})),
         )
         app = build_api(
             desk,
@@ -494,6 +542,7 @@ class serve:
             facts=facts,
             reports=reports,
             assets=load_assets(),
+            api_token=token,
         )
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

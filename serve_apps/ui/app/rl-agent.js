@@ -78,7 +78,7 @@ function Header() {
   const caps = (risk.held.value.data ?? []).find((each) => each.account === account?.account)?.caps ?? [];
   const cap = (name) => caps.find((each) => each.name === name);
   const measured = latency.held.value.data;
-  return html`<dl class="tiles">
+  return html`<dl class="tiles eights">
     <${Tile} name="Run" value=${run ? run.status : 'none'} note=${run ? `${run.pair} ${run.mode}${run.shadow ? ', shadow' : ''}` : 'nothing decides'} />
     <${Tile} name="Policy version" value=${held.active_version?.name ?? held.active_version_id} note=${held.active_version?.promoted_by_evaluation_id ? `by ${held.active_version.promoted_by_evaluation_id}` : held.baseline ? 'baseline rule' : 'not promoted'} />
     <${Tile} name="Promotion gate" value=${held.promotion_gate_status} tone=${held.promotion_gate_status === 'fail' ? 'down' : ''} note=${held.promotion_gate_reasons.join(', ') || 'of the active version'} />
@@ -258,8 +258,11 @@ function cancelTrade(trade) {
   });
 }
 
+const RESTING = ['proposed', 'placed', 'partial']; // an entry of it can still fill
+const isHeld = (row) => /[1-9]/.test(row.position_size);
+
 function Trades() {
-  const shown = (rows) => rows.filter((row) => row.is_open || ['proposed', 'placed', 'partial'].includes(row.status));
+  const shown = (rows) => rows.filter((row) => row.is_open || RESTING.includes(row.status));
   return html`<${Panel} title="Open trades" span="12" resource=${openTrades.held} retry=${openTrades.load} isEmpty=${(rows) => !shown(rows).length} empty="Flat: no trade is open.">
     ${(rows) => html`<${Table} label="Open trades" rows=${shown(rows)} rowKey=${(row) => row.trade_id} columns=${[
       { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` }, { name: 'mode', cell: (row) => html`<${ModePill} mode=${row.mode} /> <${Baseline} on=${row.baseline} />` },
@@ -267,7 +270,7 @@ function Trades() {
       { name: 'side', cell: (row) => html`<span class=${row.side === 'buy' ? 'up' : 'down'}>${row.side === 'buy' ? '▲ buy' : '▼ sell'}</span>` },
       { name: 'position', num: true, cell: (row) => trimmed(row.position_size) }, { name: 'entry', num: true, cell: (row) => money(row.average_fill_price) },
       { name: 'fees', num: true, cell: (row) => money(row.fees) }, { name: 'status', cell: (row) => row.status }, { name: 'trace', cell: (row) => html`<${TraceLink} id=${row.trace_id} />` },
-      { name: '', cell: (row) => html`<span class="buttons">${row.is_open ? html`<button class="danger" onClick=${() => closeTrade(row)}>Close …</button>` : html`<button onClick=${() => cancelTrade(row)}>Cancel …</button>`}</span>` },
+      { name: '', cell: (row) => html`<span class="buttons">${isHeld(row) && html`<button class="danger" onClick=${() => closeTrade(row)}>Close …</button>`}${RESTING.includes(row.status) && html`<button onClick=${() => cancelTrade(row)}>Cancel …</button>`}</span>` },
     ]} />`}
   <//>`;
 }
@@ -275,11 +278,11 @@ function Trades() {
 // --- versions and learning --------------------------------------------------------------------
 
 function Versions() {
-  return html`<${Panel} title="Versions" span="6" resource=${versions.held} retry=${versions.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>Train or import a policy first.</span><button class="primary" onClick=${train}>Train …</button>`}
+  return html`<${Panel} title="Versions" span="7" resource=${versions.held} retry=${versions.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>Train or import a policy first.</span><button class="primary" onClick=${train}>Train …</button>`}
     actions=${html`<button onClick=${train}>Train …</button>`}>
     ${(rows) => html`<${Table} label="Versions" rows=${rows} rowKey=${(row) => row.version_id} columns=${[
-      { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` }, { name: 'version', cell: (row) => html`<span title=${row.version_id}>${row.name}</span> <${Baseline} on=${row.baseline} />` },
-      { name: 'algorithm', cell: (row) => row.algorithm }, { name: 'status', cell: (row) => html`<${Pill} tone=${row.active ? 'ok' : 'muted'} icon=${row.active ? '●' : ''}>${row.active ? 'active' : row.status}<//>` },
+      { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` }, { name: 'version', cell: (row) => html`<span title="${row.version_id}, ${row.algorithm}">${row.name}</span> ${row.baseline ? html`<${Baseline} on />` : html`<span class="muted">${row.algorithm}</span>`}` },
+      { name: 'status', cell: (row) => html`<${Pill} tone=${row.active ? 'ok' : 'muted'} icon=${row.active ? '●' : ''}>${row.active ? 'active' : row.status}<//>` },
       { name: 'dataset', cell: (row) => (row.dataset_id ? html`<code>${row.dataset_id}</code>` : html`<span class="muted">–</span>`) },
       { name: '', cell: (row) => (row.active || row.baseline ? null : html`<span class="buttons"><button onClick=${() => promote(row)}>Promote …</button>${row.promoted_at_ms && html`<button onClick=${() => rollBack(row)}>Roll back …</button>`}</span>`) },
     ]} />`}
@@ -310,7 +313,7 @@ async function turnLearning(wish) {
 
 function Learning() {
   const work = jobsOf('training', 'evaluation').slice(-4);
-  return html`<${Panel} title="Learning" span="6" resource=${learning.held} retry=${learning.load} isEmpty=${() => false}
+  return html`<${Panel} title="Learning" span="5" resource=${learning.held} retry=${learning.load} isEmpty=${() => false}
     actions=${html`<button onClick=${runCycle}>Run a cycle …</button><button onClick=${() => turnLearning(learning.held.value.data?.paused ? 'resume' : 'pause')}>${learning.held.value.data?.paused ? 'Resume' : 'Pause'}</button>`}>
     ${(row) => html`<div class="pad stack">
       <p>${row.paused ? html`<${Pill} tone="warn" icon="Ⅱ">paused ${row.pause_reason}<//>` : html`<${Pill} tone="ok" icon="●">cycles may step<//>`} ${row.runs.length ? row.runs.map((run) => html`<span key=${run.run_id}>${run.run_id}: next cycle <${When} ms=${run.next_cycle_ms} /> </span>`) : html`<span class="muted">No run learns while it trades.</span>`}</p>

@@ -55,6 +55,8 @@ const lists = makeTabs([
   { id: 'orders', title: 'Orders', load: orders.load, body: Orders },
   { id: 'reconciliation', title: 'Reconciliation', load: reports.load, body: () => html`<${Reconciliation} trades=${trades} reconcile=${reconcile} />` },
   { id: 'audit', title: 'Audit', load: audit.load, body: Audit },
+  { id: 'limits', title: 'Limits', count: () => capsOf(risk.held.value.data ?? []).filter((cap) => cap.breached).length, body: Limits },
+  { id: 'actors', title: 'Actors', count: () => (actors.held.value.data ?? []).filter((row) => row.status !== 'up').length, body: Actors },
 ]);
 const refreshList = throttled(lists.load, 3000);
 for (const topic of ['order', 'fill', 'run', 'alert', 'risk', 'mode']) on(topic, refreshList);
@@ -84,7 +86,6 @@ function Page() {
       <${Positions} /><${Decisions} />
       <${lists.Tabs} />
       <${Trades} />
-      <${Limits} /><${Actors} />
     </div><${RunDrawer} />`;
 }
 
@@ -186,7 +187,7 @@ function Trades() {
 }
 
 function Limits() {
-  return html`<${Panel} title="Limits" span="6" resource=${risk.held} retry=${risk.load} isEmpty=${(rows) => !rows.length} empty="No account has opened its books yet.">
+  return html`<${Panel} title="Limits" span="12" resource=${risk.held} retry=${risk.load} isEmpty=${(rows) => !rows.length} empty="No account has opened its books yet.">
     ${(accounts) => html`<${Table} label="Limits" rows=${capsOf(accounts)} rowKey=${(row) => row.key} columns=${[
       { name: 'account or run', cell: (row) => row.of }, { name: 'limit', cell: (row) => row.name },
       { name: 'at most', num: true, cell: (row) => amount(row, row.cap) }, { name: 'used', num: true, cell: (row) => amount(row, row.used) },
@@ -197,7 +198,7 @@ function Limits() {
 }
 
 function Actors() {
-  return html`<${Panel} title="Actors" span="6" resource=${actors.held} retry=${actors.load} isEmpty=${(rows) => !rows.length} empty="The supervisor has not reported yet.">
+  return html`<${Panel} title="Actors" span="12" resource=${actors.held} retry=${actors.load} isEmpty=${(rows) => !rows.length} empty="The supervisor has not reported yet.">
     ${(rows) => html`<${Table} label="Actors" rows=${rows} rowKey=${(row) => row.name} columns=${[
       { name: 'actor', cell: (row) => row.name }, { name: 'status', cell: (row) => html`<${Pill} tone=${row.status === 'up' ? 'ok' : row.status === 'quarantined' ? 'bad' : 'warn'} icon="●" title=${row.detail}>${row.status}<//>` },
       { name: 'pid', num: true, cell: (row) => row.pid }, { name: 'epoch', num: true, cell: (row) => row.epoch }, { name: 'restarts', num: true, cell: (row) => row.restarts },

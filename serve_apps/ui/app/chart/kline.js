@@ -52,6 +52,7 @@ export function createTape(element, { state, problem, onPick }) {
   registerOverlays();
   const chart = klinecharts.init(element, { styles: styles(), locale: 'en-US', timezone: 'UTC', thousandsSeparator: { sign: ',' } });
   element.tabIndex = 0;
+  for (const inner of element.children) inner.tabIndex = -1; // the library puts itself first in the tab order
   element.setAttribute('role', 'img');
   chart.setBarSpace(7);
   chart.createIndicator({ name: 'VOL', paneId: 'volume' });

@@ -66,7 +66,7 @@ export function Meter({ label, used, cap, text, over }) {
 // Name and value, one below the other; empty values are left out.
 export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(([, value]) => value !== null && value !== undefined && value !== '').map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 
-export const Tile = ({ name, value, note, title, href, tone: colour = '' }) => html`<div class="tile" title=${title}><dt>${href ? html`<a href=${href}>${name}</a>` : name}</dt><dd class=${colour}>${value}</dd><dd>${note}</dd></div>`;
+export const Tile = ({ name, value, note, title, href, tone: colour = '' }) => html`<div class="tile" title=${title}><dt>${href ? html`<a href=${href}>${name}</a>` : name}</dt><dd class=${colour} title=${typeof value === 'string' ? value : undefined}>${value}</dd><dd title=${typeof note === 'string' ? note : undefined}>${note}</dd></div>`;
 
 // --- dialogs ----------------------------------------------------------------------------------
 

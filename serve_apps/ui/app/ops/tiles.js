@@ -4,7 +4,7 @@ import { get } from '../lib/api.js';
 import { age, money, percent, tone } from '../lib/format.js';
 import { marketNow, summary } from '../lib/frame.js';
 import { resource } from '../lib/store.js';
-import { Fresh, html, Tile } from '../lib/ui.js';
+import { Fresh, html, ModePill, Tile } from '../lib/ui.js';
 
 const HOUR_MS = 3_600_000;
 const LATENCY = 'decision_latency_ms';
@@ -52,8 +52,9 @@ export function Tiles({ risk, retries }) {
   const cap = (risk ?? []).find((each) => each.account === account?.account)?.caps.find((each) => each.name === 'max_total_exposure');
   const waiting = retries ?? [];
   const dead = waiting.filter((item) => item.status === 'dead').length;
-  return html`<dl class="tiles">
+  return html`<dl class="tiles sevens">
     <${Tile} name="Runs" href="/rl-agent" value=${data.runs.length} note=${`${data.runs.filter((run) => run.status === 'running').length} running`} />
+    <${Tile} name="Mode" href="/rl-agent" value=${html`<${ModePill} mode=${data.mode} />`} note=${data.venue} />
     <${Tile} name="Equity, USDT" href="/rl-agent" value=${account ? money(account.equity) : '–'} note=${account?.account ?? 'no account yet'} />
     <${Tile} name="Day PnL, USDT" href="/insights" value=${account ? money(account.day_pnl) : '–'} tone=${tone(account?.day_pnl)} note=${account?.day ?? ''} />
     <${Tile} name="Open positions" href="/rl-agent" value=${open} note=${account ? `${account.unresolved_orders} unresolved orders` : ''} />
