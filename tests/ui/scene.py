@@ -1,6 +1,9 @@
 """A desk with something in every list of every page: what the pages can show, and every control they have."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from desk.store.evaluation_files import EvaluationFiles, tables_of
 from desk.store.memory import MemoryStore
 from desk.trading.breaker import Breaker, BreakerState
 from desk.trading.orders import Leg, Side
+from desk.wallclock import wall_ms
 from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
 from tests.serve_apps.test_learning import WEIGHED, report
 from tests.serve_apps.test_retries import DEAD
@@ -28,7 +32,12 @@ from tests.ui.conftest import (
     NOW_MS,
     PAIR,
     START_MS,
+    FakeDesk,
+    Served,
+    fill_store,
+    replace_times,
     rest,
+    serve,
 )
 
 CHANNEL = "telegram:calls"
@@ -85,12 +94,14 @@ def put_entry(store: MemoryStore, candles: Candles) -> str:
     return rest(store, ledger, candles, fence, Leg.ENTRY, Side.BUY, 1_950, 1_950).trade_id
 
 
-def put_signals(store: MemoryStore, wall_ms: int) -> None:
+def put_signals(store: MemoryStore, now_wall_ms: int) -> None:
     """A channel that was synced, with two messages of the last hour."""
-    status = replace(new_signal_status("telegram", CHANNEL), status="ok", last_success_ms=wall_ms)
-    store.put(kinds.SOURCES, status_key("telegram", CHANNEL), status, at_ms=wall_ms)
+    status = replace(
+        new_signal_status("telegram", CHANNEL), status="ok", last_success_ms=now_wall_ms
+    )
+    store.put(kinds.SOURCES, status_key("telegram", CHANNEL), status, at_ms=now_wall_ms)
     for minute, text in ((5, "BTC long at 43,000"), (9, "<b>ETH</b> short now")):
-        at_ms = wall_ms - minute * MINUTE_MS
+        at_ms = now_wall_ms - minute * MINUTE_MS
         signals.append(store, receive(CHANNEL, text.encode(), received_ms=at_ms))
 
 
@@ -121,16 +132,18 @@ def put_reports(store: MemoryStore, files: EvaluationFiles) -> None:
         store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
 
 
-def fill_lists(store: MemoryStore, candles: Candles, wall_ms: int) -> None:
+def fill_lists(store: MemoryStore, candles: Candles, now_wall_ms: int) -> None:
     """What `fill_store` leaves empty: a gap, failed jobs, an open breaker, versions, an audit."""
     store.put(kinds.GAPS, OPEN_GAP.gap_id, OPEN_GAP, at_ms=OPEN_GAP.start_ms)
     for item_id, status in (("rty1", RetryStatus.DEAD), ("rty2", RetryStatus.WAITING)):
-        item = replace(DEAD, item_id=item_id, status=status, next_attempt_at_ms=wall_ms + 60_000)
+        item = replace(
+            DEAD, item_id=item_id, status=status, next_attempt_at_ms=now_wall_ms + 60_000
+        )
         retry_queue.put(store, item, expected_version=0)
     trip(store)
     put_versions(store)
     put_entry(store, candles)
-    put_signals(store, wall_ms)
+    put_signals(store, now_wall_ms)
     limits = store.get(kinds.RISK_LIMITS, "default")
     assert limits is not None
     careful = replace(limits.value, set_id="careful", name="careful", active=False)
@@ -161,3 +174,16 @@ def fill_lists(store: MemoryStore, candles: Candles, wall_ms: int) -> None:
             before=before,
             after=after,
         )
+
+
+@contextmanager
+def serve_whole(walk: Callable[..., Candles], folder: Path) -> Iterator[Served]:
+    """Serve a desk with something in every list."""
+    store, files = MemoryStore(), EvaluationFiles(folder)
+    candles = replace_times(walk(CANDLES, seed=11))
+    fill_store(store, candles)
+    fill_lists(store, candles, wall_ms())
+    put_reports(store, files)
+    desk = FakeDesk(store)
+    with serve(store, desk, files, channels=(CHANNEL,)) as url:
+        yield Served(url=url, store=store, desk=desk)

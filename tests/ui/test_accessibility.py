@@ -10,13 +10,11 @@ from playwright.sync_api import Page, expect
 
 from desk.errors import SettingsError
 from desk.market.candles import Candles
-from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
-from desk.wallclock import wall_ms
 from serve_apps.ui import vendor
 from serve_apps.ui.pages import PAGES
-from tests.ui.conftest import FakeDesk, Served, fill_store, replace_times, serve, tell_job
-from tests.ui.scene import CANDLES, CHANNEL, fill_lists, put_reports
+from tests.ui.conftest import FakeDesk, Served, serve, tell_job
+from tests.ui.scene import serve_whole
 
 pytestmark = pytest.mark.browser
 BAD = ("serious", "critical")
@@ -44,14 +42,8 @@ def whole(
     walk: Callable[..., Candles], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """A desk with something in every list."""
-    store, files = MemoryStore(), EvaluationFiles(tmp_path_factory.mktemp("reports"))
-    candles = replace_times(walk(CANDLES, seed=11))
-    fill_store(store, candles)
-    fill_lists(store, candles, wall_ms())
-    put_reports(store, files)
-    desk = FakeDesk(store)
-    with serve(store, desk, files, channels=(CHANNEL,)) as url:
-        yield Served(url=url, store=store, desk=desk)
+    with serve_whole(walk, tmp_path_factory.mktemp("reports")) as served:
+        yield served
 
 
 def judged(page: Page, axe: str, where: str, within: str | None = None) -> list[str]:

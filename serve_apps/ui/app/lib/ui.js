@@ -119,7 +119,7 @@ export function Dialogs() {
   if (!spec) return null;
   const close = () => {
     box.current?.close(); // gives the focus back
-    openDialog.value = null;
+    if (openDialog.peek() === spec) openDialog.value = null; // another one may be open already
     if (document.activeElement === document.body) document.getElementById('main')?.focus();
   };
   const asks = spec.check && !checked;
@@ -153,13 +153,13 @@ export function Dialogs() {
   };
   const stale = spec.safe ? '' : staleReason.value;
   const verb = asks ? spec.checkVerb ?? 'Check' : spec.verb;
-  return html`<dialog ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => event.target.name !== 'confirm_name' && setChecked(null)}>
+  return html`<dialog key=${spec.key} ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => event.target.name !== 'confirm_name' && setChecked(null)}>
     <h2 id="dialog-title">${spec.title}</h2>
     ${spec.text && html`<p>${spec.text}</p>`}
     ${(spec.fields ?? []).map((field) => html`<${Field} key=${field.name} field=${field} wrong=${refusal?.field === field.name ? refusal.message : null} />`)}
     ${checked && html`<div data-testid="checked">${spec.shown(checked)}</div>`}
     ${checked?.confirm_name && spec.mayGo(checked) && html`<label class="field"><span>Type <strong>${checked.confirm_name}</strong> to confirm</span><input name="confirm_name" autocomplete="off" value=${typed} onInput=${(event) => setTyped(event.target.value)} /></label>`}
-    ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.message}</p>`}
+    ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.field ? html`<strong>${refusal.field}</strong> ` : ''}${refusal.message}</p>`}
     ${fresh && html`<${Moved} seen=${spec.conflict.seen} fresh=${fresh} />`}
     ${stale && html`<p class="refusal" role="alert">This page is stale: ${stale}. It acts again when it sees the desk again.</p>`}
     <div class="buttons"><button type="button" onClick=${close}>Cancel</button>
