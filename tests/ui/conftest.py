@@ -200,13 +200,13 @@ class FakeDesk:
         actor: str,
         trace_id: str,
     ) -> str:
-        self._note("close", trade_id)
+        self._note("close", trade_id, quantity, reason)
         return "t1" + "a" * 24
 
     async def cancel_trade(
         self, trade_id: str, reason: str, *, actor: str, trace_id: str
     ) -> list[str]:
-        self._note("cancel", trade_id)
+        self._note("cancel", trade_id, reason)
         return [trade_id]
 
 

@@ -276,3 +276,19 @@ def test_a_run_that_moved_on_is_not_resumed_unseen(page: Page, served: Any) -> N
         "max_daily_loss"
     )
     assert served.desk.commands == []
+
+
+def test_a_dialog_that_is_left_sends_nothing(page: Page, served: Any) -> None:
+    opened(page, served.url)
+
+    for leave in ("button", "Escape"):
+        panel(page, "Trading").get_by_role("button", name="Stop").click()
+        dialog(page).get_by_label("Reason").fill("no, wait")
+        if leave == "button":
+            dialog(page).get_by_role("button", name="Cancel").click()
+        else:
+            page.keyboard.press(leave)
+        expect(dialog(page)).to_have_count(0)
+        expect(page.locator(":focus")).to_have_text("Stop …")
+
+    assert served.desk.commands == []

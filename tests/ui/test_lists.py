@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
+from actors import source_book
 from actors.audit import note
 from actors.ingestion_config import overrides
-from desk.clock import MINUTE_MS
+from desk.clock import HOUR_MS, MINUTE_MS
 from desk.market.candles import Candles
 from desk.runs import JobStatus
 from desk.store import kinds
 from desk.trading.breaker import BreakerState
 from desk.wallclock import wall_ms
-from tests.ui.conftest import Served, tell_job
+from tests.ui.conftest import NOW_MS, PAIR, START_MS, Served, tell_job
 from tests.ui.scene import serve_whole
 from tests.ui.test_operations_page import opened, panel
 
@@ -109,21 +110,33 @@ def test_a_search_over_more_than_a_month_is_refused_before_it_is_sent(
 def test_the_times_of_the_lag_and_of_the_map_are_asked_for(page: Page, served: Served) -> None:
     opened(page, served.url, "/ingestion")
 
-    with page.expect_request(re.compile(r"metrics\?.*step_ms=7200000")):
-        panel(page, "Lag").get_by_role("button", name="7 d").click()
-    with page.expect_request(re.compile(r"data-quality/status\?.*interval=1m")) as asked:
-        panel(page, "Coverage").get_by_role("button", name="24 h").click()
+    for button, step_ms in (("24 h", 900_000), ("7 d", 7_200_000), ("1 h", 60_000)):
+        with page.expect_request(re.compile(rf"metrics\?.*step_ms={step_ms}$")):
+            panel(page, "Lag").get_by_role("button", name=button).click()
+    for button, hours in (("24 h", 24), ("7 d", 168), ("1 y", 8_760), ("30 d", 720)):
+        with page.expect_response(_of_the_last(hours)) as read:
+            panel(page, "Coverage").get_by_role("button", name=button).click()
+        assert read.value.ok
+    with page.expect_request(re.compile(r"data-quality/status\?.*buckets=")) as asked:
+        panel(page, "Coverage").get_by_role("button", name="all").click()
+    assert "start_ms=" not in asked.value.url
 
-    assert "start_ms=" in asked.value.url
 
-
-def test_a_backfill_is_cancelled_where_it_shows(page: Page, served: Served) -> None:
-    opened(page, served.url, "/ingestion")
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("/ingestion", "Coverage"), ("/rl-ops", "Ingestion"), ("/rl-data-sources", "Sources")],
+)
+def test_a_backfill_is_cancelled_wherever_it_shows(
+    page: Page, served: Served, path: str, title: str
+) -> None:
+    opened(page, served.url, path)
     tell_job(served.store, "backfill")
-    job = panel(page, "Coverage").locator("[data-job=job-backfill]")
+    job = panel(page, title).locator("[data-job=job-backfill]")
 
     job.get_by_role("button", name="Pause").click()
     expect(job).to_contain_text("paused")
+    job.get_by_role("button", name="Resume").click()
+    expect(job).to_contain_text("queued")
     job.get_by_role("button", name="Cancel").click()
     expect(job).to_contain_text("cancelled")
 
@@ -160,7 +173,7 @@ def test_entries_of_a_trade_that_did_not_fill_are_cancelled(page: Page, served: 
     dialog(page).get_by_role("button", name="End entries").click()
     expect(dialog(page)).to_have_count(0)
 
-    assert served.desk.commands == [("cancel", trade_id)]
+    assert served.desk.commands == [("cancel", trade_id, "too late")]
 
 
 def test_a_learning_cycle_is_asked_for_by_the_pages_own_dialog(page: Page, served: Served) -> None:
@@ -206,8 +219,22 @@ def test_a_run_tells_how_its_state_moved_and_who_moved_it(page: Page, served: Se
     expect(steps.nth(1)).to_contain_text("run.pause by operator: news at noon")
     expect(drawer).to_contain_text("−4.57 USDT")  # noqa: RUF001 - as it is shown
     steps.nth(1).get_by_role("button").click()
-
     expect(page.get_by_role("complementary", name="Trace")).to_contain_text("trrun.pause")
+    page.keyboard.press("Escape")
+    drawer.get_by_role("link", name="On the chart").click()
+
+    page.wait_for_url(f"**/insights?pair=BTC-USDT&*at={START_MS}*")
+
+
+def test_the_drawer_of_a_run_is_closed_by_its_button(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-ops?tab=runs")
+    panel(page, "Run history").locator("tbody tr").first.click()
+    drawer = page.get_by_role("complementary", name="Run")
+
+    drawer.get_by_role("button", name="Close").click()
+
+    expect(drawer).to_have_count(0)
+    expect(panel(page, "Run history").locator("tbody tr").first).to_be_focused()
 
 
 def test_the_audit_shows_before_and_after_and_that_its_chain_holds(
@@ -221,7 +248,8 @@ def test_the_audit_shows_before_and_after_and_that_its_chain_holds(
     audit.get_by_label("Action").fill("run.resume")
     audit.get_by_role("button", name="Filter").click()
     expect(audit.locator("tbody tr")).to_have_count(1)
-    audit.get_by_label("Action").fill("limits.")
+    audit.get_by_label("Action").fill("")
+    audit.get_by_label("Resource").fill("limits/")
     audit.get_by_role("button", name="Filter").click()
 
     expect(audit).to_contain_text("Nothing in the audit begins so.")
@@ -294,6 +322,26 @@ def test_the_tiles_name_what_is_wrong_and_lead_to_it(page: Page, served: Served)
 
     expect(tiles).to_contain_text(re.compile(r"Circuit breaker▲ open5\d min left"))
     expect(tiles).to_contain_text("Retry queue2▲ 1 given up")
+    leads = {
+        "/rl-agent": (
+            "Runs",
+            "Mode",
+            "Equity",
+            "Open positions",
+            "Exposure",
+            "Drawdown",
+            "Circuit",
+        ),
+        "/insights": ("Day PnL",),
+        "/ingestion": ("Ingestion p95",),
+        "/rl-ops?tab=retries": ("Retry queue",),
+        "/rl-ops?tab=alerts": ("Service levels",),
+        "/rl-ops?tab=reconciliation": ("Reconciler",),
+    }
+    for path, names in leads.items():
+        for name in names:
+            expect(tiles.get_by_role("link", name=name)).to_have_attribute("href", path)
+    expect(tiles.get_by_role("link", name="Decision p95")).to_have_attribute("href", "/rl-agent")
     tiles.get_by_role("link", name="Worst source").click()
 
     page.wait_for_url("**/rl-data-sources?only=not_ok")
@@ -351,6 +399,104 @@ def test_fetching_shows_where_a_source_is_switched_on(page: Page, served: Served
     tell_job(served.store, "backfill")
 
     expect(panel(page, "Sources")).to_contain_text("250 of 1,000")
+
+
+def test_a_backfill_begins_from_the_sources_too(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-data-sources")
+
+    panel(page, "Sources").get_by_role("button", name="Backfill").click()
+    dialog(page).get_by_role("button", name="Start backfill").click()
+    expect(dialog(page)).to_have_count(0)
+    page.get_by_role("table", name="Sources").locator("tbody tr").nth(1).click()
+    drawer = page.get_by_role("complementary", name="Source")
+    drawer.get_by_role("button", name="Backfill").click()
+    dialog(page).get_by_role("button", name="Start backfill").click()
+    expect(dialog(page)).to_have_count(0)
+
+    assert [command[1].pair for command in served.desk.commands] == [PAIR, "ETH-USDT"]
+
+
+def test_a_source_is_switched_on_again_from_its_drawer(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-data-sources")
+    page.get_by_role("table", name="Sources").locator("tbody tr").first.click()
+    drawer = page.get_by_role("complementary", name="Source")
+    key = source_book.key_of(source_book.CANDLES, PAIR, "1m")
+
+    for wish, enabled in (("Switch off", False), ("Switch on", True)):
+        drawer.get_by_role("button", name=wish).click()
+        dialog(page).get_by_role("button", name=wish).click()
+        expect(drawer).to_contain_text(f"enabled{str(enabled).lower()}")
+        assert served.store.get(kinds.SOURCES, key).value.enabled is enabled
+    drawer.get_by_role("button", name="Close").click()
+
+    expect(drawer).to_have_count(0)
+
+
+# --- the way between pages --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "title"), [("/rl-ops", "Trades"), ("/rl-agent", "Open trades")])
+def test_a_pair_in_a_list_leads_to_its_trade_on_the_chart(
+    page: Page, served: Served, path: str, title: str
+) -> None:
+    opened(page, served.url, path)
+    row = panel(page, title).locator("tbody tr", has_text="filled").first
+    trade_id = row.get_attribute("data-key")
+
+    row.get_by_role("link", name=PAIR).click()
+
+    page.wait_for_url(f"**/insights?*trade={trade_id}*")
+    expect(page.get_by_role("region", name="Trades", exact=True)).to_contain_text("realised")
+
+
+def test_a_decision_in_the_tape_opens_its_trace(page: Page, served: Served) -> None:
+    opened(page, served.url, "/insights")
+    newest = served.store.list(kinds.DECISIONS)[0].value
+
+    page.get_by_role("table", name="Decisions of this pair").locator("tbody tr").first.click()
+
+    expect(page.get_by_role("complementary", name="Trace")).to_contain_text(newest.trace_id)
+
+
+def test_every_tab_shows_its_list(page: Page, served: Served) -> None:
+    opened(page, served.url)
+
+    for name in (
+        *("Run history", "Retry queue", "Orders", "Reconciliation"),
+        *("Audit", "Limits", "Actors", "Alerts"),
+    ):
+        tab(page, name)
+        expect(panel(page, name).locator("tbody tr").first).to_be_visible()
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+
+
+def test_a_cell_with_a_hole_is_filled_from_the_map(page: Page, served: Served) -> None:
+    whole = served.store.read_candles(PAIR, "1m", START_MS, NOW_MS)
+    served.store.write_candles("ETH-USDT", "1m", whole[:600])
+    served.store.write_candles("ETH-USDT", "1m", whole[1_200:])
+    opened(page, served.url, "/ingestion")
+    panel(page, "Coverage").get_by_role("button", name="all").click()
+    series = panel(page, "Coverage").get_by_role("img", name="ETH-USDT")
+    hole = series.locator("rect.missing, rect.part").first
+
+    hole.click()
+    start = dialog(page).get_by_label("Start, UTC").input_value()
+    dialog(page).get_by_role("button", name="Start backfill").click()
+    expect(dialog(page)).to_have_count(0)
+
+    ask = served.desk.commands[0][1]
+    assert (ask.pair, _typed(ask.start_ms)) == ("ETH-USDT", start)
+    assert ask.end_ms > ask.start_ms
+
+
+def _of_the_last(hours: int) -> Callable[[Response], bool]:
+    """Whether an answer is of a map that begins so many hours before the market's now."""
+
+    def is_it(answer: Response) -> bool:
+        begin = re.search(r"data-quality/status\?.*start_ms=(\d+)", answer.url)
+        return begin is not None and abs(NOW_MS - int(begin[1]) - hours * HOUR_MS) < HOUR_MS
+
+    return is_it
 
 
 def _typed(ms: int) -> str:

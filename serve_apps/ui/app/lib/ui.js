@@ -72,6 +72,8 @@ export const Tile = ({ name, value, note, title, href, tone: colour = '' }) => h
 
 const openDialog = signal(null);
 
+const drawers = []; // the one opened last is the one that Esc closes
+
 // A drawer takes the focus and gives it back to what opened it; Esc closes it.
 export function Drawer({ label, title, actions, onClose, children }) {
   const box = useRef(null);
@@ -79,11 +81,18 @@ export function Drawer({ label, title, actions, onClose, children }) {
   close.current = onClose;
   useEffect(() => {
     const opener = document.activeElement;
-    const escape = (event) => event.key === 'Escape' && !document.querySelector('dialog[open]') && close.current();
+    const me = {};
+    drawers.push(me);
+    const escape = (event) => {
+      if (event.key !== 'Escape' || event.defaultPrevented || drawers.at(-1) !== me || document.querySelector('dialog[open]')) return;
+      event.preventDefault(); // the drawer below hears the same key
+      close.current();
+    };
     document.addEventListener('keydown', escape);
     box.current.focus();
     return () => {
       document.removeEventListener('keydown', escape);
+      drawers.splice(drawers.indexOf(me), 1);
       if (opener?.isConnected) opener.focus();
     };
   }, []);
