@@ -50,7 +50,7 @@ def vendor_folder(override: Path | None = None) -> Path:
     return override or Path(sys.prefix) / "share" / "raydesk" / "ui-vendor"
 
 
-def tests_folder(override: Path | None = None) -> Path:
+def tests_folder(override: Path | None) -> Path:
     """Where the tests' files lie: beside those that are served."""
     return vendor_folder(override).with_name("ui-tests")
 

@@ -12,11 +12,13 @@ from playwright.sync_api import Page, expect
 from desk.market.candles import Candles
 from desk.runs import SourcePolicy
 from desk.store import kinds
+from serve_apps.routes.governance import FORBIDDABLE, REQUIRABLE
 from tests.ui.conftest import PAIR, Served
 from tests.ui.scene import serve_whole
 from tests.ui.test_operations_page import opened, panel
 
 pytestmark = pytest.mark.browser
+FORBIDDEN, REQUIRED = SourcePolicy.FORBIDDEN, SourcePolicy.REQUIRED
 START, END = "2026-01-01 06:00", "2026-01-01 18:00"
 
 
@@ -222,15 +224,16 @@ def test_the_policy_of_every_source_is_edited(page: Page, served: Served) -> Non
     opened(page, served.url, "/rl-agent")
     panel(page, "Source policies").get_by_role("button", name="Edit").click()
     names = page.get_by_role("dialog").locator("label.field > span").all_inner_texts()
-    assert len(names) >= 8
+    wanted = {name: FORBIDDEN if name in FORBIDDABLE else REQUIRED for name in names}
+    assert len(names) == len(FORBIDDABLE | REQUIRABLE)
 
     for name in names:
-        page.get_by_role("dialog").locator(f"[name={name}]").select_option("forbidden")
+        page.get_by_role("dialog").locator(f"[name={name}]").select_option(wanted[name])
     press(page, "Save")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
     after = served.store.get(kinds.AGENTS, "desk").value.source_policies
-    assert {name: after[name] for name in names} == dict.fromkeys(names, SourcePolicy.FORBIDDEN)
+    assert {name: after[name] for name in names} == wanted
 
 
 def test_an_evaluation_judges_what_was_chosen(page: Page, served: Served) -> None:

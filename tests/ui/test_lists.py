@@ -117,9 +117,9 @@ def test_the_times_of_the_lag_and_of_the_map_are_asked_for(page: Page, served: S
         with page.expect_response(_of_the_last(hours)) as read:
             panel(page, "Coverage").get_by_role("button", name=button).click()
         assert read.value.ok
-    with page.expect_request(re.compile(r"data-quality/status\?.*buckets=")) as asked:
+    unbounded = re.compile(r"data-quality/status\?(?!.*start_ms).*buckets=")
+    with page.expect_request(unbounded):
         panel(page, "Coverage").get_by_role("button", name="all").click()
-    assert "start_ms=" not in asked.value.url
 
 
 @pytest.mark.parametrize(
@@ -472,8 +472,8 @@ def test_every_tab_shows_its_list(page: Page, served: Served) -> None:
 
 def test_a_cell_with_a_hole_is_filled_from_the_map(page: Page, served: Served) -> None:
     whole = served.store.read_candles(PAIR, "1m", START_MS, NOW_MS)
-    served.store.write_candles("ETH-USDT", "1m", whole[:600])
-    served.store.write_candles("ETH-USDT", "1m", whole[1_200:])
+    served.store.write_candles("ETH-USDT", "1m", whole.take(slice(0, 600)))
+    served.store.write_candles("ETH-USDT", "1m", whole.take(slice(1_200, None)))
     opened(page, served.url, "/ingestion")
     panel(page, "Coverage").get_by_role("button", name="all").click()
     series = panel(page, "Coverage").get_by_role("img", name="ETH-USDT")
