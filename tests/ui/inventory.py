@@ -31,7 +31,7 @@ CHANGING = (
     (re.compile(r"(BTC|ETH|PAXG)-USDT"), "PAIR"),
     (re.compile(r"^tr[0-9a-z.]{6,}$"), "TRACE"),
     (re.compile(r"^(▲|▼)?\s*PAIR$"), "PAIR"),
-    (re.compile(r"bingx_candles PAIR 1m|(\w+) PAIR on|telegram telegram:calls"), "SOURCE"),
+    (re.compile(r"bingx_candles PAIR 1m|(\w+) PAIR(?= on)|telegram telegram:calls"), "SOURCE"),
     (re.compile(r"\b(default|careful)\b"), "SET"),
     (re.compile(r"\b(first try|older)\b"), "VERSION"),
     (re.compile(r"\bDATA_GAP_\w+"), "SETTING"),

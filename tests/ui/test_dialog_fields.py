@@ -223,9 +223,10 @@ def test_every_figure_of_the_promotion_gate_is_edited(page: Page, served: Served
 def test_the_policy_of_every_source_is_edited(page: Page, served: Served) -> None:
     opened(page, served.url, "/rl-agent")
     panel(page, "Source policies").get_by_role("button", name="Edit").click()
-    names = page.get_by_role("dialog").locator("label.field > span").all_inner_texts()
+    labels = page.get_by_role("dialog").locator("label.field > span")
+    expect(labels).to_have_count(len(FORBIDDABLE | REQUIRABLE))
+    names = labels.all_inner_texts()
     wanted = {name: FORBIDDEN if name in FORBIDDABLE else REQUIRED for name in names}
-    assert len(names) == len(FORBIDDABLE | REQUIRABLE)
 
     for name in names:
         page.get_by_role("dialog").locator(f"[name={name}]").select_option(wanted[name])

@@ -477,6 +477,7 @@ def test_a_cell_with_a_hole_is_filled_from_the_map(page: Page, served: Served) -
     opened(page, served.url, "/ingestion")
     panel(page, "Coverage").get_by_role("button", name="all").click()
     series = panel(page, "Coverage").get_by_role("img", name="ETH-USDT")
+    expect(series.locator("rect.before")).to_have_count(0)
     hole = series.locator("rect.missing, rect.part").first
 
     hole.click()
