@@ -76,12 +76,15 @@ class JobBook:
         *,
         rate_per_s: float = 0.0,
         figures: Mapping[str, float] | None = None,
+        result: Mapping[str, Any] | None = None,
     ) -> None:
-        """Note progress; without `figures` those that are there stay.
+        """Note progress; without `figures`, or a `result` so far, those that are there stay.
 
         Raises `JobCancelled` when the job was ended from outside, `JobPaused` when it was paused.
         """
         changes: dict[str, Any] = {} if figures is None else {"figures": dict(figures)}
+        if result is not None:
+            changes["result"] = dict(result)
         self._move(
             status=JobStatus.RUNNING,
             done=float(done),

@@ -35,6 +35,8 @@ class SweepView:
     total: float
     """Of `unit`; a stopped trial counts as whole."""
     unit: str
+    metric: str = ""
+    """What the rows' scores are; empty: it has no trials."""
 
 
 type TellSweep = Callable[[SweepView], None]
@@ -169,6 +171,7 @@ class SweepBook:
                 done=float(done),
                 total=float(expected * self._total_steps),
                 unit="steps",
+                metric=self.record.metric,
             )
         )
 

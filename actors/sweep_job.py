@@ -7,11 +7,13 @@ journal: losing a row loses a view.
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from math import isfinite
+from typing import Any
 
 from actors.job_book import ENDED, JobBook, JobCancelled
 from actors.sweep_book import SweepView, TellSweep
 from desk.clock import Clock
-from desk.learning.sweep_results import SweepRecord
+from desk.learning.sweep_results import LeaderboardRow, SweepRecord, standard_error
 from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.port import Store
@@ -20,6 +22,8 @@ from desk.wallclock import monotonic_s
 SWEEP = "sweep"
 EVERY_S = 1.0
 """Between two changes of the row, and two looks at whether somebody cancelled it."""
+MOST_ROWS = 20
+"""Of a leaderboard that the row shows; the whole of it is in the sweep's folder."""
 
 
 class SweepJob:
@@ -39,6 +43,7 @@ class SweepJob:
         self._stage, self._written_s, self._looked_s = "", 0.0, 0.0
         self._began_s = monotonic_s()
         self._first_done = 0.0
+        self._found: dict[str, Any] = {}
         self._is_cancelled = False
 
     def tell(self, view: SweepView) -> None:
@@ -51,9 +56,12 @@ class SweepJob:
         if view.stage == self._stage and now_s - self._written_s < EVERY_S:
             return
         self._stage, self._written_s = view.stage, now_s
+        self._found = found_so_far(view)
         rate = (view.done - self._first_done) / max(now_s - self._began_s, EVERY_S)
         try:
-            self._book.advance(view.done, view.total, view.unit, view.stage, rate_per_s=rate)
+            self._book.advance(
+                view.done, view.total, view.unit, view.stage, rate_per_s=rate, result=self._found
+            )
         except JobCancelled:
             self._is_cancelled = True
 
@@ -75,6 +83,7 @@ class SweepJob:
             self._book.cancel()
             return
         result = {
+            **self._found,
             "sweep_id": record.sweep_id,
             "status": record.status.value,
             "overfitting_probability": record.overfitting and record.overfitting.probability,
@@ -108,3 +117,31 @@ class SweepJob:
         )
         arguments = {"file": self._file, "sweep_id": view.sweep_id}
         return JobBook.open(self._store, replace(job, arguments=arguments), self._clock)
+
+
+def found_so_far(view: SweepView) -> dict[str, Any]:
+    """The leaderboard as it stands, best first, for the job's row."""
+    return {
+        "sweep_id": view.sweep_id,
+        "metric": view.metric,
+        "trials": len(view.rows),
+        "leaderboard": [_row(row) for row in view.rows[:MOST_ROWS]],
+        "overfitting_probability": view.overfitting and view.overfitting.probability,
+    }
+
+
+def _row(row: LeaderboardRow) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "number": row.number,
+        "status": row.status.value,
+        "steps": row.steps,
+        "score": _finite(row.score),
+        "standard_error": _finite(standard_error(row.fold_scores)),
+        "point": dict(row.point),
+        "version_id": row.version_id,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None

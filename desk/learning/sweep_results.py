@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import sqrt
+from statistics import stdev
 from typing import Any
 
 from desk.evaluation.overfitting import Overfitting, overfitting_among
@@ -228,6 +230,15 @@ def leaderboard(
         _row(rank, trial, records.get(trial.trial_key), versions.get(trial.trial_key, ""))
         for rank, trial in enumerate(sorted(trials, key=order), start=1)
     ]
+
+
+def standard_error(fold_scores: Sequence[Sequence[float]]) -> float | None:
+    """Of the mean of a trial's scores, over seeds and folds as if they were independent of each other.
+
+    They are not, so the score is less sure than that. None with fewer than two.
+    """
+    scores = [score for folds in fold_scores for score in folds]
+    return stdev(scores) / sqrt(len(scores)) if len(scores) > 1 else None
 
 
 def tried_policies(

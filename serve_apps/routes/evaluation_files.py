@@ -101,7 +101,9 @@ def list_evaluation_trades(
     if is_asked(accept):
         return arrow_answer(table)
     first = int(cursor or 0)
-    rows: list[dict[str, Any]] = table.slice(first, limit).to_pylist()
+    # A table without trades has no columns either, and a slice of one is as long as it is asked to be.
+    left = max(table.num_rows - first, 0)
+    rows: list[dict[str, Any]] = table.slice(first, min(limit, left)).to_pylist()
     following = first + limit
     return Page(
         items=[EvaluationTrade(**row) for row in rows],

@@ -13,6 +13,7 @@ from actors.learning_book import (
     set_paused,
     window_of,
 )
+from actors.sweep_job import SWEEP
 from desk.errors import BadInput
 from desk.ids import parse_pair
 from desk.runs import Run
@@ -23,7 +24,8 @@ from serve_apps.context import By, Caller, Context, Ctx
 from serve_apps.paging import Paged, page_of
 from serve_apps.problems import MISSING
 from serve_apps.requests import LearningRunBody, ReasonBody
-from serve_apps.schemas import Page
+from serve_apps.schemas import JobView, Page
+from serve_apps.views.agents import job_view
 from serve_apps.views.learning import (
     CycleView,
     LearningStatus,
@@ -32,6 +34,9 @@ from serve_apps.views.learning import (
     window_view,
 )
 
+SHOWN_SWEEPS = 3
+KNOWN_JOBS = 200
+"""Newest jobs among which they are looked for."""
 router = APIRouter(tags=["learning"])
 
 
@@ -111,7 +116,13 @@ def _status(ctx: Context) -> LearningStatus:
         window=window_view(window),
         runs=[learning_run_view(ctx.store, run, window) for run in learning_runs(ctx.store)],
         cycles=[cycle_view(ctx.store, doc) for doc in docs if not doc.value.is_ended],
+        sweeps=_sweeps(ctx.store),
     )
+
+
+def _sweeps(store: DocStore) -> list[JobView]:
+    jobs = [doc.value for doc in store.list(kinds.JOBS, limit=KNOWN_JOBS)]
+    return [job_view(job) for job in jobs if job.kind == SWEEP][:SHOWN_SWEEPS]
 
 
 def _run_of(store: DocStore, agent_id: str, pair: str | None) -> Run | None:

@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from desk.errors import SettingsError
 from serve_apps.ui import vendor
 
 HERE = Path(__file__).parent
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)'", re.MULTILINE)
 IMPORTED = {
     "preact": ("preact", "dist/preact.mjs"),
     "preact/hooks": ("preact", "hooks/dist/hooks.mjs"),
@@ -18,8 +20,15 @@ IMPORTED = {
     "@preact/signals-core": ("@preact/signals-core", "dist/signals-core.module.js"),
 }
 """Bare module name → the vendored file behind it."""
-SCRIPTS = {"klinecharts": ("klinecharts", "dist/umd/klinecharts.min.js")}
-"""Classic scripts that define a global of the same name."""
+ALWAYS = ("preact", "preact/hooks", "@preact/signals", "@preact/signals-core", "htm")
+"""What the vendored modules import of each other."""
+SCRIPTS = {
+    "klinecharts": ("klinecharts", "dist/umd/klinecharts.min.js"),
+    "uplot": ("uplot", "dist/uPlot.iife.min.js"),
+}
+"""Classic scripts, each of which defines a global: `klinecharts`, `uPlot`."""
+STYLES = {"uplot": ("uplot", "dist/uPlot.min.css")}
+"""The style sheets that some of them need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,7 @@ class Assets:
     folder: Path
     import_map: str
     script_urls: dict[str, str]
+    style_urls: dict[str, str] = field(default_factory=dict[str, str])
     problem: str = ""
 
     @property
@@ -65,5 +75,27 @@ def load_assets(override: Path | None = None) -> Assets:
     roots = {file.package: f"/ui/vendor/{file.package}@{file.version}" for file in files}
     imports = {name: f"{roots[package]}/{path}" for name, (package, path) in IMPORTED.items()}
     scripts = {name: f"{roots[package]}/{path}" for name, (package, path) in SCRIPTS.items()}
+    styles = {name: f"{roots[package]}/{path}" for name, (package, path) in STYLES.items()}
     import_map = json.dumps({"imports": imports}, separators=(",", ":"))
-    return Assets(folder=folder, import_map=import_map, script_urls=scripts)
+    return Assets(folder=folder, import_map=import_map, script_urls=scripts, style_urls=styles)
+
+
+def modules_of(page: str, assets: Assets) -> list[str]:
+    """URLs of every module that a page imports, itself first, so that one trip fetches them all."""
+    imports: dict[str, str] = json.loads(assets.import_map).get("imports", {})
+    root = HERE / "app"
+    found: dict[str, None] = {}
+    waiting = [root / f"{page}.js"]
+    while waiting:
+        module = waiting.pop(0)
+        url = f"/ui/app/{module.relative_to(root).as_posix()}"
+        if url in found:
+            continue
+        found[url] = None
+        for name in _IMPORT.findall(module.read_text()):
+            if name.startswith("."):
+                waiting.append((module.parent / name).resolve())
+            else:
+                found[imports.get(name, name)] = None
+    others = [imports[name] for name in ALWAYS if name in imports]
+    return list(dict.fromkeys([*found, *others]))

@@ -7,7 +7,7 @@ from desk.learning.cycles import LearningCycle, LearningWindow, ShadowDecision, 
 from desk.runs import Run
 from desk.store import kinds
 from desk.store.port import Doc, DocStore
-from serve_apps.schemas import Answer
+from serve_apps.schemas import Answer, JobView
 
 MOST_SHADOW = 2_000
 
@@ -92,6 +92,8 @@ class LearningStatus(Answer):
     runs: list[LearningRunView]
     cycles: list[CycleView]
     """Those under way."""
+    sweeps: list[JobView]
+    """The newest sweeps; `result` holds what each has found so far, its `leaderboard` best first."""
 
 
 def window_view(window: LearningWindow) -> LearningWindowView:

@@ -255,6 +255,7 @@ def test_a_fold_plan_that_the_period_cannot_hold_is_refused_with_what_would_do(
 
 
 WEIGHED = "ev-" + "a" * 20
+_EMPTY = np.zeros(0, dtype=np.int64), np.zeros(0)
 
 
 def weighed(scene: Scene, **changes: object) -> EvaluationReport:
@@ -312,6 +313,24 @@ def test_curves_and_trades_come_whole_as_arrow(scene: Scene, client: TestClient)
     assert tables["equity"].num_rows == 60
     assert {"close_ms", "equity", "hold"} <= set(tables["equity"].column_names)
     assert tables["trades"].num_rows == 3
+
+
+def test_an_evaluation_without_a_trade_has_an_empty_page_of_them(
+    scene: Scene, client: TestClient
+) -> None:
+    kept = weighed(scene)
+    assert scene.reports is not None
+    files = scene.reports.write(WEIGHED, tables_of(GOOD, *_EMPTY, [], {}))
+    scene.store.put(
+        kinds.EVALUATIONS,
+        WEIGHED,
+        replace(kept, evidence=replace(GOOD, files=files)),
+        at_ms=kept.created_ms,
+    )
+
+    answer = client.get(f"{EVALUATIONS}/{WEIGHED}/trades")
+
+    assert answer.json() == {"items": [], "next_cursor": None}
 
 
 def test_a_report_from_before_evidence_was_gathered_has_none(

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from desk.learning.cycles import CycleStatus, ShadowDecision
+from desk.runs import Job, JobStatus
 from desk.store import kinds
 from tests.serve_apps.scene import BASELINE, OPEN_MS, PAIR, Scene, make_run
 
@@ -139,3 +140,21 @@ def test_a_start_that_does_not_say_learns_as_the_settings_do(
 
     asks = [heard[1]["ask"].learning_enabled for heard in scene.desk.heard]
     assert asks == [None, False]
+
+
+def test_the_newest_sweeps_come_with_what_they_found(scene: Scene, client: TestClient) -> None:
+    for number in range(5):
+        job = Job(
+            job_id=f"job-{number}",
+            kind="backfill" if number == 4 else "sweep",
+            status=JobStatus.RUNNING,
+            created_ms=number,
+            updated_ms=number,
+            result={"leaderboard": [{"rank": 1}]},
+        )
+        scene.store.put(kinds.JOBS, job.job_id, job, at_ms=number)
+
+    sweeps = client.get("/ops/learning/status").json()["sweeps"]
+
+    assert [job["job_id"] for job in sweeps] == ["job-3", "job-2", "job-1"]
+    assert sweeps[0]["result"] == {"leaderboard": [{"rank": 1}]}

@@ -1,13 +1,16 @@
 """A sweep as a job: followed and cancelled through the store, and never left running by a lost process."""
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from actors.job_book import JobBook
 from actors.sweep_book import SweepView
-from actors.sweep_job import SWEEP, SweepJob
+from actors.sweep_job import MOST_ROWS, SWEEP, SweepJob
 from desk.clock import ManualClock
 from desk.evaluation.overfitting import Overfitting
-from desk.learning.sweep_results import SweepRecord, SweepStatus
+from desk.learning.sweep_results import LeaderboardRow, SweepRecord, SweepStatus, TrialStatus
 from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.memory import MemoryStore
@@ -98,3 +101,50 @@ def test_a_sweep_that_broke_says_so_and_one_that_was_done_before_leaves_no_row()
     done_before.end(record(SweepStatus.DONE))
 
     assert (rows(store)[0].status, rows(store)[0].error) == (JobStatus.FAILED, "Ray was lost")
+
+
+def row(rank: int, **changes: Any) -> LeaderboardRow:
+    plain = LeaderboardRow(
+        rank=rank,
+        number=rank + 10,
+        trial_key=f"trial-{rank}",
+        status=TrialStatus.RUNNING,
+        steps=1_000,
+        score=1.5,
+        fold_scores=((1.0, 2.0), (1.5, 1.5)),
+        sharpe=(1.5, 1.5),
+        point={"learning_rate": 0.001},
+    )
+    return replace(plain, **changes)
+
+
+def test_the_row_carries_the_leaderboard_while_the_sweep_runs_and_when_it_ends() -> None:
+    store = MemoryStore()
+    job = job_of(store, [])
+    unscored = row(2, score=float("nan"), fold_scores=())
+    many = (row(1), unscored, *(row(rank) for rank in range(3, 31)))
+
+    job.tell(replace(view(10.0), rows=many, metric="sharpe"))
+
+    shown = rows(store)[0].result
+    assert (shown["metric"], shown["trials"], len(shown["leaderboard"])) == (
+        "sharpe",
+        30,
+        MOST_ROWS,
+    )
+    first, second = shown["leaderboard"][:2]
+    assert (first["rank"], first["number"], first["point"]) == (1, 11, {"learning_rate": 0.001})
+    assert first["standard_error"] == pytest.approx(0.2041, abs=1e-4)
+    assert (second["score"], second["standard_error"]) == (None, None)
+    job.end(record(SweepStatus.DONE))
+    assert rows(store)[0].result["leaderboard"] == shown["leaderboard"]
+
+
+def test_what_was_found_stays_when_the_sweep_is_cancelled() -> None:
+    store = MemoryStore()
+    job = job_of(store, [])
+    job.tell(replace(view(10.0), rows=(row(1),), metric="sharpe"))
+
+    JobBook(store, rows(store)[0].job_id, ManualClock()).cancel()
+
+    assert len(rows(store)[0].result["leaderboard"]) == 1

@@ -3,13 +3,14 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from actors import source_book
 from actors.commands import FeedScope, Preflight, StartGate, Turned
@@ -41,10 +42,11 @@ from desk.trading.instruments import Instrument
 from desk.trading.ledger import Ledger, book_fill, mark
 from desk.trading.orders import Fill, Leg, Order, OrderState, Side
 from desk.trading.risk import RiskLimitSet
-from serve_apps.api import build_api
+from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.ingestion_settings import ingestion_settings
+from serve_apps.sse import StreamTimes
 from serve_apps.ui.assets import load_assets
 
 PAIR = "BTC-USDT"
@@ -237,11 +239,21 @@ def a_run(**changes: Any) -> Run:
     return replace(run, **changes)
 
 
-def fill_store(store: MemoryStore, candles: Candles) -> None:
-    """Two days of candles, one closed and one open paper trade, decisions, sources, actors, an alert."""
+def fill_store(
+    store: MemoryStore,
+    candles: Candles,
+    *,
+    stored: Candles | None = None,
+    has_levels: bool = False,
+) -> None:
+    """Two days of candles, one closed and one open paper trade, decisions, sources, actors, an alert.
+
+    `stored` are those of the candles that the store has, by default all. With `has_levels` the open
+    trade has a protective stop and a target.
+    """
     clock = {"market_ms": NOW_MS, "wall_ms": time.time_ns() // 1_000_000, "speed": 30.0}
     store.put(kinds.STATE, "clock", clock, at_ms=NOW_MS)
-    store.write_candles(PAIR, "1m", candles)
+    store.write_candles(PAIR, "1m", stored or candles)
     instrument = Instrument(
         pair=PAIR,
         tick=Decimal("0.1"),
@@ -286,7 +298,7 @@ def fill_store(store: MemoryStore, candles: Candles) -> None:
     )
     store.put(kinds.RISK_LIMITS, "default", limits, at_ms=START_MS)
     store.put(kinds.RUNS, "run-1", a_run(), at_ms=START_MS)
-    trade(store, candles)
+    trade(store, candles, has_levels=has_levels)
     for index in range(30):
         decide(store, candles, len(candles) - 1 - index)
     for known in source_book.configured((PAIR, "ETH-USDT"), ("1m",)):
@@ -325,22 +337,37 @@ def fill_store(store: MemoryStore, candles: Candles) -> None:
     store.put(kinds.ALERTS, alert.alert_id, alert, at_ms=NOW_MS)
 
 
-def trade(store: MemoryStore, candles: Candles) -> None:
-    """One trade entered and left, another still open; through the store's own money calls."""
-    fence = store.acquire_lease("order_executor:paper", "test", 60_000)
+type Leap = tuple[Leg, Side, int, int]
+"""An order: its leg and side, the row of its candle, and the row of its trade's entry."""
+ONE_AND_A_HALF: tuple[Leap, ...] = (
+    (Leg.ENTRY, Side.BUY, 1_400, 1_400),
+    (Leg.EXIT, Side.SELL, 1_700, 1_400),
+    (Leg.ENTRY, Side.SELL, 1_900, 1_900),
+)
+
+
+def trade(
+    store: MemoryStore,
+    candles: Candles,
+    *,
+    account: str = "paper",
+    has_levels: bool = False,
+    plan: Sequence[Leap] = ONE_AND_A_HALF,
+) -> None:
+    """By default one trade entered and left, another still open; through the store's own money calls."""
+    fence = store.acquire_lease(f"order_executor:{account}", "test", 60_000)
     cash = Decimal(10_000)
-    ledger = store.create_ledger(
-        Ledger(account="paper", starting_cash=cash, cash=cash), fence=fence, event=_event("ledger")
+    ledger = store.ledger(account) or store.create_ledger(
+        Ledger(account=account, starting_cash=cash, cash=cash), fence=fence, event=_event("ledger")
     )
-    for leg, side, row, trade_row in (
-        (Leg.ENTRY, Side.BUY, 1_400, 1_400),
-        (Leg.EXIT, Side.SELL, 1_700, 1_400),
-        (Leg.ENTRY, Side.SELL, 1_900, 1_900),
-    ):
-        ledger = place(store, ledger, candles, fence, leg, side, row, trade_row)
+    for leg, side, row, trade_row in plan:
+        levels = (Decimal("1.002"), Decimal("0.997")) if has_levels and row == 1_900 else None
+        ledger = place(store, ledger, candles, fence, leg, side, row, trade_row, levels=levels)
     last = Decimal(str(candles.close[-1]))
     marked = mark(ledger, {PAIR: last}, now_ms=NOW_MS)
-    store.move_ledger(ledger, marked, fence=fence, request_id="mark", event=_event("ledger"))
+    store.move_ledger(
+        ledger, marked, fence=fence, request_id=f"mark-{account}", event=_event("ledger")
+    )
 
 
 def rest(  # noqa: PLR0917 - in the order in which an order happens
@@ -352,17 +379,24 @@ def rest(  # noqa: PLR0917 - in the order in which an order happens
     side: Side,
     row: int,
     trade_row: int,
+    *,
+    levels: tuple[Decimal, Decimal] | None = None,
 ) -> Order:
-    """Take one order up to where it rests at the venue: intent, sending, open."""
+    """Take one order up to where it rests at the venue: intent, sending, open.
+
+    `levels`: its stop and its target, as parts of the price.
+    """
+    account = ledger.account
     open_ms = int(candles.open_ms[row])
     decision = ids.decision_id("run-1", PAIR, "1m", open_ms)
     opener = ids.decision_id("run-1", PAIR, "1m", int(candles.open_ms[trade_row]))
+    price = Decimal(str(candles.open[row + 1]))
     order = Order(
-        client_order_id=ids.client_order_id("paper", "run-1", decision, leg),
-        account="paper",
+        client_order_id=ids.client_order_id(account, "run-1", decision, leg),
+        account=account,
         run_id="run-1",
         decision_id=decision,
-        trade_id=ids.client_order_id("paper", "run-1", opener, Leg.ENTRY),
+        trade_id=ids.client_order_id(account, "run-1", opener, Leg.ENTRY),
         pair=PAIR,
         leg=leg,
         side=side,
@@ -372,14 +406,16 @@ def rest(  # noqa: PLR0917 - in the order in which an order happens
         decided_open_ms=open_ms,
         created_ms=open_ms + MINUTE_MS,
         trace_id=ids.trace_id("candle", PAIR, "1m", open_ms),
+        stop_loss_price=(price * levels[0]).quantize(Decimal("0.1")) if levels else None,
+        take_profit_price=(price * levels[1]).quantize(Decimal("0.1")) if levels else None,
     )
     order = store.create_order(
-        order, ledger, fence=fence, request_id=f"c{row}", event=_event("order")
+        order, ledger, fence=fence, request_id=f"c{account}{row}", event=_event("order")
     )
     for state in (OrderState.SENDING, OrderState.OPEN):
         after = replace(order, state=state, updated_ms=open_ms + MINUTE_MS)
         order = store.move_order(
-            order, after, fence=fence, request_id=f"{state}{row}", event=_event("order")
+            order, after, fence=fence, request_id=f"{state}{account}{row}", event=_event("order")
         )
     return order
 
@@ -393,13 +429,16 @@ def place(  # noqa: PLR0917 - as `rest`
     side: Side,
     row: int,
     trade_row: int,
+    *,
+    levels: tuple[Decimal, Decimal] | None = None,
 ) -> Ledger:
-    """Take one order through its whole life, until it is filled."""
-    order = rest(store, ledger, candles, fence, leg, side, row, trade_row)
+    """Take one order through its whole life, until it is filled; `levels` as of `rest`."""
+    order = rest(store, ledger, candles, fence, leg, side, row, trade_row, levels=levels)
+    account = ledger.account
     open_ms = int(candles.open_ms[row])
     price = Decimal(str(candles.open[row + 1]))
     fill = Fill(
-        fill_id=f"f{row}",
+        fill_id=f"f{account}{row}",
         client_order_id=order.client_order_id,
         venue_order_id=str(row),
         pair=PAIR,
@@ -410,7 +449,7 @@ def place(  # noqa: PLR0917 - as `rest`
         is_maker=False,
         filled_ms=open_ms + MINUTE_MS + 1_000,
     )
-    before = store.ledger("paper")
+    before = store.ledger(account)
     assert before is not None
     booked, realized = book_fill(before, fill, order=order)
     after = replace(
@@ -430,7 +469,7 @@ def place(  # noqa: PLR0917 - as `rest`
         before,
         booked,
         fence=fence,
-        request_id=f"f{row}",
+        request_id=f"f{account}{row}",
         event=_event("fill"),
     )
     assert done is not None
@@ -523,14 +562,16 @@ class serve:
         reports: EvaluationFiles | None = None,
         *,
         token: str | None = None,
-        channels: tuple[str, ...] = (),
+        signal_sources: tuple[tuple[str, str], ...] = (),
+        stream_times: StreamTimes = StreamTimes(),  # noqa: B008 - it never changes
+        also: Callable[[FastAPI], None] = lambda app: None,
     ) -> None:
         facts = ApiFacts(
             venue="simulator 30x",
             api_token_set=token is not None,
             pairs=(PAIR, "ETH-USDT"),
             intervals=("1m",),
-            signal_sources=tuple(("telegram", channel) for channel in channels),
+            signal_sources=signal_sources,
             ingestion=ingestion_settings(load_settings({})),
         )
         app = build_api(
@@ -543,7 +584,9 @@ class serve:
             reports=reports,
             assets=load_assets(),
             api_token=token,
+            options=ApiOptions(stream_times=stream_times),
         )
+        also(app)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]

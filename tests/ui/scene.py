@@ -185,5 +185,5 @@ def serve_whole(walk: Callable[..., Candles], folder: Path) -> Iterator[Served]:
     fill_lists(store, candles, wall_ms())
     put_reports(store, files)
     desk = FakeDesk(store)
-    with serve(store, desk, files, channels=(CHANNEL,)) as url:
+    with serve(store, desk, files, signal_sources=(("telegram", CHANNEL),)) as url:
         yield Served(url=url, store=store, desk=desk)

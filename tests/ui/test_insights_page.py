@@ -30,21 +30,19 @@ def opened(page: Page, url: str, query: str = "") -> Page:
     return page
 
 
-def overlays(page: Page) -> list[dict[str, Any]]:
-    return page.evaluate(
-        "() => deskTape.chart.getOverlays().map(o => ({id: o.id, name: o.name, group: o.groupId}))"
-    )
-
-
-def drawn(page: Page, group: str, expected: list[str] | None) -> list[str]:
-    """Names of a layer's overlays, sorted; waits until they are the expected ones (None: any)."""
-    found: list[str] = []
+def painted(page: Page, layer: str, expected: int | None = None) -> int:
+    """Marks of a layer that the last painting showed; waits until there are so many (None: any)."""
+    found = 0
     for _ in range(100):
-        found = sorted(each["name"] for each in overlays(page) if each["group"] == group)
+        found = page.evaluate(f"() => deskTape.painted({layer!r})")
         if found == expected or (expected is None and found):
             break
         page.wait_for_timeout(100)
     return found
+
+
+def layer(page: Page, name: str) -> Any:
+    return page.locator(f"button[data-layer={name}]")
 
 
 def test_the_chart_paints_the_newest_candles(page: Page, served: Any) -> None:
@@ -74,14 +72,11 @@ def test_paper_trades_lie_on_the_chart_and_in_the_list(page: Page, served: Any) 
         2
     )
 
-    both = ["deskEntry", "deskTrade"]
-    assert drawn(page, "trades", both) == both
-    page.get_by_role("button", name="Paper", exact=True).click()
+    assert painted(page, "paper", 1) == 1  # the closed one lies further left
+    layer(page, "paper").click()
 
-    expect(page.get_by_role("button", name="Paper", exact=True)).to_have_attribute(
-        "aria-pressed", "false"
-    )
-    assert drawn(page, "trades", []) == []
+    expect(layer(page, "paper")).to_have_attribute("aria-pressed", "false")
+    assert painted(page, "paper", 0) == 0
 
 
 def test_a_trade_picked_in_the_list_shows_its_costs_and_its_trace(page: Page, served: Any) -> None:
@@ -95,17 +90,6 @@ def test_a_trade_picked_in_the_list_shows_its_costs_and_its_trace(page: Page, se
     expect(page).to_have_url(re.compile(r"trade=t1"))
     card.get_by_role("button").last.click()
     expect(page.get_by_role("complementary", name="Trace")).to_be_visible()
-
-
-def test_held_decisions_are_a_layer_of_their_own(page: Page, served: Any) -> None:
-    opened(page, served.url)
-
-    page.get_by_role("button", name="Held decisions").click()
-
-    expect(page.get_by_role("button", name="Held decisions")).to_have_attribute(
-        "aria-pressed", "true"
-    )
-    assert drawn(page, "holds", None)
 
 
 def test_a_new_candle_moves_the_chart(page: Page, served: Any) -> None:
@@ -191,3 +175,18 @@ def test_a_lost_stream_is_said_on_the_chart(page: Page, served: Any) -> None:
 
     expect(page.get_by_test_id("stream")).not_to_contain_text("live")
     expect(page.get_by_text("Stream lost")).to_be_visible()
+
+
+def test_the_first_chart_is_asked_for_once_and_before_the_modules_run(
+    page: Page, served: Any
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(served.url)))
+
+    opened(page, served.url, "?pair=BTC-USDT")
+
+    candles = [path for path in asked if path.startswith("/market-data/candles")]
+    assert candles == ["/market-data/candles?pair=BTC-USDT&interval=1m&limit=1500"]
+    assert asked.count("/market-data/pairs") == 1
+    assert asked.count("/trades?pair=BTC-USDT&limit=200") == 1
+    assert asked.index(candles[0]) < asked.index("/ops/trading/summary")

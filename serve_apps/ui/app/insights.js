@@ -1,104 +1,101 @@
-// Insights: the tape of one pair with live and paper trades, blocked decisions, and their list twin.
+// Insights: the tape of one pair, the layers that lie on it, and their list twins.
 
 import { computed, effect, signal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
-import { get } from './lib/api.js';
-import { money, tone, trimmed } from './lib/format.js';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { start, themeChanged } from './lib/frame.js';
-import { list, resource, throttled } from './lib/store.js';
-import { on, onResync, streamState } from './lib/stream.js';
-import { TraceLink, traceId } from './lib/trace.js';
-import { Baseline, Failed, html, ModePill, Panel, Pill, Table, When } from './lib/ui.js';
+import { backfill } from './lib/ingestion_controls.js';
+import { Glyph, Lists } from './lib/insights_lists.js';
+import * as state from './lib/insights_state.js';
+import { streamState } from './lib/stream.js';
+import { moment } from './lib/times.js';
+import { utc } from './lib/format.js';
+import { Failed, html, When } from './lib/ui.js';
 import { createTape } from './chart/kline.js';
 
-const AGENT = 'desk';
-const url = new URLSearchParams(location.search);
-const pairs = list('/market-data/pairs');
-const pair = signal(url.get('pair'));
-const interval = signal(url.get('interval') ?? '1m');
-const selected = signal(url.get('trade'));
-const layers = signal({ paper: true, live: true, holds: false });
-const jump = signal(Number(url.get('at')) || null);
+const { evaluation, instrument, interval, jump, layers, marks, pair, selected } = state;
+const INTERVALS = ['1m', '3m', '5m', '15m', '1h', '4h', '1d'];
 const chartState = signal('loading');
 const chartProblem = signal(null);
 
-const trades = resource(async () => (pair.value ? (await get('/trades', { pair: pair.value, limit: 200 })).items : []));
-const decisions = resource(async () => {
-  const runs = (await get(`/agents/${AGENT}/runs`, { limit: 20 })).items.filter((run) => run.pair === pair.value).slice(0, 3);
-  const pages = await Promise.all(runs.map((run) => get(`/agents/${AGENT}/runs/${run.run_id}/decisions`, { limit: 200 })));
-  return pages.flatMap((page) => page.items).sort((a, b) => b.open_ms - a.open_ms);
-});
-const instrument = computed(() => (pairs.held.value.data ?? []).find((each) => each.pair === pair.value));
-const shownTrades = computed(() => (trades.held.value.data ?? []).filter((trade) => trade.average_fill_price && layers.value[trade.mode]));
-
-effect(() => {
-  const offered = pairs.held.value.data;
-  if (!pair.value && offered?.length) pair.value = offered[0].pair;
-});
-effect(() => {
-  const next = new URL(location.href);
-  const state = { pair: pair.value, interval: interval.value, trade: selected.value, at: jump.value };
-  for (const [name, value] of Object.entries(state)) {
-    if (value) next.searchParams.set(name, value);
-    else next.searchParams.delete(name);
-  }
-  history.replaceState(null, '', next);
-});
-effect(() => {
-  if (pair.value) {
-    trades.load();
-    decisions.load();
-  }
-});
-
-const refreshTrades = throttled(trades.load, 700);
-const refreshDecisions = throttled(decisions.load, 1500);
-for (const topic of ['order', 'fill', 'position']) on(topic, refreshTrades);
-on('decision', refreshDecisions);
-onResync(() => {
-  pairs.load();
-  trades.load();
-  decisions.load();
-});
-pairs.load();
-
 function Page() {
   return html`<h1 class="sr">Insights</h1><div class="tape">
-    <section class="panel" aria-label="Chart"><${Toolbar} /><${ChartBox} /></section>
-    <div class="side grid"><${TradeList} /><${Tape} /></div>
+    <section class="panel" aria-label="Chart"><${Toolbar} /><${LayerBar} /><${ChartBox} /><${Notes} /></section>
+    <div class="side grid"><${Lists} goTo=${goTo} /></div>
   </div>`;
 }
 
+// Bring a time into view: scroll where its candles are loaded, load around it where not.
+function goTo(ms) {
+  if (!globalThis.deskTape.jumpTo(ms)) jump.value = ms;
+}
+
+const wrongTime = signal('');
+
 function Toolbar() {
-  const offered = pairs.held.value.data ?? [];
-  const known = ['1m', '3m', '5m', '15m', '1h', '4h', '1d'];
+  const offered = state.pairs.held.value.data ?? [];
+  const toPair = (event) => {
+    selected.value = null;
+    jump.value = null;
+    pair.value = event.target.value;
+  };
+  const toTime = (event) => {
+    event.preventDefault();
+    wrongTime.value = '';
+    try {
+      goTo(moment('time', new FormData(event.target).get('time')));
+    } catch (told) {
+      wrongTime.value = told.message;
+    }
+  };
+  const toNow = () => {
+    jump.value = null;
+    selected.value = null;
+  };
   return html`<header>
-    <select aria-label="Pair" value=${pair.value} onChange=${(event) => { selected.value = null; jump.value = null; pair.value = event.target.value; }}>${offered.map((each) => html`<option value=${each.pair} selected=${each.pair === pair.value}>${each.pair}</option>`)}</select>
-    <div class="buttons" role="group" aria-label="Interval">${known.map((each) => {
+    <select aria-label="Pair" value=${pair.value} onChange=${toPair}>${offered.map((each) => html`<option value=${each.pair} selected=${each.pair === pair.value}>${each.pair}</option>`)}</select>
+    <div class="buttons" role="group" aria-label="Interval">${INTERVALS.map((each) => {
       const there = instrument.value?.intervals.includes(each);
       return html`<button aria-pressed=${each === interval.value} disabled=${!there} title=${there ? '' : 'neither stored nor made from a smaller stored interval'} onClick=${() => { interval.value = each; }}>${each}</button>`;
     })}</div>
     <span class="grow"></span>
-    <div class="buttons" role="group" aria-label="Layers">${[['paper', 'Paper'], ['live', 'Live'], ['holds', 'Held decisions']].map(([name, label]) => html`<button aria-pressed=${layers.value[name]} onClick=${() => { layers.value = { ...layers.value, [name]: !layers.value[name] }; }}>${label}</button>`)}</div>
-    ${jump.value && html`<button onClick=${() => { jump.value = null; selected.value = null; }}>Go to now</button>`}
+    <form class="buttons" onSubmit=${toTime}><input name="time" size="16" required aria-label="Time to go to, UTC" placeholder="2026-01-31 12:00" aria-invalid=${wrongTime.value ? 'true' : undefined} title=${wrongTime.value} /><button>Go</button></form>
+    <button onClick=${toNow} disabled=${!jump.value}>Go to now</button>
   </header>`;
+}
+
+function LayerBar() {
+  return html`<div class="layers" role="group" aria-label="Layers">${state.LAYERS.map(({ name, label, what }) => {
+    const on = layers.value.has(name);
+    const failed = on && state.heldOf(name).some((held) => held.value.state === 'failed');
+    return html`<button key=${name} aria-pressed=${on} title=${what} data-layer=${name} onClick=${() => state.turnLayer(name)}><${Glyph} name=${name} />${label}${on && html` <small data-count>${failed ? '!' : marks[name].value.length}</small>`}</button>`;
+  })}</div>`;
+}
+
+function EvaluationChoice() {
+  const offered = state.evaluations.held.value.data ?? [];
+  if (!offered.length) return html`<span class="muted">No evaluation of this pair. <a href="/rl-evaluations">Evaluate a version</a></span>`;
+  return html`<select aria-label="Evaluation" value=${evaluation.value} onChange=${(event) => { evaluation.value = event.target.value; }}>${offered.map((row) => html`<option key=${row.evaluation_id} value=${row.evaluation_id} selected=${row.evaluation_id === evaluation.value}>${row.version_id}, ${utc(row.period_start_ms).slice(0, 10)}, ${row.trade_count} trades</option>`)}</select>`;
 }
 
 function ChartBox() {
   const element = useRef(null);
-  useEffect(() => {
-    const tape = createTape(element.current, { state: chartState, problem: chartProblem, onPick: (id) => { selected.value = id; } });
+  // Before the first frame: after it the chart would stand empty for that long.
+  useLayoutEffect(() => {
+    const tape = createTape(element.current, { state: chartState, problem: chartProblem, firstBars: state.firstBars, onPick: (id) => { selected.value = id; } });
     globalThis.deskTape = tape;
+    const isReady = computed(() => chartState.value === 'ready');
     const undo = [
       effect(() => {
         if (!instrument.value) return;
         const { price_precision: pricePrecision, quantity_precision: quantityPrecision } = instrument.value;
         tape.show({ pair: pair.value, interval: interval.value, pricePrecision, quantityPrecision, at: jump.value });
       }),
-      effect(() => chartState.value === 'ready' && tape.drawTrades(shownTrades.value, selected.value)),
-      effect(() => chartState.value === 'ready' && tape.drawHolds(layers.value.holds ? (decisions.held.value.data ?? []).filter((each) => each.action === 'hold' && each.reference_price) : [])),
+      ...Object.entries(marks).map(([name, held]) => effect(() => isReady.value && tape.draw(name, held.value))),
+      effect(() => {
+        if (chartState.value !== 'loading') setTimeout(() => { state.isChartThere.value = true; }, 100);
+      }),
       effect(() => themeChanged.value && tape.restyle()),
-      effect(() => chartState.value === 'ready' && jump.value && tape.jumpTo(jump.value)),
+      effect(() => isReady.value && jump.value && tape.jumpTo(jump.value)),
     ];
     return () => {
       undo.forEach((stop) => stop());
@@ -106,7 +103,6 @@ function ChartBox() {
     };
   }, []);
   return html`<div class="pad chart-box">
-    ${streamState.value !== 'live' && streamState.value !== 'connecting' && html`<p class="warn" role="status">Stream lost: the chart stands still until it is back.</p>`}
     <div class="chart" ref=${element} data-state=${chartState.value}></div>
     ${chartState.value === 'loading' && html`<p class="chart-state" role="status">Loading candles …</p>`}
     ${chartState.value === 'empty' && html`<p class="chart-state">No candles for this range. <a href="/rl-ops">Backfill on the operations page</a>.</p>`}
@@ -114,44 +110,37 @@ function ChartBox() {
   </div>`;
 }
 
-function pick(trade) {
-  selected.value = trade.trade_id;
-  if (!globalThis.deskTape.jumpTo(trade.opened_ms)) jump.value = trade.opened_ms;
+// Below the chart, so that what appears here moves nothing: what a layer says, and what the marks mean.
+function Notes() {
+  const lost = !['live', 'connecting'].includes(streamState.value);
+  const failed = state.LAYERS.filter(({ name }) => layers.value.has(name)).flatMap(({ name, label }) => {
+    const told = state.heldOf(name).find((held) => held.value.state === 'failed')?.value;
+    return told ? [{ name, label, told }] : [];
+  });
+  return html`<div class="notes">
+    ${wrongTime.value && html`<p class="refusal" role="alert">${wrongTime.value}</p>`}
+    ${lost && html`<p class="warn" role="status">Stream lost: the chart stands still until it is back.</p>`}
+    ${failed.map(({ name, label, told }) => html`<p key=${name} role="alert" data-failed=${name}><span class="down">${label}: ${told.problem.title} ${told.problem.message}</span>${told.data && html` <span class="muted">drawn as of <${When} ms=${told.at} full /></span>`} <button class="plain" onClick=${() => state.retryLayer(name)}>Retry</button></p>`)}
+    <${EvaluationNote} /><${SignalNote} />
+    ${layers.value.has('gaps') && state.missing.value.slice(0, 3).map((gap) => html`<p key=${gap.gap_id}><${Glyph} name="gaps" /> ${gap.missing_points} candle${gap.missing_points === 1 ? '' : 's'} missing from <${When} ms=${gap.start_ms} full />, ${gap.status.replaceAll('_', ' ')} <button class="plain" onClick=${() => goTo(gap.start_ms)}>Show</button>${gap.status === 'absent_at_venue' ? '' : html`<button class="plain" onClick=${() => backfill({ pair: gap.pair, interval: gap.interval, start: utc(gap.start_ms).slice(0, 16), end: utc(gap.end_ms + 60_000).slice(0, 16) })}>Heal …</button>`}</p>`)}
+    <p class="muted">Below the price a buy, above it a sell; links green when won, red when lost; a number counts marks that share a candle. UTC.</p>
+  </div>`;
 }
 
-function TradeList() {
-  const chosen = (trades.held.value.data ?? []).find((trade) => trade.trade_id === selected.value);
-  return html`<${Panel} title="Trades" span="12" resource=${trades.held} retry=${trades.load} isEmpty=${(rows) => !rows.length} empty="No trade on this pair yet.">
-    ${(rows) => html`<${Table} label="Trades on the chart" rows=${rows} rowKey=${(row) => row.trade_id} selected=${selected.value} onPick=${pick} columns=${[
-      { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` },
-      { name: 'mode', cell: (row) => html`<span class=${row.mode === 'live' ? 'down' : ''}>${row.mode}</span>` },
-      { name: 'side', cell: (row) => html`<span class=${row.side === 'buy' ? 'up' : 'down'}>${row.side === 'buy' ? '▲' : '▼'}</span>` },
-      { name: 'net', num: true, cell: (row) => html`<span class=${tone(row.net_pnl)}>${money(row.net_pnl)}</span>` },
-    ]} />
-    ${chosen && html`<div class="pad"><${Card} trade=${chosen} /></div>`}`}
-  <//>`;
+function EvaluationNote() {
+  if (!layers.value.has('evaluation')) return null;
+  const held = state.evaluationTrades.held.value.data;
+  const first = held?.items[0];
+  const isRead = held?.id && held.id === evaluation.value;
+  return html`<p class="buttons"><${Glyph} name="evaluation" /> <${EvaluationChoice} />
+    ${isRead && (first ? html`<span>${held.items.length} trades${held.more ? ', the first ones,' : ''} from <${When} ms=${first.opened_ms} full /> to <${When} ms=${held.items.at(-1).closed_ms} full /></span><button class="plain" onClick=${() => goTo(first.opened_ms)}>Show the first</button>` : html`<span>This evaluation made no trade.</span>`)}</p>`;
 }
 
-const Card = ({ trade }) => html`<h3>${trade.side} ${trimmed(trade.quantity)} ${trade.pair} <${ModePill} mode=${trade.mode} /> <${Baseline} on=${trade.baseline} /></h3>
-  <dl class="facts">
-    <dt>entry</dt><dd>${money(trade.average_fill_price)} · <${When} ms=${trade.opened_ms} /></dd>
-    <dt>exit</dt><dd>${trade.exit_price ? html`${money(trade.exit_price)} · <${When} ms=${trade.closed_at_ms} />` : trade.is_open ? 'open' : '–'}</dd>
-    <dt>realised</dt><dd>${money(trade.realized_pnl, 4)} USDT</dd>
-    <dt>fees</dt><dd>${money(trade.fees, 4)} USDT</dd>
-    <dt>funding</dt><dd>${money(trade.funding, 4)} USDT</dd>
-    <dt>net</dt><dd class=${tone(trade.net_pnl)}>${money(trade.net_pnl, 4)} USDT</dd>
-    <dt>trace</dt><dd><${TraceLink} id=${trade.trace_id} /></dd>
-  </dl>`;
-
-function Tape() {
-  return html`<${Panel} title="Decisions" span="12" resource=${decisions.held} retry=${decisions.load} isEmpty=${(rows) => !rows.length} empty="No decision on this pair yet.">
-    ${(rows) => html`<${Table} label="Decisions of this pair" rows=${rows.slice(0, 60)} rowKey=${(row) => row.decision_id} onPick=${(row) => { traceId.value = row.trace_id; }} columns=${[
-      { name: 'candle', cell: (row) => html`<${When} ms=${row.open_ms} />` },
-      { name: 'action', cell: (row) => html`<${Pill} tone=${row.action === 'trade' ? 'ok' : row.action === 'hold' ? 'warn' : 'muted'} title=${row.hold_reason}>${row.action}<//>` },
-      { name: 'target', num: true, cell: (row) => row.target },
-      { name: 'conf.', num: true, cell: (row) => row.confidence.toFixed(2) },
-    ]} />`}
-  <//>`;
+function SignalNote() {
+  const held = state.signals.held.value.data;
+  if (!layers.value.has('signals') || !held) return null;
+  if (!held.feeds) return html`<p>No source of signals is configured. <a href="/rl-data-sources">Sources</a></p>`;
+  return state.signalRows.value.length ? null : html`<p>No signal for ${pair.value} in 31 days.</p>`;
 }
 
 start(Page);

@@ -9,6 +9,7 @@ import { JobLine, jobsOf, keep, onJobEnd } from './lib/jobs.js';
 import { activate, amount, editPolicy, editSet, newSet, resetBreaker } from './lib/limit_controls.js';
 import { AGENT, agent, limitSets, onRunChange, pauseRun, resumeRun, startLive, startPaper, stopRun, told, versions } from './lib/run_controls.js';
 import { list, resource } from './lib/store.js';
+import { keepSweeps, Sweeps } from './lib/sweeps.js';
 import { TraceLink } from './lib/trace.js';
 import { ask, Baseline, html, Meter, ModePill, Panel, Pill, RunState, Table, Tile, toast, When } from './lib/ui.js';
 import { promote, rollBack, train } from './lib/version_controls.js';
@@ -44,6 +45,7 @@ onRunChange(runs.load);
 onJobEnd(() => versions.load());
 setInterval(latency.load, 10000);
 
+effect(() => keepSweeps(learning.held.value.data));
 const asked = new Set();
 // Jobs that had begun before this page was opened.
 effect(() => {
@@ -64,6 +66,7 @@ function Page() {
       <${Limits} /><${Guardrails} />
       <${Trades} />
       <${Versions} /><${Learning} />
+      <${Sweeps} learning=${learning} />
       <${Gate} /><${Policies} /><${Drift} />
       <${Decisions} />
     </div>`;

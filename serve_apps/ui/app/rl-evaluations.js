@@ -1,7 +1,9 @@
 // Evaluations: reports, and what speaks for and against one: folds, baselines, dearer costs, luck.
 
-import { effect, signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
+import { Curves } from './chart/curves.js';
 import { get, post } from './lib/api.js';
+import { Choice, Comparison, curvesOfReport, equityOf } from './lib/evaluation_compare.js';
 import { money, percent, tone } from './lib/format.js';
 import { start } from './lib/frame.js';
 import { list, resource, throttled } from './lib/store.js';
@@ -17,8 +19,9 @@ const chosen = signal(new URLSearchParams(location.search).get('id') ?? '');
 const detail = resource(async () => (chosen.value ? get(`${EVALUATIONS}/${encodeURIComponent(chosen.value)}`) : null));
 const equity = resource(async () => {
   if (!detail.held.value.data?.evidence) return null;
-  return get(`${EVALUATIONS}/${encodeURIComponent(chosen.value)}/equity`, { points: 600 });
+  return equityOf(chosen.value);
 });
+const drawn = computed(() => (equity.held.value.data ? curvesOfReport(equity.held.value.data) : null));
 
 /** What the version of the report shown came to on each pair: its newest evaluation there. */
 const byPair = resource(async () => {
@@ -32,7 +35,9 @@ const byPair = resource(async () => {
 
 async function show(id) {
   chosen.value = id;
-  history.replaceState(null, '', `?id=${encodeURIComponent(id)}`);
+  const next = new URL(location.href);
+  next.searchParams.set('id', id);
+  history.replaceState(null, '', next);
   await detail.load();
   equity.load();
   byPair.load();
@@ -73,17 +78,17 @@ function evaluate() {
 function Page() {
   const report = detail.held.value.data;
   return html`<h1 class="sr">Evaluations</h1>
-    <div class="grid"><${Reports} /><${Report} />${byPair.held.value.data && html`<${Pairs} of=${byPair.held.value.data} />`}${report?.evidence && html`<${Curves} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
+    <div class="grid"><${Reports} /><${Report} /><${Comparison} />${byPair.held.value.data && html`<${Pairs} of=${byPair.held.value.data} />`}${report?.evidence && html`<${Equity} report=${report} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
 }
 
 const Verdict = ({ report }) => html`<${Pill} tone=${report.verdict === 'pass' ? 'ok' : 'bad'} icon=${report.verdict === 'pass' ? '✓' : '✕'}>${report.verdict}<//>`;
 const Pnl = ({ of }) => html`<span class=${tone(of)}>${money(of)}</span>`;
 
 function Reports() {
-  return html`<${Panel} title="Reports" span="6" resource=${reports.held} retry=${reports.load} isEmpty=${(rows) => !rows.length}
+  return html`<${Panel} title="Reports" span="7" resource=${reports.held} retry=${reports.load} isEmpty=${(rows) => !rows.length}
     empty="No evaluation yet." actions=${html`<button onClick=${evaluate}>Evaluate …</button>`}>
     ${(rows) => html`<${Table} label="Reports" rows=${rows} rowKey=${(row) => row.evaluation_id} onPick=${(row) => show(row.evaluation_id)} selected=${chosen.value} columns=${[
-      { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` },
+      { name: '', title: 'compare', cell: (row) => html`<${Choice} id=${row.evaluation_id} />` }, { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` },
       { name: 'version', cell: (row) => html`${row.version_id} <${Baseline} on=${row.baseline} />` }, { name: 'pair', cell: (row) => row.pair },
       { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.net_pnl_after_fees} />` },
       { name: 'deflated', num: true, title: 'probability that the Sharpe ratio is not luck', cell: (row) => (row.deflated_sharpe === null ? '–' : row.deflated_sharpe.toFixed(3)) },
@@ -93,7 +98,7 @@ function Reports() {
 }
 
 function Report() {
-  return html`<${Panel} title="Report" span="6" resource=${detail.held} retry=${detail.load} isEmpty=${(row) => !row} empty="Choose a report.">
+  return html`<${Panel} title="Report" span="5" resource=${detail.held} retry=${detail.load} isEmpty=${(row) => !row} empty="Choose a report.">
     ${(row) => html`<p class="pad"><${Verdict} report=${row} /> ${row.reasons.map((reason) => html`<code key=${reason}>${reason}</code> `)}</p>
       ${row.trade_count === 0 && html`<p class="pad">It never traded: the decision threshold may be too high.</p>`}
       <${Table} label="Figures" rows=${figures(row)} rowKey=${(each) => each[0]} columns=${[{ name: 'figure', cell: (each) => each[0] }, { name: 'value', num: true, cell: (each) => each[1] }]} />`}
@@ -109,22 +114,8 @@ const figures = (row) => [
   ['engine', row.engine], ['dataset', row.dataset_id],
 ];
 
-const COLOURS = { equity: '#2a6fdb', hold: '#888888', trend_rule: '#9b59b6', previous_version: '#d9822b', cost_2x: '#c0392b' };
-
-function Curves() {
-  return html`<${Panel} title="Equity" span="12" resource=${equity.held} retry=${equity.load} isEmpty=${(data) => !data} empty="No curves.">
-    ${(data) => {
-      const drawn = Object.keys(COLOURS).filter((name) => data.curves[name]);
-      const values = drawn.flatMap((name) => data.curves[name]);
-      const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
-      const points = (curve) => curve.map((value, at) => `${((at / Math.max(curve.length - 1, 1)) * 1000).toFixed(1)},${(((high - value) / (high - low || 1)) * 260).toFixed(1)}`).join(' ');
-      return html`<svg viewBox="0 -4 1000 268" role="img" aria-label="Equity from ${money(low)} to ${money(high)} USDT">
-          ${drawn.map((name) => html`<polyline key=${name} fill="none" stroke=${COLOURS[name]} stroke-width=${name === 'equity' ? 2 : 1} stroke-dasharray=${name === 'equity' ? undefined : '5 3'} points=${points(data.curves[name])} />`)}
-        </svg>
-        <p class="pad">${drawn.map((name) => html`<svg key=${name} width="18" height="8" aria-hidden="true"><line x1="0" y1="4" x2="18" y2="4" stroke=${COLOURS[name]} stroke-width="2" /></svg> ${name.replace('_', ' ')} `)} · ${money(low)} to ${money(high)} USDT</p>`;
-    }}
-  <//>`;
-}
+const Equity = ({ report }) => html`<${Panel} title="Equity" span="12" resource=${equity.held} retry=${equity.load} isEmpty=${(data) => !data || !drawn.value} empty="No curves.">
+  ${() => html`<${Curves} label="Equity from ${money(report.starting_balance)} to ${money(report.final_balance)} USDT, max drawdown ${percent(report.max_drawdown)}" hiddenFirst=${['costs × 3']} ...${drawn.value} />`}<//>`;
 
 function Pairs({ of }) {
   const rows = [...Object.entries(of.by_pair), ['all', of.total]].map(([pair, one]) => ({ pair, ...one }));

@@ -2,18 +2,19 @@
 
 import { get } from '../lib/api.js';
 import { on, onResync } from '../lib/stream.js';
-import { registerOverlays } from './overlays.js';
+import { createLayers } from './layers.js';
+import { palette } from './palette.js';
 
 const { klinecharts } = globalThis;
-const FIRST_BARS = 1500;
 const OLDER_BARS = 2000;
 const MOST_BARS = 10000;
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// After so many new ones, over 8 hours of minutes, the chart begins anew: a tab that is left open does not grow.
+const MOST_NEW_BARS = 500;
+// So many newer ones come along when an older time is looked at: with fewer the chart would not ask for the next.
+const BARS_AFTER = 300;
 
 function styles() {
-  const [fg, muted, line, panel, up, down] = ['--fg', '--muted', '--line', '--panel', '--up', '--down'].map(css);
-  const family = css('--font');
+  const { fg, muted, line, panel, up, down, font: family } = palette();
   const text = { color: muted, size: 11, family };
   const axis = { axisLine: { color: line }, tickLine: { color: line }, tickText: text };
   const tooltip = { title: { color: muted, size: 12, family, template: '{ticker}' }, legend: { color: muted, size: 12, family } };
@@ -43,25 +44,31 @@ function styles() {
 }
 
 const PERIODS = { m: 'minute', h: 'hour', d: 'day' };
+const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 const period = (interval) => ({ type: PERIODS[interval.slice(-1)], span: Number(interval.slice(0, -1)) });
+export const stepMs = (interval) => Number(interval.slice(0, -1)) * UNIT_MS[interval.slice(-1)];
 
 const bars = ({ t, o, h, l, c, v }) => t.map((timestamp, i) => ({ timestamp, open: o[i], high: h[i], low: l[i], close: c[i], volume: v[i] }));
 
 // state: signal told 'loading' | 'ready' | 'empty' | 'failed'
-export function createTape(element, { state, problem, onPick }) {
-  registerOverlays();
+export function createTape(element, { state, problem, firstBars, onPick }) {
   const chart = klinecharts.init(element, { styles: styles(), locale: 'en-US', timezone: 'UTC', thousandsSeparator: { sign: ',' } });
   element.tabIndex = 0;
   for (const inner of element.children) inner.tabIndex = -1; // the library puts itself first in the tab order
   element.setAttribute('role', 'img');
   chart.setBarSpace(7);
+  chart.setOffsetRightDistance(130); // labels of levels stand there, not on the newest candles
+  chart.overrideYAxis({ paneId: 'candle_pane', gap: { top: 0.24, bottom: 0.1 } }); // nor the highest mark on the legend
   chart.createIndicator({ name: 'VOL', paneId: 'volume' });
   chart.setPaneOptions({ id: 'volume', height: 90 });
+
+  const layers = createLayers(chart, onPick);
 
   let generation = 0;
   let abort = new AbortController();
   let shown = null;
   let loaded = 0;
+  let grown = 0;
 
   // A stale answer must not be drawn, and a refusal must still answer the chart: a rejection inside
   // getBars would leave it unable to load anything again.
@@ -69,12 +76,13 @@ export function createTape(element, { state, problem, onPick }) {
     const mine = generation;
     const { pair, interval } = shown;
     try {
-      const query = { pair, interval, limit: type === 'init' ? FIRST_BARS : OLDER_BARS };
+      const query = { pair, interval, limit: type === 'init' ? firstBars : OLDER_BARS };
       if (type === 'forward') query.before_ms = timestamp;
       if (type === 'backward') query.start_ms = timestamp + 1;
       if (type === 'init') {
         loaded = 0;
-        if (shown.at) query.before_ms = shown.at + 300 * 60000;
+        grown = 0;
+        if (shown.at) query.before_ms = shown.at + BARS_AFTER * stepMs(interval);
       }
       const columns = await get('/market-data/candles', query, abort.signal);
       if (mine !== generation) return;
@@ -83,7 +91,7 @@ export function createTape(element, { state, problem, onPick }) {
       const older = columns.more && fresh.length > 0 && loaded < MOST_BARS;
       setTimeout(() => {
         if (mine !== generation) return;
-        callback(fresh, type === 'init' ? { forward: older, backward: false } : type === 'forward' ? { forward: older } : { backward: columns.more && fresh.length > 0 });
+        callback(fresh, type === 'init' ? { forward: older, backward: Boolean(shown.at) && fresh.length > 0 } : type === 'forward' ? { forward: older } : { backward: columns.more && fresh.length > 0 });
         if (type === 'init') {
           state.value = fresh.length ? 'ready' : 'empty';
           element.dataset.ready = String(fresh.length);
@@ -113,8 +121,18 @@ export function createTape(element, { state, problem, onPick }) {
     const list = chart.getDataList();
     const last = list[list.length - 1];
     // A candle behind the last bar is a heal or a correction: the chart would ignore it.
-    if (last && t < last.timestamp) reload();
-    else live({ timestamp: t, open: Number(o), high: Number(h), low: Number(l), close: Number(c), volume: Number(v) });
+    if (last && t < last.timestamp) {
+      if (!shown.at || t >= list[0].timestamp) reload();
+      return;
+    }
+    // While an older time is looked at, the newest candle does not follow the last one that is there.
+    if (shown.at && last && t > last.timestamp + stepMs(shown.interval)) return;
+    if (last && t > last.timestamp) grown += 1;
+    if (grown > MOST_NEW_BARS && chart.getVisibleRange().realTo >= list.length) {
+      reload();
+      return;
+    }
+    live({ timestamp: t, open: Number(o), high: Number(h), low: Number(l), close: Number(c), volume: Number(v) });
   });
 
   function reload() {
@@ -145,31 +163,17 @@ export function createTape(element, { state, problem, onPick }) {
       chart.setPeriod(period(next.interval));
       if (!first && samePair) chart.resetData();
     },
+    // False: that time is not among the candles that are loaded.
     jumpTo(ms) {
       const list = chart.getDataList();
-      const index = list.findIndex((bar) => bar.timestamp >= ms);
+      if (!list.length || ms < list[0].timestamp || ms >= list.at(-1).timestamp + stepMs(shown.interval)) return false;
+      const index = list.findLastIndex((bar) => bar.timestamp <= ms);
       const { from, to } = chart.getVisibleRange();
-      if (index >= 0) chart.scrollToDataIndex(Math.min(list.length - 1, index + Math.round((to - from) / 2)));
-      return index >= 0;
+      chart.scrollToDataIndex(Math.min(list.length - 1, index + Math.round((to - from) / 2)));
+      return true;
     },
-    drawTrades(trades, selected) {
-      chart.removeOverlay({ groupId: 'trades' });
-      for (const trade of trades) {
-        const points = [{ timestamp: trade.opened_ms, value: Number(trade.average_fill_price) }];
-        if (trade.exit_price && trade.closed_at_ms) points.push({ timestamp: trade.closed_at_ms, value: Number(trade.exit_price) });
-        chart.createOverlay({
-          id: `trade-${trade.trade_id}`, name: points.length === 2 ? 'deskTrade' : 'deskEntry', groupId: 'trades', lock: true, points,
-          extendData: { trade, selected: trade.trade_id === selected },
-          onClick: () => onPick(trade.trade_id),
-        });
-      }
-    },
-    drawHolds(decisions) {
-      chart.removeOverlay({ groupId: 'holds' });
-      for (const decision of decisions.slice(0, 300)) {
-        chart.createOverlay({ id: `hold-${decision.decision_id}`, name: 'deskHold', groupId: 'holds', lock: true, points: [{ timestamp: decision.open_ms, value: Number(decision.reference_price) }] });
-      }
-    },
+    draw: layers.draw,
+    painted: layers.painted,
     restyle() {
       chart.setStyles(styles());
     },

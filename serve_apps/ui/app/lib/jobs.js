@@ -16,9 +16,10 @@ on('job', (message) => keep(message.data));
 export const onJobEnd = (call) => ended.add(call);
 
 export function keep(job) {
-  const before = jobs.value[job.job_id];
+  const before = jobs.peek()[job.job_id];
   if (before && before.updated_ms > job.updated_ms) return;
-  const kept = Object.entries({ ...jobs.value, [job.job_id]: job }).slice(-MOST);
+  // An event tells how far it is, and not what was asked for.
+  const kept = Object.entries({ ...jobs.peek(), [job.job_id]: { ...before, ...job } }).slice(-MOST);
   jobs.value = Object.fromEntries(kept);
   if (before && !ENDED.includes(before.status) && ENDED.includes(job.status)) for (const call of ended) call(job);
 }
@@ -38,7 +39,7 @@ export function JobLine({ job }) {
     }
   };
   const isOver = ENDED.includes(job.status);
-  return html`<p data-job=${job.job_id} class="buttons"><strong>${job.kind}</strong> ${job.arguments?.pair ?? ''}
+  return html`<p data-job=${job.job_id} class="buttons"><strong>${job.kind}</strong> ${job.arguments?.pair ?? job.arguments?.file ?? ''}
     ${!isOver && html`<progress max=${job.total || undefined} value=${job.total ? job.done : undefined} aria-label="progress of ${job.kind}"></progress>`}
     <${Pill} tone=${TONES[job.status] ?? 'muted'}>${job.status}<//>
     <span class="muted">${job.error || job.detail} ${isOver ? '' : left(job.remaining_s)}</span>

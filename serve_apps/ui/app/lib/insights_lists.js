@@ -1,0 +1,95 @@
+// Beside the tape: what its layers show, as lists that the keyboard reaches, and the key of their marks.
+
+import { money, tone, trimmed } from './format.js';
+import { decisions, evaluationRows, isChartThere, layers, openTrades, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
+import { TraceLink, traceId } from './trace.js';
+import { Baseline, html, ModePill, Panel, Pill, Table, When } from './ui.js';
+
+const SHAPES = {
+  paper: html`<path d="M8 3 L13 12 L3 12 Z" />`,
+  live: html`<path class="filled" d="M8 3 L13 12 L3 12 Z" />`,
+  evaluation: html`<circle cx="8" cy="8" r="4" />`,
+  blocked: html`<path d="M4 4 L12 12 M4 12 L12 4" />`,
+  signals: html`<path class="filled" d="M8 2 L13 8 L8 14 L3 8 Z" />`,
+  gaps: html`<rect class="band" x="4" y="1" width="8" height="14" /><path d="M4 1 V15 M12 1 V15" stroke-dasharray="2 2" />`,
+  levels: html`<path d="M1 4 H15" /><path d="M1 8 H15" stroke-dasharray="4 2" /><path d="M1 12 H15" stroke-dasharray="1 2" />`,
+};
+export const Glyph = ({ name }) => html`<svg class="glyph ${name}" viewBox="0 0 16 16" width="14" height="14" aria-hidden="true">${SHAPES[name]}</svg>`;
+
+const Side = ({ side }) => html`<span class=${side === 'buy' ? 'up' : 'down'}>${side === 'buy' ? '▲' : '▼'} ${side}</span>`;
+
+export function Lists({ goTo }) {
+  // Hundreds of rows would keep the first chart waiting.
+  if (!isChartThere.value) return html`<${Panel} title="Trades" span="12"><div class="skeleton" role="status"><span class="sr">Loading Trades</span></div><//>`;
+  return html`<${TradeList} goTo=${goTo} />
+    ${layers.value.has('evaluation') && html`<${EvaluationList} goTo=${goTo} />`}
+    ${layers.value.has('signals') && html`<${SignalList} goTo=${goTo} />`}
+    <${Tape} />`;
+}
+
+const picker = (goTo, idOf, msOf) => (row) => {
+  selected.value = idOf(row);
+  goTo(msOf(row));
+};
+
+function TradeList({ goTo }) {
+  const chosen = (trades.held.value.data ?? []).find((trade) => trade.trade_id === selected.value);
+  return html`<${Panel} title="Trades" span="12" resource=${trades.held} retry=${trades.load} isEmpty=${(rows) => !rows.length} empty="No trade on this pair yet.">
+    ${(rows) => html`<${Table} label="Trades on the chart" rows=${rows} rowKey=${(row) => row.trade_id} selected=${selected.value} onPick=${picker(goTo, (row) => row.trade_id, (row) => row.opened_ms)} columns=${[
+      { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` },
+      { name: 'mode', cell: (row) => html`<span class=${row.mode === 'live' ? 'live-text' : 'paper-text'}><${Glyph} name=${row.mode} /> ${row.mode}</span>` },
+      { name: 'side', cell: (row) => html`<${Side} side=${row.side} />` },
+      { name: 'net', num: true, title: 'USDT, after fees', cell: (row) => html`<span class=${tone(row.net_pnl)}>${money(row.net_pnl)}</span>` },
+    ]} />
+    ${chosen && html`<div class="pad"><${Card} trade=${chosen} /></div>`}`}
+  <//>`;
+}
+
+function Card({ trade }) {
+  const entry = (openTrades.held.value.data ?? []).find((each) => each.trade_id === trade.trade_id)?.executions.find((order) => order.kind === 'entry');
+  return html`<h3>${trade.side} ${trimmed(trade.quantity)} ${trade.pair} <${ModePill} mode=${trade.mode} /> <${Baseline} on=${trade.baseline} /></h3>
+  <dl class="facts">
+    <dt>entry</dt><dd>${money(trade.average_fill_price)} · <${When} ms=${trade.opened_ms} /></dd>
+    <dt>exit</dt><dd>${trade.exit_price ? html`${money(trade.exit_price)} · <${When} ms=${trade.closed_at_ms} />` : trade.is_open ? 'open' : '–'}</dd>
+    ${entry && html`<dt>stop, target</dt><dd>${money(entry.stop_loss_price)}, ${money(entry.take_profit_price)}</dd>`}
+    <dt>realised</dt><dd>${money(trade.realized_pnl, 4)} USDT</dd>
+    <dt>fees</dt><dd>${money(trade.fees, 4)} USDT</dd>
+    <dt>funding</dt><dd>${money(trade.funding, 4)} USDT</dd>
+    <dt>net</dt><dd class=${tone(trade.net_pnl)}>${money(trade.net_pnl, 4)} USDT</dd>
+    <dt>trace</dt><dd><${TraceLink} id=${trade.trace_id} /></dd>
+  </dl>`;
+}
+
+const SHOWN = 200;
+
+function EvaluationList({ goTo }) {
+  return html`<${Panel} title="Trades of the evaluation" span="12" resource=${evaluationTrades.held} retry=${evaluationTrades.load} isEmpty=${() => !evaluationRows.value.length} empty="No trade of an evaluation to show.">
+    ${() => html`<${Table} label="Trades of the evaluation" rows=${evaluationRows.value.slice(0, SHOWN)} rowKey=${(row) => row.id} selected=${selected.value} onPick=${picker(goTo, (row) => row.id, (row) => row.opened_ms)} columns=${[
+      { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` },
+      { name: 'side', cell: (row) => html`<${Side} side=${row.side} />` },
+      { name: 'ended by', cell: (row) => row.cause.replaceAll('_', ' ') },
+      { name: 'PnL', num: true, title: 'USDT', cell: (row) => html`<span class=${tone(row.pnl)}>${money(row.pnl)}</span>` },
+    ]} />${evaluationRows.value.length > SHOWN && html`<p class="pad muted">The first ${SHOWN} of ${evaluationRows.value.length}.</p>`}`}
+  <//>`;
+}
+
+function SignalList({ goTo }) {
+  return html`<${Panel} title="Signals" span="12" resource=${signals.held} retry=${signals.load} isEmpty=${() => !signalRows.value.length} empty="No signal for this pair.">
+    ${() => html`<${Table} label="Signals on the chart" rows=${signalRows.value.slice(0, 60)} rowKey=${(row) => row.id} selected=${selected.value} onPick=${picker(goTo, (row) => row.id, (row) => row.ms)} columns=${[
+      { name: 'time', cell: (row) => html`<${When} ms=${row.ms} />` },
+      { name: 'side', cell: (row) => (row.side ? html`<${Side} side=${row.side} />` : html`<span class="muted">none</span>`) },
+      { name: 'text', cell: (row) => html`<span class="clip short" title=${row.text}>${row.text}</span>` },
+    ]} />`}
+  <//>`;
+}
+
+function Tape() {
+  return html`<${Panel} title="Decisions" span="12" resource=${decisions.held} retry=${decisions.load} isEmpty=${(rows) => !rows.length} empty="No decision on this pair yet.">
+    ${(rows) => html`<${Table} label="Decisions of this pair" rows=${rows.slice(0, 60)} rowKey=${(row) => row.decision_id} onPick=${(row) => { traceId.value = row.trace_id; }} columns=${[
+      { name: 'candle', cell: (row) => html`<${When} ms=${row.open_ms} />` },
+      { name: 'action', cell: (row) => html`<${Pill} tone=${row.action === 'trade' ? 'ok' : row.action === 'hold' ? 'warn' : 'muted'} title=${row.hold_reason}>${row.action}<//>` },
+      { name: 'target', num: true, cell: (row) => row.target },
+      { name: 'conf.', num: true, cell: (row) => row.confidence?.toFixed(2) ?? '–' },
+    ]} />`}
+  <//>`;
+}
