@@ -66,9 +66,7 @@ def manifest(folder: Path) -> list[VendorFile]:
         ) from None
 
 
-def check(
-    folder: Path, packages: Mapping[str, tuple[str, ...]] = SHIPPED
-) -> list[VendorFile]:
+def check(folder: Path, packages: Mapping[str, tuple[str, ...]] = SHIPPED) -> list[VendorFile]:
     """Verify every hash. Raises `SettingsError` naming the file and the command that mends it."""
     files = manifest(folder)
     locked = {name: _locked_version(name) for name in packages}

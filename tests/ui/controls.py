@@ -140,6 +140,15 @@ every page | dialog Sources of the agent | funding; index_price; mark_price; ope
 
 test_evaluations_page::test_an_older_report_shows_its_figures_alone
 /rl-evaluations | Reports | row
+test_evaluations_page::test_equity_and_drawdown_share_a_cursor_and_their_curves_are_switched
+/rl-evaluations | Equity | CURVE; Log scale
+test_evaluations_page::test_ticked_reports_are_compared_with_the_first_and_the_address_keeps_them
+/rl-evaluations | Reports | Compare VERSION of a row
+/rl-evaluations | Compared | Clear
+test_sweep_panel::test_a_sweep_is_ended_from_the_page_and_keeps_what_it_found
+/rl-agent | Sweeps | Cancel
+test_sweep_panel::test_an_older_sweep_can_be_looked_at_and_a_failed_one_says_why
+/rl-agent | Sweeps | Sweep
 test_dialog_fields::test_an_evaluation_judges_what_was_chosen
 /rl-evaluations | Reports | Evaluate …
 every page | dialog Evaluate a version | Version; Pair; Start, UTC (2026-01-31 12:00); End, UTC; Folds; Evaluate
@@ -188,10 +197,14 @@ every page | dialog SETTING | Value; Set
 test_lists::test_signals_are_found_by_words_and_hostile_text_is_text
 /ingestion | Signals | Source; From, UTC; to; with the words; Search
 
-test_insights_page::test_paper_trades_lie_on_the_chart_and_in_the_list
-/insights | Chart | Paper; Live
-test_insights_page::test_held_decisions_are_a_layer_of_their_own
-/insights | Chart | Held decisions
+test_insights_layers::test_layers_are_switched_painted_and_kept_in_the_address
+/insights | Chart | Paper; Live; Blocked; Signals; Gaps; Levels
+test_insights_layers::test_the_trades_of_a_chosen_evaluation_lie_on_the_chart
+/insights | Chart | Evaluation; Show
+test_insights_layers::test_a_gap_is_shaded_named_and_healed_from_the_chart
+/insights | Chart | Heal …
+test_insights_layers::test_a_typed_time_is_loaded_and_a_wrong_one_is_refused_before_sending
+/insights | Chart | Time to go to, UTC; Go; Go to now
 test_insights_page::test_a_longer_interval_is_made_from_the_stored_one
 /insights | Chart | 1m; 3m; 5m; 15m; 1h; 4h; 1d
 test_insights_page::test_a_pair_without_candles_says_where_to_fetch_them

@@ -35,6 +35,11 @@ CHANGING = (
     (re.compile(r"\b(default|careful)\b"), "SET"),
     (re.compile(r"\b(first try|older)\b"), "VERSION"),
     (re.compile(r"\bDATA_GAP_\w+"), "SETTING"),
+    (re.compile(r"\bev-\w+"), "VERSION"),
+    (
+        re.compile(r"^(this version|hold|trend rule|previous version|cost.*?) [\d,]+\.\d+, .*$"),
+        "CURVE",
+    ),
     (re.compile(r" \d+$"), ""),
     (re.compile(r"^! \d+ alerts?$"), "alerts"),
     (re.compile(r"known: .*"), "known"),

@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { get } from './lib/api.js';
-import { age, percent } from './lib/format.js';
+import { age, minutesOf, percent } from './lib/format.js';
 import { marketNow, start } from './lib/frame.js';
 import { addSource } from './lib/adding.js';
 import { backfill, nameOf, scopeOf, setThreshold, sources, toggle, turn, usedBy } from './lib/ingestion_controls.js';
@@ -90,7 +90,7 @@ function Sources() {
   return html`<${Panel} title="Sources" span="12" resource=${sources.held} retry=${sources.load} isEmpty=${(rows) => !rows.length} empty="No source has reported yet. The pollers start with the desk; their state is under Operations, Actors."
     actions=${html`<${Filters} rows=${sources.held.value.data ?? []} /><button onClick=${() => backfill()}>Backfill …</button>`}>
     ${(rows) => html`<${Fetching} />${rows.filter(matches).length ? html`<${Table} label="Sources" rows=${rows.filter(matches)} rowKey=${keyOf} onPick=${(row) => pick(keyOf(row))} selected=${chosen.value} columns=${[
-      { name: 'source', cell: (row) => html`<strong>${row.source_type}</strong>` }, { name: 'of', cell: (row) => row.source_id || row.pair }, { name: 'interval', cell: (row) => row.interval },
+      { name: 'source', cell: (row) => html`<strong>${row.source_type}</strong>` }, { name: 'of', cell: (row) => row.source_id || row.pair }, { name: 'interval', by: (row) => minutesOf(row.interval), cell: (row) => row.interval },
       { name: 'on', cell: (row) => html`<button role="switch" aria-checked=${row.enabled} aria-label="${nameOf(row)} on" class="switch" onClick=${(event) => { event.stopPropagation(); toggle(row); }}>${row.enabled ? 'on' : 'off'}</button>` },
       { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` }, { name: 'last event', cell: (row) => html`<${When} ms=${row.last_event_ms} />` },
       { name: 'age', num: true, title: 'since the newest event, market time', cell: (row) => (row.age_ms === null ? 'never' : age(row.source_id ? row.age_ms : marketNow.value - row.last_event_ms)) },

@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { get, safely } from './lib/api.js';
-import { age, megabytes, money, tone, trimmed } from './lib/format.js';
+import { age, megabytes, minutesOf, money, tone, trimmed } from './lib/format.js';
 import { marketNow, start, summary } from './lib/frame.js';
 import { JobLine, jobsOf } from './lib/jobs.js';
 import { backfill, sources } from './lib/ingestion_controls.js';
@@ -113,7 +113,7 @@ function Ingestion() {
     empty=${html`No source has reported yet. The pollers start with the desk; their state is under Actors.`}
     actions=${html`<button onClick=${() => backfill()}>Backfill …</button>`}>
     ${(rows) => html`<${Table} label="Data sources" rows=${showsAll.value ? rows : telling(rows)} rowKey=${(row) => `${row.source_type}:${row.pair}:${row.interval}`} columns=${[
-      { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', cell: (row) => row.interval },
+      { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', by: (row) => minutesOf(row.interval), cell: (row) => row.interval },
       { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` },
       { name: 'age', num: true, title: 'market time since the last closed candle', cell: (row) => (row.last_event_ms ? age(marketNow.value - row.last_event_ms) : 'never') },
       { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },

@@ -45,6 +45,10 @@ export function age(ms) {
   return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`;
 }
 
+// How long a candle is, to sort by: `1m` is a minute and `1M` a month.
+const MINUTES = { m: 1, h: 60, d: 1440, w: 10_080, M: 43_200 };
+export const minutesOf = (interval) => (interval ? Number.parseInt(interval, 10) * MINUTES[interval.at(-1)] : null);
+
 export const percent = (fraction, places = 2) => (fraction === null || fraction === undefined ? '–' : `${(fraction * 100).toFixed(places)} %`);
 
 export const megabytes = (bytes) => `${Math.round(bytes / 1e6)} MB`;
