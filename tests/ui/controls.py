@@ -200,7 +200,9 @@ test_lists::test_signals_are_found_by_words_and_hostile_text_is_text
 test_insights_layers::test_layers_are_switched_painted_and_kept_in_the_address
 /insights | Chart | Paper; Live; Blocked; Signals; Gaps; Levels
 test_insights_layers::test_the_trades_of_a_chosen_evaluation_lie_on_the_chart
-/insights | Chart | Evaluation; Show
+/insights | Chart | Evaluation
+test_insights_layers::test_a_gap_and_the_first_trade_of_an_evaluation_are_gone_to
+/insights | Chart | Show; Show the first
 test_insights_layers::test_a_gap_is_shaded_named_and_healed_from_the_chart
 /insights | Chart | Heal …
 test_insights_layers::test_a_typed_time_is_loaded_and_a_wrong_one_is_refused_before_sending

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -18,6 +18,11 @@ from tests.ui.scene import serve_whole
 
 pytestmark = pytest.mark.browser
 BAD = ("serious", "critical")
+THEMES: tuple[tuple[Literal["light", "dark"], list[str] | None], ...] = (
+    ("light", None),
+    ("dark", ["color-contrast", "link-in-text-block"]),
+)
+"""And which rules of axe-core are asked; None: every one."""
 RUN = """async ([within, rules]) => {
   const found = await axe.run(within ?? document, { resultTypes: ['violations'], ...(rules ? { runOnly: rules } : {}) });
   return found.violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map((node) => node.target.join(' ') + ': ' + node.failureSummary) }));
@@ -53,7 +58,7 @@ def judged(page: Page, axe: str, where: str, within: str | None = None) -> list[
     """
     page.evaluate(axe)
     wrong: list[str] = []
-    for theme, rules in (("light", None), ("dark", ["color-contrast", "link-in-text-block"])):
+    for theme, rules in THEMES:
         page.emulate_media(color_scheme=theme)
         found: list[dict[str, Any]] = page.evaluate(RUN, [within, rules])
         wrong += [

@@ -50,7 +50,7 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("dialog").get_by_role("button", name=name, exact=True).click()
 
 
-def answered(page: Page, served: Served) -> Any:
+def answered(page: Page, served: Any) -> Any:
     """What the desk was told last."""
     expect(page.get_by_role("dialog")).to_have_count(0)
     return served.desk.commands[-1][1]
@@ -65,7 +65,7 @@ RUN = {
 }
 
 
-def test_a_paper_run_starts_with_all_that_was_chosen(page: Page, served: Served) -> None:
+def test_a_paper_run_starts_with_all_that_was_chosen(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Runs").get_by_role("button", name="New paper run").click()
@@ -78,9 +78,7 @@ def test_a_paper_run_starts_with_all_that_was_chosen(page: Page, served: Served)
     assert ask.stop_loss_fraction == Decimal("0.05")
 
 
-def test_the_gates_of_a_live_run_are_asked_for_all_that_was_chosen(
-    page: Page, served: Served
-) -> None:
+def test_the_gates_of_a_live_run_are_asked_for_all_that_was_chosen(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Runs").get_by_role("button", name="Go live").click()
@@ -94,7 +92,7 @@ def test_the_gates_of_a_live_run_are_asked_for_all_that_was_chosen(
     assert ask.stop_loss_fraction == Decimal("0.05")
 
 
-def test_a_backfill_fetches_what_was_chosen(page: Page, served: Served) -> None:
+def test_a_backfill_fetches_what_was_chosen(page: Page, served: Any) -> None:
     opened(page, served.url, "/ingestion")
 
     panel(page, "Coverage").get_by_role("button", name="Backfill").click()
@@ -107,7 +105,7 @@ def test_a_backfill_fetches_what_was_chosen(page: Page, served: Served) -> None:
     assert (ask.start_ms, ask.end_ms) == (typed_ms(START), typed_ms(END))
 
 
-def test_a_training_learns_as_was_chosen(page: Page, served: Served) -> None:
+def test_a_training_learns_as_was_chosen(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Versions").get_by_role("button", name="Train").click()
@@ -120,7 +118,7 @@ def test_a_training_learns_as_was_chosen(page: Page, served: Served) -> None:
     assert (ask.start_ms, ask.end_ms, ask.name) == (typed_ms(START), typed_ms(END), "second try")
 
 
-def test_a_position_is_closed_in_part(page: Page, served: Served) -> None:
+def test_a_position_is_closed_in_part(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
     row = panel(page, "Open trades").locator("tr", has_text="filled")
 
@@ -142,7 +140,7 @@ SET = {
 }
 
 
-def test_every_limit_of_a_set_is_edited(page: Page, served: Served) -> None:
+def test_every_limit_of_a_set_is_edited(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
     row = panel(page, "Risk limits").locator("tr[data-key=default]")
 
@@ -157,7 +155,7 @@ def test_every_limit_of_a_set_is_edited(page: Page, served: Served) -> None:
     assert (after.max_drawdown, after.max_open_positions) == (Decimal("0.1"), 2)
 
 
-def test_a_new_set_holds_every_limit(page: Page, served: Served) -> None:
+def test_a_new_set_holds_every_limit(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Risk limits").get_by_role("button", name="New set").click()
@@ -170,7 +168,7 @@ def test_a_new_set_holds_every_limit(page: Page, served: Served) -> None:
     assert (after.max_drawdown, after.max_open_positions) == (Decimal("0.1"), 2)
 
 
-def test_every_guardrail_of_an_account_is_edited(page: Page, served: Served) -> None:
+def test_every_guardrail_of_an_account_is_edited(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Account guardrails").get_by_role("button", name="Edit").click()
@@ -191,7 +189,7 @@ def test_every_guardrail_of_an_account_is_edited(page: Page, served: Served) -> 
     assert (after.circuit_breaker_loss, after.cooldown_minutes) == (Decimal("0.01"), 90)
 
 
-def test_every_setting_of_the_agent_is_edited(page: Page, served: Served) -> None:
+def test_every_setting_of_the_agent_is_edited(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Kill switch and settings").get_by_role("button", name="Settings").click()
@@ -206,7 +204,7 @@ def test_every_setting_of_the_agent_is_edited(page: Page, served: Served) -> Non
     assert after.data_pause_lift.value == "auto"
 
 
-def test_every_figure_of_the_promotion_gate_is_edited(page: Page, served: Served) -> None:
+def test_every_figure_of_the_promotion_gate_is_edited(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Promotion gate").get_by_role("button", name="Edit").click()
@@ -220,7 +218,7 @@ def test_every_figure_of_the_promotion_gate_is_edited(page: Page, served: Served
     assert (float(after.min_net_pnl), after.max_drawdown) == (12.5, 0.2)
 
 
-def test_the_policy_of_every_source_is_edited(page: Page, served: Served) -> None:
+def test_the_policy_of_every_source_is_edited(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
     panel(page, "Source policies").get_by_role("button", name="Edit").click()
     labels = page.get_by_role("dialog").locator("label.field > span")
@@ -237,7 +235,7 @@ def test_the_policy_of_every_source_is_edited(page: Page, served: Served) -> Non
     assert {name: after[name] for name in names} == wanted
 
 
-def test_an_evaluation_judges_what_was_chosen(page: Page, served: Served) -> None:
+def test_an_evaluation_judges_what_was_chosen(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-evaluations")
 
     panel(page, "Reports").get_by_role("button", name="Evaluate").click()

@@ -51,7 +51,7 @@ def set_to(page: Page, setting: str, value: str) -> None:
 # --- ingestion --------------------------------------------------------------------------------
 
 
-def test_a_setting_is_set_and_those_set_before_stay_as_they_are(page: Page, served: Served) -> None:
+def test_a_setting_is_set_and_those_set_before_stay_as_they_are(page: Page, served: Any) -> None:
     opened(page, served.url, "/ingestion")
 
     set_to(page, "DATA_GAP_HEAL_COOLDOWN_MIN", "7")
@@ -62,7 +62,7 @@ def test_a_setting_is_set_and_those_set_before_stay_as_they_are(page: Page, serv
 
 
 @pytest.mark.allow_console("422")
-def test_a_setting_out_of_bounds_is_refused_with_its_name(page: Page, served: Served) -> None:
+def test_a_setting_out_of_bounds_is_refused_with_its_name(page: Page, served: Any) -> None:
     opened(page, served.url, "/ingestion")
     row = panel(page, "Settings in force").locator("tr[data-key=DATA_GAP_HEAL_COOLDOWN_MIN]")
 
@@ -74,7 +74,7 @@ def test_a_setting_out_of_bounds_is_refused_with_its_name(page: Page, served: Se
     assert overrides(served.store) == {}
 
 
-def test_signals_are_found_by_words_and_hostile_text_is_text(page: Page, served: Served) -> None:
+def test_signals_are_found_by_words_and_hostile_text_is_text(page: Page, served: Any) -> None:
     opened(page, served.url, "/ingestion")
     signals = panel(page, "Signals")
     now = wall_ms()
@@ -92,7 +92,7 @@ def test_signals_are_found_by_words_and_hostile_text_is_text(page: Page, served:
 
 
 def test_a_search_over_more_than_a_month_is_refused_before_it_is_sent(
-    page: Page, served: Served
+    page: Page, served: Any
 ) -> None:
     opened(page, served.url, "/ingestion")
     asked: list[str] = []
@@ -107,7 +107,7 @@ def test_a_search_over_more_than_a_month_is_refused_before_it_is_sent(
     assert not [url for url in asked if "/signals/search" in url]
 
 
-def test_the_times_of_the_lag_and_of_the_map_are_asked_for(page: Page, served: Served) -> None:
+def test_the_times_of_the_lag_and_of_the_map_are_asked_for(page: Page, served: Any) -> None:
     opened(page, served.url, "/ingestion")
 
     for button, step_ms in (("24 h", 900_000), ("7 d", 7_200_000), ("1 h", 60_000)):
@@ -127,7 +127,7 @@ def test_the_times_of_the_lag_and_of_the_map_are_asked_for(page: Page, served: S
     [("/ingestion", "Coverage"), ("/rl-ops", "Ingestion"), ("/rl-data-sources", "Sources")],
 )
 def test_a_backfill_is_cancelled_wherever_it_shows(
-    page: Page, served: Served, path: str, title: str
+    page: Page, served: Any, path: str, title: str
 ) -> None:
     opened(page, served.url, path)
     tell_job(served.store, "backfill")
@@ -146,7 +146,7 @@ def test_a_backfill_is_cancelled_wherever_it_shows(
 # --- the agent --------------------------------------------------------------------------------
 
 
-def test_a_breaker_is_reset_with_a_reason(page: Page, served: Served) -> None:
+def test_a_breaker_is_reset_with_a_reason(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
     rails = panel(page, "Account guardrails")
     expect(rails).to_contain_text("breaker open")
@@ -162,7 +162,7 @@ def test_a_breaker_is_reset_with_a_reason(page: Page, served: Served) -> None:
     assert "looked at it" in str(row.after)
 
 
-def test_entries_of_a_trade_that_did_not_fill_are_cancelled(page: Page, served: Served) -> None:
+def test_entries_of_a_trade_that_did_not_fill_are_cancelled(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
     row = panel(page, "Open trades").locator("tr", has_text="placed")
     trade_id = row.get_attribute("data-key")
@@ -176,7 +176,7 @@ def test_entries_of_a_trade_that_did_not_fill_are_cancelled(page: Page, served: 
     assert served.desk.commands == [("cancel", trade_id, "too late")]
 
 
-def test_a_learning_cycle_is_asked_for_by_the_pages_own_dialog(page: Page, served: Served) -> None:
+def test_a_learning_cycle_is_asked_for_by_the_pages_own_dialog(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-agent")
 
     panel(page, "Learning").get_by_role("button", name="Run a cycle").click()
@@ -196,7 +196,7 @@ def tab(page: Page, name: str) -> None:
 
 
 def test_the_tab_shown_is_in_the_address_and_arrows_go_through_them(
-    page: Page, served: Served
+    page: Page, served: Any
 ) -> None:
     opened(page, served.url, "/rl-ops?tab=audit")
 
@@ -209,7 +209,7 @@ def test_the_tab_shown_is_in_the_address_and_arrows_go_through_them(
     assert "tab=reconciliation" in page.url
 
 
-def test_a_run_tells_how_its_state_moved_and_who_moved_it(page: Page, served: Served) -> None:
+def test_a_run_tells_how_its_state_moved_and_who_moved_it(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=runs")
 
     panel(page, "Run history").locator("tbody tr").first.click()
@@ -226,7 +226,7 @@ def test_a_run_tells_how_its_state_moved_and_who_moved_it(page: Page, served: Se
     page.wait_for_url(f"**/insights?pair=BTC-USDT&*at={START_MS}*")
 
 
-def test_the_drawer_of_a_run_is_closed_by_its_button(page: Page, served: Served) -> None:
+def test_the_drawer_of_a_run_is_closed_by_its_button(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=runs")
     panel(page, "Run history").locator("tbody tr").first.click()
     drawer = page.get_by_role("complementary", name="Run")
@@ -237,9 +237,7 @@ def test_the_drawer_of_a_run_is_closed_by_its_button(page: Page, served: Served)
     expect(panel(page, "Run history").locator("tbody tr").first).to_be_focused()
 
 
-def test_the_audit_shows_before_and_after_and_that_its_chain_holds(
-    page: Page, served: Served
-) -> None:
+def test_the_audit_shows_before_and_after_and_that_its_chain_holds(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=audit")
     audit = panel(page, "Audit")
 
@@ -255,7 +253,7 @@ def test_the_audit_shows_before_and_after_and_that_its_chain_holds(
     expect(audit).to_contain_text("Nothing in the audit begins so.")
 
 
-def test_a_row_of_the_audit_that_was_changed_is_told(page: Page, served: Served) -> None:
+def test_a_row_of_the_audit_that_was_changed_is_told(page: Page, served: Any) -> None:
     doc = next(doc for doc in served.store.list(kinds.AUDIT) if doc.value.seq == 2)
     key = doc.key
     served.store.put(kinds.AUDIT, key, replace(doc.value, sha256="0" * 64), at_ms=doc.at_ms)
@@ -265,7 +263,7 @@ def test_a_row_of_the_audit_that_was_changed_is_told(page: Page, served: Served)
     expect(panel(page, "Audit")).to_contain_text("chain broken at 3")
 
 
-def test_more_of_the_audit_is_shown_on_demand(page: Page, served: Served) -> None:
+def test_more_of_the_audit_is_shown_on_demand(page: Page, served: Any) -> None:
     for number in range(60):
         note(
             served.store,
@@ -284,7 +282,7 @@ def test_more_of_the_audit_is_shown_on_demand(page: Page, served: Served) -> Non
     expect(audit.locator("tbody tr")).to_have_count(63)
 
 
-def test_orders_show_what_the_venue_made_of_them(page: Page, served: Served) -> None:
+def test_orders_show_what_the_venue_made_of_them(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=orders")
     orders = panel(page, "Orders")
 
@@ -293,7 +291,7 @@ def test_orders_show_what_the_venue_made_of_them(page: Page, served: Served) -> 
     expect(orders.locator("tr", has_text="open")).to_contain_text("buy BTC-USDT0.020")
 
 
-def test_reconciliation_sets_ours_beside_the_venues(page: Page, served: Served) -> None:
+def test_reconciliation_sets_ours_beside_the_venues(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=reconciliation")
     beside = panel(page, "Reconciliation")
 
@@ -305,7 +303,7 @@ def test_reconciliation_sets_ours_beside_the_venues(page: Page, served: Served) 
     assert served.desk.commands == [("reconcile", None)]
 
 
-def test_the_retry_queue_of_the_operations_page_acts(page: Page, served: Served) -> None:
+def test_the_retry_queue_of_the_operations_page_acts(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=retries")
     queue = panel(page, "Retry queue")
 
@@ -316,7 +314,7 @@ def test_the_retry_queue_of_the_operations_page_acts(page: Page, served: Served)
     assert served.store.get(kinds.RETRIES, "rty1") is None
 
 
-def test_the_tiles_name_what_is_wrong_and_lead_to_it(page: Page, served: Served) -> None:
+def test_the_tiles_name_what_is_wrong_and_lead_to_it(page: Page, served: Any) -> None:
     opened(page, served.url)
     tiles = page.locator("dl.tiles")
 
@@ -351,7 +349,7 @@ def test_the_tiles_name_what_is_wrong_and_lead_to_it(page: Page, served: Served)
 # --- sources ----------------------------------------------------------------------------------
 
 
-def test_a_scheduler_that_does_not_run_is_told_above_all(page: Page, served: Served) -> None:
+def test_a_scheduler_that_does_not_run_is_told_above_all(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-data-sources")
 
     expect(page.get_by_role("alert").filter(has_text="scheduler")).to_contain_text("Telegram")
@@ -361,7 +359,7 @@ def test_a_scheduler_that_does_not_run_is_told_above_all(page: Page, served: Ser
 
 
 def test_a_feed_is_added_by_what_the_dialog_says_and_its_token_shows_once(
-    page: Page, served: Served
+    page: Page, served: Any
 ) -> None:
     opened(page, served.url, "/rl-data-sources")
     adding = panel(page, "Adding a source").get_by_role("button", name="Add a source")
@@ -382,7 +380,7 @@ def test_a_feed_is_added_by_what_the_dialog_says_and_its_token_shows_once(
     expect(dialog(page)).not_to_contain_text(token)
 
 
-def test_a_channel_is_added_by_its_name(page: Page, served: Served) -> None:
+def test_a_channel_is_added_by_its_name(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-data-sources")
 
     panel(page, "Adding a source").get_by_role("button", name="Add a source").click()
@@ -393,7 +391,7 @@ def test_a_channel_is_added_by_its_name(page: Page, served: Served) -> None:
     expect(dialog(page)).to_contain_text("TELEGRAM_CHAT_IDS=signals")
 
 
-def test_fetching_shows_where_a_source_is_switched_on(page: Page, served: Served) -> None:
+def test_fetching_shows_where_a_source_is_switched_on(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-data-sources")
 
     tell_job(served.store, "backfill")
@@ -401,7 +399,7 @@ def test_fetching_shows_where_a_source_is_switched_on(page: Page, served: Served
     expect(panel(page, "Sources")).to_contain_text("250 of 1,000")
 
 
-def test_a_backfill_begins_from_the_sources_too(page: Page, served: Served) -> None:
+def test_a_backfill_begins_from_the_sources_too(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-data-sources")
 
     panel(page, "Sources").get_by_role("button", name="Backfill").click()
@@ -416,7 +414,7 @@ def test_a_backfill_begins_from_the_sources_too(page: Page, served: Served) -> N
     assert [command[1].pair for command in served.desk.commands] == [PAIR, "ETH-USDT"]
 
 
-def test_a_source_is_switched_on_again_from_its_drawer(page: Page, served: Served) -> None:
+def test_a_source_is_switched_on_again_from_its_drawer(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-data-sources")
     page.get_by_role("table", name="Sources").locator("tbody tr").first.click()
     drawer = page.get_by_role("complementary", name="Source")
@@ -437,7 +435,7 @@ def test_a_source_is_switched_on_again_from_its_drawer(page: Page, served: Serve
 
 @pytest.mark.parametrize(("path", "title"), [("/rl-ops", "Trades"), ("/rl-agent", "Open trades")])
 def test_a_pair_in_a_list_leads_to_its_trade_on_the_chart(
-    page: Page, served: Served, path: str, title: str
+    page: Page, served: Any, path: str, title: str
 ) -> None:
     opened(page, served.url, path)
     row = panel(page, title).locator("tbody tr", has_text="filled").first
@@ -449,7 +447,7 @@ def test_a_pair_in_a_list_leads_to_its_trade_on_the_chart(
     expect(page.get_by_role("region", name="Trades", exact=True)).to_contain_text("realised")
 
 
-def test_a_decision_in_the_tape_opens_its_trace(page: Page, served: Served) -> None:
+def test_a_decision_in_the_tape_opens_its_trace(page: Page, served: Any) -> None:
     opened(page, served.url, "/insights")
     newest = served.store.list(kinds.DECISIONS)[0].value
 
@@ -458,7 +456,7 @@ def test_a_decision_in_the_tape_opens_its_trace(page: Page, served: Served) -> N
     expect(page.get_by_role("complementary", name="Trace")).to_contain_text(newest.trace_id)
 
 
-def test_every_tab_shows_its_list(page: Page, served: Served) -> None:
+def test_every_tab_shows_its_list(page: Page, served: Any) -> None:
     opened(page, served.url)
 
     for name in (
@@ -470,7 +468,7 @@ def test_every_tab_shows_its_list(page: Page, served: Served) -> None:
         expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
 
 
-def test_a_cell_with_a_hole_is_filled_from_the_map(page: Page, served: Served) -> None:
+def test_a_cell_with_a_hole_is_filled_from_the_map(page: Page, served: Any) -> None:
     whole = served.store.read_candles(PAIR, "1m", START_MS, NOW_MS)
     served.store.write_candles("ETH-USDT", "1m", whole.take(slice(0, 600)))
     served.store.write_candles("ETH-USDT", "1m", whole.take(slice(1_200, None)))

@@ -62,7 +62,8 @@ def test_a_link_from_elsewhere_goes_on_where_it_was_meant_to(page: Page, served:
     cookies = page.context.cookies()
     page.context.clear_cookies()
     page.goto(f"{served.url}/login?next=/ingestion")
-    page.context.add_cookies(cookies)  # as a strict cookie that a link from elsewhere did not send
+    # As a strict cookie that a link from elsewhere did not send.
+    page.context.add_cookies(cookies)  # pyright: ignore[reportArgumentType] - what it gave itself
 
     page.get_by_role("link", name="Continue").click()
 
