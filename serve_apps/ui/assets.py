@@ -92,7 +92,8 @@ def modules_of(page: str, assets: Assets) -> list[str]:
         if url in found:
             continue
         found[url] = None
-        for name in _IMPORT.findall(module.read_text()):
+        names: list[str] = _IMPORT.findall(module.read_text())
+        for name in names:
             if name.startswith("."):
                 waiting.append((module.parent / name).resolve())
             else:
