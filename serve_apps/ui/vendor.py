@@ -2,7 +2,8 @@
 
 `python -m serve_apps.ui.vendor` fetches them by `npm ci`; `--check` only verifies the hashes.
 The files go next to the Python environment, not into the source tree: nothing third-party can be
-committed by accident, and every node of a cluster makes its own copy.
+committed by accident, and every node of a cluster makes its own copy. What only the tests need lies
+in a folder of its own, which nothing serves.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ SHIPPED: dict[str, tuple[str, ...]] = {
     "uplot": ("dist/uPlot.iife.min.js", "dist/uPlot.min.css"),
 }
 """Package → the files we serve; its licence text always comes along."""
+TESTED: dict[str, tuple[str, ...]] = {"axe-core": ("axe.min.js",)}
+"""Package → the files that the tests put into a page; never served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,11 @@ def vendor_folder(override: Path | None = None) -> Path:
     return override or Path(sys.prefix) / "share" / "raydesk" / "ui-vendor"
 
 
+def tests_folder(override: Path | None) -> Path:
+    """Where the tests' files lie: beside those that are served."""
+    return vendor_folder(override).with_name("ui-tests")
+
+
 def manifest(folder: Path) -> list[VendorFile]:
     """The installed files. Raises `SettingsError` naming the command that mends it."""
     try:
@@ -58,10 +66,10 @@ def manifest(folder: Path) -> list[VendorFile]:
         ) from None
 
 
-def check(folder: Path) -> list[VendorFile]:
+def check(folder: Path, packages: Mapping[str, tuple[str, ...]] = SHIPPED) -> list[VendorFile]:
     """Verify every hash. Raises `SettingsError` naming the file and the command that mends it."""
     files = manifest(folder)
-    locked = {name: _locked_version(name) for name in SHIPPED}
+    locked = {name: _locked_version(name) for name in packages}
     for file in files:
         try:
             found = hashlib.sha256((folder / file.path).read_bytes()).hexdigest()
@@ -77,21 +85,25 @@ def check(folder: Path) -> list[VendorFile]:
 
 
 def install(folder: Path) -> list[VendorFile]:
-    """Run `npm ci` aside, copy what is shipped, publish by rename. Installing twice is harmless."""
+    """Run `npm ci` aside, copy what is needed, publish by rename. Installing twice is harmless."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="raydesk-npm-") as scratch:
         work = Path(scratch)
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(HERE / name, work / name)
         _npm_ci(work)
-        fresh = Path(tempfile.mkdtemp(prefix="ui-vendor-", dir=folder.parent))
-        files = list(_copy_shipped(work / "node_modules", fresh))
-        listing = {"files": [_row(file) for file in files]}
-        (fresh / "manifest.json").write_text(json.dumps(listing, indent=1))
+        _publish(work / "node_modules", folder.with_name("ui-tests"), TESTED)
+        _publish(work / "node_modules", folder, SHIPPED)
+    return check(folder)
+
+
+def _publish(modules: Path, folder: Path, packages: Mapping[str, tuple[str, ...]]) -> None:
+    fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    listing = {"files": [_row(file) for file in _copy(modules, fresh, packages)]}
+    (fresh / "manifest.json").write_text(json.dumps(listing, indent=1))
     fresh.chmod(0o755)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
-    return check(folder)
 
 
 def _npm_ci(work: Path) -> None:
@@ -146,8 +158,10 @@ def _node_major() -> int:
         return 0
 
 
-def _copy_shipped(modules: Path, target: Path) -> Iterator[VendorFile]:
-    for package, names in SHIPPED.items():
+def _copy(
+    modules: Path, target: Path, packages: Mapping[str, tuple[str, ...]]
+) -> Iterator[VendorFile]:
+    for package, names in packages.items():
         version = json.loads((modules / package / "package.json").read_text())["version"]
         licences = [path.name for path in sorted((modules / package).glob("LICEN[CS]E*"))]
         for name in (*names, *licences):
@@ -182,6 +196,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         check(folder)
+        check(folder.with_name("ui-tests"), TESTED)
     except SettingsError:
         install(folder)
     return 0

@@ -253,8 +253,28 @@ def test_a_page_elsewhere_cannot_write_even_with_the_tokens(
     assert answer.status_code == 403
 
 
+FORM_OF_OURS = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+"""What Chromium sends with a plain form of a page that has `Referrer-Policy: no-referrer`."""
+
+
+def test_a_plain_form_of_ours_hides_its_origin_and_is_taken(guarded: TestClient) -> None:
+    logged_in = guarded.post(
+        "/login", data={"password": TOKEN}, headers=FORM_OF_OURS, follow_redirects=False
+    )
+
+    assert logged_in.status_code == 303
+    assert "__Host-sid" in logged_in.headers["set-cookie"]
+
+
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "null"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "null", "Sec-Fetch-Site": "none"},
+    ],
 )
 def test_without_a_token_a_page_elsewhere_cannot_write_either(
     client: TestClient, scene: Scene, headers: dict[str, str]

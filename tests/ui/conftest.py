@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from actors import source_book
 from actors.commands import FeedScope, Preflight, StartGate, Turned
 from actors.control import BackfillAsk, ReconcileReport, StartRun
+from actors.events import job_event
 from desk import ids
 from desk.clock import DAY_MS, MINUTE_MS, ManualClock
 from desk.learning.versions import AgentVersion, VersionStatus
@@ -32,6 +33,7 @@ from desk.runs import (
     Run,
     RunStatus,
 )
+from desk.settings import load_settings
 from desk.store import kinds
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
@@ -43,6 +45,7 @@ from desk.trading.risk import RiskLimitSet
 from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
+from serve_apps.ingestion_settings import ingestion_settings
 from serve_apps.sse import StreamTimes
 from serve_apps.ui.assets import load_assets
 
@@ -123,7 +126,9 @@ class FakeDesk:
         self, wish: str, scope: FeedScope, *, dry_run: bool = False, actor: str, trace_id: str
     ) -> Turned:
         self._note(wish, scope, dry_run)
-        return Turned(sources=1)
+        runs = [doc.value for doc in self.store.list(kinds.RUNS)]
+        hit = [run.run_id for run in runs if wish == "pause" and run.pair == scope.pair]
+        return Turned(sources=1, run_ids=tuple(hit))
 
     async def take_up(self, job: Job) -> None:
         self._note("take_up", job.job_id)
@@ -197,13 +202,13 @@ class FakeDesk:
         actor: str,
         trace_id: str,
     ) -> str:
-        self._note("close", trade_id)
+        self._note("close", trade_id, quantity, reason)
         return "t1" + "a" * 24
 
     async def cancel_trade(
         self, trade_id: str, reason: str, *, actor: str, trace_id: str
     ) -> list[str]:
-        self._note("cancel", trade_id)
+        self._note("cancel", trade_id, reason)
         return [trade_id]
 
 
@@ -365,7 +370,7 @@ def trade(
     )
 
 
-def place(  # noqa: PLR0917 - one call site, in the order in which an order happens
+def rest(  # noqa: PLR0917 - in the order in which an order happens
     store: MemoryStore,
     ledger: Ledger,
     candles: Candles,
@@ -376,8 +381,8 @@ def place(  # noqa: PLR0917 - one call site, in the order in which an order happ
     trade_row: int,
     *,
     levels: tuple[Decimal, Decimal] | None = None,
-) -> Ledger:
-    """Take one order through its life: intent, sending, open, filled.
+) -> Order:
+    """Take one order up to where it rests at the venue: intent, sending, open.
 
     `levels`: its stop and its target, as parts of the price.
     """
@@ -412,6 +417,26 @@ def place(  # noqa: PLR0917 - one call site, in the order in which an order happ
         order = store.move_order(
             order, after, fence=fence, request_id=f"{state}{account}{row}", event=_event("order")
         )
+    return order
+
+
+def place(  # noqa: PLR0917 - as `rest`
+    store: MemoryStore,
+    ledger: Ledger,
+    candles: Candles,
+    fence: Fence,
+    leg: Leg,
+    side: Side,
+    row: int,
+    trade_row: int,
+    *,
+    levels: tuple[Decimal, Decimal] | None = None,
+) -> Ledger:
+    """Take one order through its whole life, until it is filled; `levels` as of `rest`."""
+    order = rest(store, ledger, candles, fence, leg, side, row, trade_row, levels=levels)
+    account = ledger.account
+    open_ms = int(candles.open_ms[row])
+    price = Decimal(str(candles.open[row + 1]))
     fill = Fill(
         fill_id=f"f{account}{row}",
         client_order_id=order.client_order_id,
@@ -479,6 +504,24 @@ def decide(store: MemoryStore, candles: Candles, row: int) -> None:
     store.put(kinds.decisions_of_run("run-1"), record.decision_id, record, at_ms=open_ms)
 
 
+def tell_job(store: MemoryStore, kind: str, status: JobStatus = JobStatus.RUNNING) -> Job:
+    """A job as its worker tells of it: stored, and on the event stream."""
+    job = Job(
+        job_id=f"job-{kind}",
+        kind=kind,
+        status=status,
+        created_ms=NOW_MS,
+        updated_ms=NOW_MS,
+        done=250,
+        total=1000,
+        unit="candles",
+        detail="250 of 1,000",
+        arguments={"pair": PAIR},
+    )
+    store.put(kinds.JOBS, job.job_id, job, at_ms=NOW_MS, event=job_event(job, at_ms=NOW_MS))
+    return job
+
+
 def _event(topic: str) -> Event:
     return Event(topic=topic, key="test", data={}, at_ms=NOW_MS, stream=Stream.ORDERS)
 
@@ -518,16 +561,18 @@ class serve:
         desk: FakeDesk,
         reports: EvaluationFiles | None = None,
         *,
+        token: str | None = None,
         signal_sources: tuple[tuple[str, str], ...] = (),
         stream_times: StreamTimes = StreamTimes(),  # noqa: B008 - it never changes
         also: Callable[[FastAPI], None] = lambda app: None,
     ) -> None:
         facts = ApiFacts(
             venue="simulator 30x",
-            api_token_set=False,
+            api_token_set=token is not None,
             pairs=(PAIR, "ETH-USDT"),
             intervals=("1m",),
             signal_sources=signal_sources,
+            ingestion=ingestion_settings(load_settings({})),
         )
         app = build_api(
             desk,
@@ -538,6 +583,7 @@ class serve:
             facts=facts,
             reports=reports,
             assets=load_assets(),
+            api_token=token,
             options=ApiOptions(stream_times=stream_times),
         )
         also(app)

@@ -355,3 +355,21 @@ def test_learning_is_paused_and_resumed(page: Page, served: Any) -> None:
     panel(page, "Learning").get_by_role("button", name="Resume").click()
 
     expect(panel(page, "Learning")).to_contain_text("cycles may step")
+
+
+def test_a_run_is_paused_resumed_and_stopped_from_the_agents_page(page: Page, served: Any) -> None:
+    opened(page, served.url)
+    runs = panel(page, "Runs")
+
+    for button, verb, state in (
+        ("Pause", "Pause run", "paused"),
+        ("Resume", "Resume run", "running"),
+        ("Stop", "Stop run", "stopped"),
+    ):
+        press(page, "Runs", button)
+        dialog(page).get_by_label("Reason").fill("by hand")
+        dialog(page).get_by_role("button", name=verb).click()
+        expect(runs).to_contain_text(state)
+
+    said = [("pause", "by hand"), ("resume", "by hand"), ("stop", "by hand", False)]
+    assert served.desk.commands == said

@@ -307,3 +307,40 @@ def test_a_desk_without_evaluations_or_sources_says_where_they_come_from(
 
 def _path(request: Request) -> str:
     return re.sub(r"^https?://[^/]+|\?.*$", "", request.url)
+
+
+IN_SIGHT = """(ms) => {
+  const bars = deskTape.chart.getDataList();
+  const { from, to } = deskTape.chart.getVisibleRange();
+  return bars[from].timestamp <= ms && ms <= bars[Math.min(to, bars.length) - 1].timestamp;
+}"""
+
+
+def is_in_sight(page: Page, ms: int) -> bool:
+    """Whether the chart shows that time; waits until it does."""
+    for _ in range(50):
+        if page.evaluate(IN_SIGHT, ms):
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def test_a_gap_and_the_first_trade_of_an_evaluation_are_gone_to(page: Page, served: Served) -> None:
+    opened(page, served.url)
+    pressed = notes(page).get_by_role("button", name="Show", exact=True).first
+    gap_ms = max(doc.value.start_ms for doc in served.store.list(kinds.GAPS))
+    page.evaluate("() => deskTape.chart.scrollToDataIndex(200)")
+    assert not page.evaluate(IN_SIGHT, gap_ms)
+
+    pressed.click()
+
+    assert is_in_sight(page, gap_ms)
+    layer(page, "evaluation").click()
+    twin = page.get_by_role("table", name="Trades of the evaluation")
+    expect(twin.locator("tbody tr")).to_have_count(10)
+    with page.expect_response("**/evaluations/*/trades*") as read:
+        page.reload()
+    first_ms = min(trade["opened_ms"] for trade in read.value.json()["items"])
+    notes(page).get_by_role("button", name="Show the first").click()
+
+    assert is_in_sight(page, first_ms)

@@ -34,9 +34,11 @@ def test_the_page_shows_runs_sources_trades_and_actors(page: Page, served: Any) 
     expect(panel(page, "Ingestion")).to_contain_text("stale")
     expect(panel(page, "Ingestion")).to_contain_text("14 more sources deliver")
     expect(panel(page, "Trades").locator("tbody tr")).to_have_count(2)
-    expect(panel(page, "Actors")).to_contain_text("132 MB")
     expect(panel(page, "Alerts")).to_contain_text("source_stale:bingx_candles")
     expect(panel(page, "Positions and open orders")).to_contain_text("-0.02")
+    page.get_by_role("tab", name="Actors").click()
+    expect(panel(page, "Actors")).to_contain_text("132 MB")
+    page.get_by_role("tab", name="Limits").click()
     expect(panel(page, "Limits")).to_contain_text("max_total_exposure")
     expect(panel(page, "Limits")).to_contain_text("BTC-USDT by default")
 
@@ -244,3 +246,40 @@ def test_the_tab_order_starts_at_the_skip_link(page: Page, served: Any) -> None:
     page.keyboard.press("Tab")
 
     expect(page.locator(":focus")).to_have_text("Skip to content")
+
+
+def test_every_tab_of_the_frame_leads_to_its_page(page: Page, served: Any) -> None:
+    opened(page, served.url)
+    tabs = page.get_by_role("navigation", name="Pages").get_by_role("link")
+
+    for name, path in (
+        ("Agent", "/rl-agent"),
+        ("Evaluations", "/rl-evaluations"),
+        ("Sources", "/rl-data-sources"),
+        ("Ingestion", "/ingestion"),
+        ("Insights", "/insights"),
+        ("Operations", "/rl-ops"),
+    ):
+        tabs.filter(has_text=name).click()
+        page.wait_for_url(f"{served.url}{path}*")
+        expect(tabs.filter(has_text=name)).to_have_attribute("aria-current", "page")
+    page.get_by_role("link", name="1 alert").click()
+    page.wait_for_url("**/rl-ops?tab=alerts")
+
+
+def test_a_trace_is_read_again_and_copied(page: Page, served: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(page, served.url)
+    panel(page, "Trades").locator("tbody tr").first.get_by_role("button").click()
+    drawer = page.get_by_role("complementary", name="Trace")
+    expect(drawer.locator("[data-hop=ledger]")).to_contain_text("paper")
+
+    with page.expect_response("**/traces/*") as read:
+        drawer.get_by_role("button", name="Reload").click()
+    drawer.get_by_role("button", name="Copy JSON").click()
+    expect(page.get_by_text("The trace is copied as JSON")).to_be_visible()
+    copied = page.evaluate("async () => JSON.parse(await navigator.clipboard.readText())")
+    drawer.get_by_role("button", name="Close").click()
+
+    assert copied == read.value.json()
+    expect(drawer).to_have_count(0)

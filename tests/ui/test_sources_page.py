@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from actors.commands import FeedScope
 from desk.runs import SourceStatus
 from desk.store import kinds
 from tests.ui.conftest import NOW_MS
@@ -100,10 +101,20 @@ def test_a_row_opens_its_checks_and_is_polled_by_itself(page: Page, served: Any)
 def test_a_kind_is_paused_as_a_whole(page: Page, served: Any) -> None:
     opened(page, served.url)
 
-    page.get_by_role("region", name="Telegram").get_by_role("button", name="Pause all").click()
-    expect(page.get_by_text("telegram: pause told to")).to_be_visible()
+    for kind in ("Telegram", "TradingView", "BingX"):
+        for button, wish in (
+            ("Pause all", "pause"),
+            ("Resume all", "resume"),
+            ("Poll now", "run"),
+        ):
+            of = page.get_by_role("region", name=kind)
+            of.get_by_role("button", name=button).click()
+            expect(page.get_by_text(f"{kind.lower()}: {wish} told to").first).to_be_visible()
 
-    assert served.desk.commands == [("pause", "telegram")]
+    assert [command[0] for command in served.desk.commands] == ["pause", "resume", "run"] * 3
+    assert served.desk.commands[0] == ("pause", "telegram")
+    assert served.desk.commands[3] == ("pause", "tradingview")
+    assert served.desk.commands[6][1] == FeedScope()
 
 
 def test_a_source_that_changes_is_shown_at_once(page: Page, served: Any) -> None:

@@ -2,12 +2,14 @@
 
 import { signal } from '@preact/signals';
 import { Lines } from './chart/lines.js';
-import { get, post, send } from './lib/api.js';
+import { get, send } from './lib/api.js';
 import { age, brief, megabytes, percent, utc } from './lib/format.js';
 import { marketNow, start } from './lib/frame.js';
 import { backfill, sources, turn } from './lib/ingestion_controls.js';
 import { JobLine, jobsOf, onJobEnd } from './lib/jobs.js';
+import { retries, RetryQueue } from './lib/retry_queue.js';
 import { list, resource } from './lib/store.js';
+import { onResync } from './lib/stream.js';
 import { moment } from './lib/times.js';
 import { ask, html, Panel, Pill, Table, toast, When } from './lib/ui.js';
 import { keepFresh } from './lib/watch.js';
@@ -23,7 +25,6 @@ const status = resource(() => get('/market-data/status'));
 const gaps = resource(() => get('/ops/gaps/health', { limit: 100 }));
 const actors = list('/ops/actors');
 const runs = list('/ops/ingestion/runs', { limit: 30 });
-const retries = list('/ops/retry-queue', { limit: 50 });
 const config = resource(() => get('/ops/ingestion/config'));
 const lag = resource(async () => {
   const [length, step] = TIMES[shownTime.value];
@@ -37,7 +38,10 @@ keepFresh([
   [gaps, ['gap'], 2000],
   [runs, ['job', 'source'], 2000],
   [retries, ['retry'], 1000],
-], { others: [sources, config, coverage] });
+], { others: [sources, config] });
+onResync(coverage.load);
+coverage.load();
+setInterval(coverage.load, 5 * 60_000);
 onJobEnd((job) => {
   if (job.kind === 'backfill') coverage.load();
 });
@@ -68,7 +72,7 @@ function Page() {
     <div class="grid">
       <${Coverage} /><${Gaps} />
       <${Lag} />
-      <${Pollers} /><${Retries} />
+      <${Pollers} /><${RetryQueue} />
       <${Runs} />
       <${Settings} /><${Storage} />
       <${Signals} />
@@ -155,33 +159,22 @@ function Runs() {
   <//>`;
 }
 
-function Retries() {
-  const act = async (row, wish) => {
-    try {
-      await send('POST', `/ops/retry-queue/${encodeURIComponent(row.item_id)}/${wish}`, {}, { version: row.row_version });
-      toast(`${row.job_type}: ${wish === 'retry' ? 'tried again now' : 'taken out'}`);
-    } catch (problem) {
-      toast(`${row.job_type}: ${problem.message}`, { bad: true, traceId: problem.traceId });
-    }
-    retries.load();
-  };
-  return html`<${Panel} title="Retry queue" span="6" resource=${retries.held} retry=${retries.load} isEmpty=${(rows) => !rows.length} empty="Nothing waits to be tried again.">
-    ${(rows) => html`<${Table} label="Retry queue" rows=${rows} rowKey=${(row) => row.item_id} columns=${[
-      { name: 'job', cell: (row) => html`<span title=${row.last_error}>${row.job_type} ${row.payload.pair ?? row.payload.source_id ?? ''}</span>` }, { name: 'status', cell: (row) => html`<${Pill} tone=${row.status === 'dead' ? 'bad' : 'warn'}>${row.status.replace('_', ' ')}<//>` },
-      { name: 'tries', num: true, cell: (row) => `${row.attempts} of ${row.max_attempts}` }, { name: 'next', cell: (row) => (row.status === 'waiting' ? html`<${When} ms=${row.next_attempt_at_ms} />` : '–') },
-      { name: '', cell: (row) => html`<span class="buttons"><button onClick=${() => act(row, 'retry')}>Retry</button><button onClick=${() => act(row, 'discard')}>Discard</button></span>` },
-    ]} />`}
-  <//>`;
-}
-
 // --- settings, storage, signals ---------------------------------------------------------------
 
-function editSetting(item, version) {
+// The route puts a whole in place of what was set before: what the operator set of the others goes along.
+function editSetting(item, held) {
+  const others = Object.fromEntries(held.items.filter((each) => each.origin === 'operator' && each.name !== item.name).map((each) => [each.name, each.value]));
+  const valueIn = (row) => ({ [item.name]: row.items.find((each) => each.name === item.name)?.value });
   const isSwitch = typeof item.value === 'boolean';
   ask({
     title: item.name, verb: 'Set', text: `Now ${String(item.value)}, from ${item.origin}. It holds until it is changed again, over restarts too.`,
     fields: [isSwitch ? { name: 'value', label: 'Value', value: String(item.value), options: ['true', 'false'].map((value) => ({ value, label: value })) } : { name: 'value', label: 'Value', type: 'number', value: item.value, required: true, step: 1 }],
-    send: ({ value }, key) => send('PUT', '/ops/ingestion/config', { settings: { [item.name]: isSwitch ? value === 'true' : Number(value) } }, { key, version }),
+    conflict: { seen: valueIn(held), read: async () => valueIn(await get('/ops/ingestion/config')), again: async () => {
+      await config.load();
+      const fresh = config.held.value.data;
+      editSetting(fresh.items.find((each) => each.name === item.name), fresh);
+    } },
+    send: ({ value }, key) => send('PUT', '/ops/ingestion/config', { settings: { ...others, [item.name]: isSwitch ? value === 'true' : Number(value) } }, { key, version: held.row_version }),
     done: () => {
       toast(`${item.name} is set`);
       config.load();
@@ -194,7 +187,7 @@ const shownValue = (value) => (value === null ? 'unset' : Array.isArray(value) ?
 const Settings = () => html`<${Panel} title="Settings in force" span="7" resource=${config.held} retry=${config.load} isEmpty=${(row) => !row.items.length} empty="The desk told no settings.">
   ${(row) => html`<${Table} label="Settings in force" rows=${row.items} rowKey=${(item) => item.name} columns=${[
     { name: 'setting', cell: (item) => html`<code>${item.name}</code>` }, { name: 'value', cell: (item) => html`<span title=${shownValue(item.value)}>${shownValue(item.value).slice(0, 30)}</span>` },
-    { name: 'from', cell: (item) => html`<${Pill} tone=${item.origin === 'operator' ? 'ok' : 'muted'}>${item.origin}<//>` }, { name: '', cell: (item) => item.changeable && html`<button onClick=${() => editSetting(item, row.row_version)}>Set …</button>` },
+    { name: 'from', cell: (item) => html`<${Pill} tone=${item.origin === 'operator' ? 'ok' : 'muted'}>${item.origin}<//>` }, { name: '', cell: (item) => item.changeable && html`<button onClick=${() => editSetting(item, row)}>Set …</button>` },
   ]} />`}<//>`;
 
 const Storage = () => html`<${Panel} title="Stored" span="5" resource=${status.held} retry=${status.load} isEmpty=${(row) => !row.items.length} empty="Nothing is stored yet.">

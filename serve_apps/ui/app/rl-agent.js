@@ -1,7 +1,7 @@
 // Agent: its runs, limits, versions, learning and governance, each with the controls that change it.
 
 import { effect } from '@preact/signals';
-import { get, post, send } from './lib/api.js';
+import { get, post, safely, send } from './lib/api.js';
 import { money, percent, tone, trimmed } from './lib/format.js';
 import { marketNow, start, summary } from './lib/frame.js';
 import { sources } from './lib/ingestion_controls.js';
@@ -81,7 +81,7 @@ function Header() {
   const caps = (risk.held.value.data ?? []).find((each) => each.account === account?.account)?.caps ?? [];
   const cap = (name) => caps.find((each) => each.name === name);
   const measured = latency.held.value.data;
-  return html`<dl class="tiles">
+  return html`<dl class="tiles eights">
     <${Tile} name="Run" value=${run ? run.status : 'none'} note=${run ? `${run.pair} ${run.mode}${run.shadow ? ', shadow' : ''}` : 'nothing decides'} />
     <${Tile} name="Policy version" value=${held.active_version?.name ?? held.active_version_id} note=${held.active_version?.promoted_by_evaluation_id ? `by ${held.active_version.promoted_by_evaluation_id}` : held.baseline ? 'baseline rule' : 'not promoted'} />
     <${Tile} name="Promotion gate" value=${held.promotion_gate_status} tone=${held.promotion_gate_status === 'fail' ? 'down' : ''} note=${held.promotion_gate_reasons.join(', ') || 'of the active version'} />
@@ -104,14 +104,14 @@ function Runs() {
       { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'pair', cell: (run) => html`<strong>${run.pair}</strong> ${run.interval}` },
       { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` }, { name: 'state', cell: (run) => html`<${RunState} run=${run} />` },
       { name: 'policy', cell: (run) => html`<span title="limits ${run.risk_limit_set_id}, threshold ${run.decision_threshold}">${run.version_id}</span> <${Baseline} on=${run.baseline} />` },
-      { name: '', cell: (run) => (['running', 'paused', 'starting'].includes(run.status) ? html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${resumeRun}>Resume …</button>` : html`<button onClick=${pauseRun}>Pause …</button>`}<button onClick=${stopRun}>Stop …</button></span>` : html`<${When} ms=${run.stopped_ms} />`) },
+      { name: '', cell: (run) => (['running', 'paused', 'starting'].includes(run.status) ? html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${() => resumeRun(run)}>Resume …</button>` : html`<button onClick=${() => pauseRun()}>Pause …</button>`}<button onClick=${() => stopRun()}>Stop …</button></span>` : html`<${When} ms=${run.stopped_ms} />`) },
     ]} />`}
   <//>`;
 }
 
 // --- governance -------------------------------------------------------------------------------
 
-function turnKill(on, version) {
+function turnKill(on, row) {
   ask({
     title: on ? 'Stop this agent?' : "Lift the agent's kill switch?", verb: on ? 'Stop the agent' : 'Lift', danger: true,
     text: on ? 'Its runs pause and its entries end; positions stay unless they are closed.' : 'Entries become possible again; paused runs go on only when they are resumed.',
@@ -119,7 +119,9 @@ function turnKill(on, version) {
       { name: 'reason', label: 'Reason, kept in the audit', required: true },
       ...(on ? [{ name: 'position', label: 'Positions', options: [{ value: 'keep', label: 'keep them' }, { value: 'flatten', label: 'close them, reduce-only' }] }] : []),
     ],
-    send: ({ reason, position }, key) => send('POST', `/agents/${AGENT}/kill-switch`, { on, reason, flatten: position === 'flatten' }, { key, version }),
+    safe: on,
+    conflict: { seen: row, read: () => get(`/agents/${AGENT}/kill-switch`), again: (fresh) => turnKill(on, fresh) },
+    send: ({ reason, position }, key) => send('POST', `/agents/${AGENT}/kill-switch`, { on, reason, flatten: position === 'flatten' }, { key, safe: on, version: on ? null : row.row_version }),
     done: (answer) => {
       told(answer, answer.on ? `The agent is stopped: ${answer.runs_stopped} run(s) paused` : "The agent's kill switch is lifted");
       killSwitch.load();
@@ -127,8 +129,7 @@ function turnKill(on, version) {
   });
 }
 
-function editConfig() {
-  const held = agent.held.value.data;
+function editConfig(held) {
   const known = [...new Set([...held.allowed_instruments, ...(sources.held.value.data ?? []).map((row) => row.pair).filter(Boolean)])];
   ask({
     title: 'Agent settings', verb: 'Save',
@@ -140,6 +141,7 @@ function editConfig() {
       { name: 'min_confidence', label: 'Least confidence, 0 to 1', type: 'number', min: 0, max: 1, step: 0.01, value: held.min_confidence, required: true },
       { name: 'data_pause_lift', label: 'After a pause for data', value: held.data_pause_lift, options: [{ value: 'manual', label: 'an operator resumes' }, { value: 'auto', label: 'the run goes on by itself' }] },
     ],
+    conflict: { seen: held, read: () => get(`/agents/${AGENT}`), again: editConfig },
     send: ({ allowed_instruments: pairs, decision_threshold: threshold, min_confidence: least, ...body }, key) => send('PATCH', `/agents/${AGENT}/config`, {
       ...body, allowed_instruments: pairs.split(',').map((each) => each.trim()).filter(Boolean), decision_threshold: Number(threshold), min_confidence: Number(least),
     }, { key, version: held.row_version }),
@@ -149,11 +151,11 @@ function editConfig() {
 
 function Governance() {
   return html`<${Panel} title="Kill switch and settings" span="4" resource=${killSwitch.held} retry=${killSwitch.load} isEmpty=${() => false}
-    actions=${html`<button onClick=${editConfig} disabled=${!agent.held.value.data}>Settings …</button>`}>
+    actions=${html`<button onClick=${() => editConfig(agent.held.value.data)} disabled=${!agent.held.value.data}>Settings …</button>`}>
     ${(row) => html`<div class="pad stack">
       <p>Agent: ${row.on ? html`<${Pill} tone="bad" icon="✕">stopped: ${row.reason}<//>` : html`<${Pill} tone="ok" icon="●">may trade<//>`}</p>
       ${Object.entries(row.accounts).map(([name, reason]) => html`<p key=${name}>Account ${name}: ${reason === null ? html`<${Pill} tone="ok" icon="●">may trade<//>` : html`<${Pill} tone="bad" icon="✕">stopped: ${reason}<//>`}</p>`)}
-      <p>${row.on ? html`<button class="danger" onClick=${() => turnKill(false, row.row_version)}>Lift …</button>` : html`<button class="danger" onClick=${() => turnKill(true, row.row_version)}>Stop this agent …</button>`}</p>
+      <p>${row.on ? html`<button class="danger" onClick=${() => turnKill(false, row)}>Lift …</button>` : html`<button class="danger" onClick=${() => turnKill(true, row)}>Stop this agent …</button>`}</p>
     </div>`}
   <//>`;
 }
@@ -164,6 +166,7 @@ function editGates(row) {
   ask({
     title: 'Promotion gate', verb: 'Save', text: 'Live starts and promotions are judged by it from now on.',
     fields: GATES.map(([name, label]) => ({ name, label, type: 'number', step: 'any', value: row[name], required: true })),
+    conflict: { seen: row, read: () => get(`/agents/${AGENT}/promotion-gates`), again: editGates },
     send: (values, key) => send('PATCH', `/agents/${AGENT}/promotion-gates`, Object.fromEntries(GATES.map(([name]) => [name, Number(values[name])])), { key, version: row.row_version }),
     done: () => {
       toast('The promotion gate is changed');
@@ -185,6 +188,7 @@ function editPolicies(row) {
     title: 'Sources of the agent', verb: 'Save', wide: true,
     text: 'Required: a run pauses while the source is not ok. Forbidden: the features may not look at it. Candles are always required.',
     fields: names.map((name) => ({ name, label: name, value: row.policies[name], options: POLICY_OPTIONS })),
+    conflict: { seen: row, read: () => get(`/agents/${AGENT}/source-policies`), again: editPolicies },
     send: (values, key) => {
       const policies = Object.fromEntries(names.filter((name) => values[name] !== row.policies[name]).map((name) => [name, values[name]]));
       if (!Object.keys(policies).length) throw new Error('Nothing was changed: choose another policy first.');
@@ -241,24 +245,27 @@ function Guardrails() {
 
 function closeTrade(trade) {
   ask({
-    title: `Close ${trade.pair}?`, verb: 'Close', text: `A reduce-only market order ends ${trade.side === 'buy' ? 'long' : 'short'} ${trimmed(trade.position_size)} ${trade.pair}.`,
+    title: `Close ${trade.pair}?`, verb: 'Close', safe: true, text: `A reduce-only market order ends ${trade.side === 'buy' ? 'long' : 'short'} ${trimmed(trade.position_size)} ${trade.pair}.`,
     fields: [{ name: 'quantity', label: 'Quantity', type: 'number', min: 0, step: 'any', hint: 'all of it' }, { name: 'reason', label: 'Reason, kept in the audit', required: true }],
-    send: ({ quantity, reason }, key) => post(`/trades/${trade.trade_id}/close`, { reason, ...(quantity ? { quantity } : {}) }, key),
+    send: ({ quantity, reason }, key) => safely(`/trades/${trade.trade_id}/close`, { reason, ...(quantity ? { quantity } : {}) }, key),
     done: (answer) => told(answer, `Closing order ${answer.client_order_id} is written`),
   });
 }
 
 function cancelTrade(trade) {
   ask({
-    title: `End the open entries of ${trade.pair}?`, verb: 'End entries', text: 'What has filled stays held.',
+    title: `End the open entries of ${trade.pair}?`, verb: 'End entries', safe: true, text: 'What has filled stays held.',
     fields: [{ name: 'reason', label: 'Reason, kept in the audit', required: true }],
-    send: ({ reason }, key) => post(`/trades/${trade.trade_id}/cancel`, { reason }, key),
+    send: ({ reason }, key) => safely(`/trades/${trade.trade_id}/cancel`, { reason }, key),
     done: (answer) => told(answer, `${answer.client_order_ids.length} order(s) are being ended`),
   });
 }
 
+const RESTING = ['proposed', 'placed', 'partial']; // an entry of it can still fill
+const isHeld = (row) => /[1-9]/.test(row.position_size);
+
 function Trades() {
-  const shown = (rows) => rows.filter((row) => row.is_open || ['proposed', 'placed', 'partial'].includes(row.status));
+  const shown = (rows) => rows.filter((row) => row.is_open || RESTING.includes(row.status));
   return html`<${Panel} title="Open trades" span="12" resource=${openTrades.held} retry=${openTrades.load} isEmpty=${(rows) => !shown(rows).length} empty="Flat: no trade is open.">
     ${(rows) => html`<${Table} label="Open trades" rows=${shown(rows)} rowKey=${(row) => row.trade_id} columns=${[
       { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` }, { name: 'mode', cell: (row) => html`<${ModePill} mode=${row.mode} /> <${Baseline} on=${row.baseline} />` },
@@ -266,7 +273,7 @@ function Trades() {
       { name: 'side', cell: (row) => html`<span class=${row.side === 'buy' ? 'up' : 'down'}>${row.side === 'buy' ? '▲ buy' : '▼ sell'}</span>` },
       { name: 'position', num: true, cell: (row) => trimmed(row.position_size) }, { name: 'entry', num: true, cell: (row) => money(row.average_fill_price) },
       { name: 'fees', num: true, cell: (row) => money(row.fees) }, { name: 'status', cell: (row) => row.status }, { name: 'trace', cell: (row) => html`<${TraceLink} id=${row.trace_id} />` },
-      { name: '', cell: (row) => html`<span class="buttons">${row.is_open ? html`<button class="danger" onClick=${() => closeTrade(row)}>Close …</button>` : html`<button onClick=${() => cancelTrade(row)}>Cancel …</button>`}</span>` },
+      { name: '', cell: (row) => html`<span class="buttons">${isHeld(row) && html`<button class="danger" onClick=${() => closeTrade(row)}>Close …</button>`}${RESTING.includes(row.status) && html`<button onClick=${() => cancelTrade(row)}>Cancel …</button>`}</span>` },
     ]} />`}
   <//>`;
 }
@@ -274,11 +281,11 @@ function Trades() {
 // --- versions and learning --------------------------------------------------------------------
 
 function Versions() {
-  return html`<${Panel} title="Versions" span="6" resource=${versions.held} retry=${versions.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>Train or import a policy first.</span><button class="primary" onClick=${train}>Train …</button>`}
+  return html`<${Panel} title="Versions" span="7" resource=${versions.held} retry=${versions.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>Train or import a policy first.</span><button class="primary" onClick=${train}>Train …</button>`}
     actions=${html`<button onClick=${train}>Train …</button>`}>
     ${(rows) => html`<${Table} label="Versions" rows=${rows} rowKey=${(row) => row.version_id} columns=${[
-      { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` }, { name: 'version', cell: (row) => html`<span title=${row.version_id}>${row.name}</span> <${Baseline} on=${row.baseline} />` },
-      { name: 'algorithm', cell: (row) => row.algorithm }, { name: 'status', cell: (row) => html`<${Pill} tone=${row.active ? 'ok' : 'muted'} icon=${row.active ? '●' : ''}>${row.active ? 'active' : row.status}<//>` },
+      { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` }, { name: 'version', cell: (row) => html`<span title="${row.version_id}, ${row.algorithm}">${row.name}</span> ${row.baseline ? html`<${Baseline} on />` : html`<span class="muted">${row.algorithm}</span>`}` },
+      { name: 'status', cell: (row) => html`<${Pill} tone=${row.active ? 'ok' : 'muted'} icon=${row.active ? '●' : ''}>${row.active ? 'active' : row.status}<//>` },
       { name: 'dataset', cell: (row) => (row.dataset_id ? html`<code>${row.dataset_id}</code>` : html`<span class="muted">–</span>`) },
       { name: '', cell: (row) => (row.active || row.baseline ? null : html`<span class="buttons"><button onClick=${() => promote(row)}>Promote …</button>${row.promoted_at_ms && html`<button onClick=${() => rollBack(row)}>Roll back …</button>`}</span>`) },
     ]} />`}
@@ -300,7 +307,7 @@ function runCycle() {
 
 async function turnLearning(wish) {
   try {
-    await post(`/ops/learning/${wish}`, {});
+    await send('POST', `/ops/learning/${wish}`, {}, { safe: wish === 'pause' });
   } catch (problem) {
     toast(`Learning: ${problem.message}`, { bad: true, traceId: problem.traceId });
   }
@@ -309,7 +316,7 @@ async function turnLearning(wish) {
 
 function Learning() {
   const work = jobsOf('training', 'evaluation').slice(-4);
-  return html`<${Panel} title="Learning" span="6" resource=${learning.held} retry=${learning.load} isEmpty=${() => false}
+  return html`<${Panel} title="Learning" span="5" resource=${learning.held} retry=${learning.load} isEmpty=${() => false}
     actions=${html`<button onClick=${runCycle}>Run a cycle …</button><button onClick=${() => turnLearning(learning.held.value.data?.paused ? 'resume' : 'pause')}>${learning.held.value.data?.paused ? 'Resume' : 'Pause'}</button>`}>
     ${(row) => html`<div class="pad stack">
       <p>${row.paused ? html`<${Pill} tone="warn" icon="Ⅱ">paused ${row.pause_reason}<//>` : html`<${Pill} tone="ok" icon="●">cycles may step<//>`} ${row.runs.length ? row.runs.map((run) => html`<span key=${run.run_id}>${run.run_id}: next cycle <${When} ms=${run.next_cycle_ms} /> </span>`) : html`<span class="muted">No run learns while it trades.</span>`}</p>

@@ -2,11 +2,13 @@
 
 import { signal } from '@preact/signals';
 import { get } from './lib/api.js';
-import { age, percent } from './lib/format.js';
-import { marketNow, start, summary } from './lib/frame.js';
-import { backfill, nameOf, scopeOf, setThreshold, sources, toggle, turn } from './lib/ingestion_controls.js';
+import { age, minutesOf, percent } from './lib/format.js';
+import { marketNow, start } from './lib/frame.js';
+import { addSource } from './lib/adding.js';
+import { backfill, nameOf, scopeOf, setThreshold, sources, toggle, turn, usedBy } from './lib/ingestion_controls.js';
+import { JobLine, jobsOf } from './lib/jobs.js';
 import { list, resource } from './lib/store.js';
-import { Facts, Fresh, html, Panel, Pill, Table, When } from './lib/ui.js';
+import { Drawer, Facts, Fresh, html, Panel, Pill, Table, When } from './lib/ui.js';
 import { keepFresh } from './lib/watch.js';
 
 const parameters = new URLSearchParams(location.search);
@@ -53,25 +55,30 @@ function pick(key) {
 const matches = (row) => (!filter.value.kind || kindOf(row) === filter.value.kind) && (!filter.value.pair || row.pair === filter.value.pair)
   && (!filter.value.only || (filter.value.only === 'off' ? !row.enabled : row.enabled && row.badge !== 'ok'));
 
-const usedBy = (row) => (summary.held.value.data?.runs ?? []).filter((run) => row.source_type === 'bingx_candles' && run.pair === row.pair && run.interval === row.interval);
-
 // --- the page ---------------------------------------------------------------------------------
 
 function Page() {
   return html`<h1 class="sr">Data sources</h1>
-    <${Kinds} />
-    <div class="grid"><${Sources} /><${Alerts} /><${Adding} /></div><${Drawer} />`;
+    <${Idle} /><${Kinds} />
+    <div class="grid"><${Sources} /><${Alerts} /><${Adding} /></div><${SourceDrawer} />`;
 }
 
 function Kinds() {
   const rows = kinds.held.value.data;
   if (!rows) return html`<div class="skeleton" role="status"><span class="sr">Loading</span></div>`;
   return html`<div class="tiles">${rows.map((row) => html`<section class="tile" key=${row.source} aria-label=${KIND[row.source]}>
-    <h2>${KIND[row.source]}</h2>
+    <h2>${KIND[row.source]} ${row.enabled > 0 && !row.workers_alive && html`<${Pill} tone="bad" icon="✕">not running<//>`}</h2>
     <p>${row.enabled} on, ${row.paused} paused · <span class=${row.stale + row.unavailable ? 'warn' : ''}>${row.ok} ok, ${row.stale} stale, ${row.unavailable} unavailable</span></p>
-    <p class="muted">${row.enabled && !row.workers_alive ? html`<strong class="warn">No worker is alive: nothing is polled.</strong>` : `${row.workers_alive} of ${row.workers} workers`} · ${row.rows_per_min.toFixed(0)} rows/min · ${row.retries_waiting} retries waiting${row.next_sync_ms ? html` · next sync <${When} ms=${row.next_sync_ms} />` : ''}</p>
+    <p class="muted">${row.workers_alive} of ${row.workers} workers · ${row.rows_per_min.toFixed(0)} rows/min · ${row.retries_waiting} retries waiting${row.next_sync_ms ? html` · next sync <${When} ms=${row.next_sync_ms} />` : ''}</p>
     <p class="buttons"><button onClick=${() => turn(row.source, 'run')}>Poll now</button><button onClick=${() => turn(row.source, 'pause')}>Pause all</button><button onClick=${() => turn(row.source, 'resume')}>Resume all</button></p>
   </section>`)}</div>`;
+}
+
+// Sources that nobody asks, because their scheduler is not at work.
+function Idle() {
+  const idle = (kinds.held.value.data ?? []).filter((row) => row.enabled > 0 && !row.workers_alive);
+  if (!idle.length) return null;
+  return html`<p class="banner warn" role="alert">▲ The scheduler is not running for ${idle.map((row) => KIND[row.source]).join(' and ')}: nothing is polled or synced. The supervisor starts it again; see <a href="/ingestion">Ingestion, Pollers</a>.</p>`;
 }
 
 function Filters({ rows }) {
@@ -82,8 +89,8 @@ function Filters({ rows }) {
 function Sources() {
   return html`<${Panel} title="Sources" span="12" resource=${sources.held} retry=${sources.load} isEmpty=${(rows) => !rows.length} empty="No source has reported yet. The pollers start with the desk; their state is under Operations, Actors."
     actions=${html`<${Filters} rows=${sources.held.value.data ?? []} /><button onClick=${() => backfill()}>Backfill …</button>`}>
-    ${(rows) => (rows.filter(matches).length ? html`<${Table} label="Sources" rows=${rows.filter(matches)} rowKey=${keyOf} onPick=${(row) => pick(keyOf(row))} selected=${chosen.value} columns=${[
-      { name: 'source', cell: (row) => html`<strong>${row.source_type}</strong>` }, { name: 'of', cell: (row) => row.source_id || row.pair }, { name: 'interval', cell: (row) => row.interval },
+    ${(rows) => html`<${Fetching} />${rows.filter(matches).length ? html`<${Table} label="Sources" rows=${rows.filter(matches)} rowKey=${keyOf} onPick=${(row) => pick(keyOf(row))} selected=${chosen.value} columns=${[
+      { name: 'source', cell: (row) => html`<strong>${row.source_type}</strong>` }, { name: 'of', cell: (row) => row.source_id || row.pair }, { name: 'interval', by: (row) => minutesOf(row.interval), cell: (row) => row.interval },
       { name: 'on', cell: (row) => html`<button role="switch" aria-checked=${row.enabled} aria-label="${nameOf(row)} on" class="switch" onClick=${(event) => { event.stopPropagation(); toggle(row); }}>${row.enabled ? 'on' : 'off'}</button>` },
       { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` }, { name: 'last event', cell: (row) => html`<${When} ms=${row.last_event_ms} />` },
       { name: 'age', num: true, title: 'since the newest event, market time', cell: (row) => (row.age_ms === null ? 'never' : age(row.source_id ? row.age_ms : marketNow.value - row.last_event_ms)) },
@@ -91,19 +98,24 @@ function Sources() {
       { name: 'coverage', num: true, title: 'of the expected candles', cell: (row) => (qualityOf(row) ? percent(qualityOf(row).coverage) : '–') },
       { name: 'used by', cell: (row) => usedBy(row).map((run) => run.run_id).join(', ') || html`<span class="muted">–</span>` },
       { name: 'said', cell: (row) => html`<span class="muted">${row.detail.slice(0, 60)}</span>` },
-    ]} />` : html`<div class="empty">No source fits these filters. <button onClick=${() => narrow({ kind: '', pair: '', only: '' })}>Show all</button></div>`)}
+    ]} />` : html`<div class="empty">No source fits these filters. <button onClick=${() => narrow({ kind: '', pair: '', only: '' })}>Show all</button></div>`}`}
   <//>`;
+}
+
+// What is fetched now: a source that was switched on fetches what it missed.
+function Fetching() {
+  const jobs = jobsOf('backfill', 'heal').slice(-4);
+  return jobs.length ? html`<div class="pad">${jobs.map((job) => html`<${JobLine} key=${job.job_id} job=${job} />`)}</div>` : null;
 }
 
 const CHECKS = [['rejected', 'rows refused'], ['missing_fields', 'rows with missing fields'], ['without_volume', 'candles without volume'], ['cross_interval_mismatches', 'disagreements between intervals'], ['absent_at_venue', 'candles the exchange does not have'], ['total_revised', 'candles revised later']];
 
-function Drawer() {
+function SourceDrawer() {
   const row = picked();
   if (!row) return null;
   const checks = qualityOf(row);
   const close = () => pick('');
-  return html`<aside class="drawer" aria-label="Source">
-    <header><h2>${nameOf(row)}</h2><button onClick=${close}>Close</button></header>
+  return html`<${Drawer} label="Source" title=${nameOf(row)} onClose=${close}>
     <div class="pad stack">
       <p><${Fresh} status=${row.badge} title=${row.detail} /> ${row.detail}</p>
       <${Facts} rows=${[['enabled', String(row.enabled)], ['gate', row.status], ['last event', html`<${When} full ms=${row.last_event_ms} />`], ['last answer', html`<${When} full ms=${row.last_success_ms} />`], ['threshold', `${row.freshness_threshold_seconds} s`], ['used by', usedBy(row).map((run) => run.run_id).join(', ')]]} />
@@ -118,12 +130,8 @@ function Drawer() {
         { name: 'new', num: true, cell: (run) => run.new }, { name: 'errors', num: true, cell: (run) => run.errors },
       ]} />` : html`<p class="muted">Nothing was fetched yet.</p>`}
     </div>
-  </aside>`;
+  <//>`;
 }
-
-document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && !document.querySelector('dialog[open]')) pick('');
-});
 
 // --- signals ----------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ const Alerts = () => html`<${Panel} title="TradingView feeds" span="6" resource=
     { name: 'ok', num: true, cell: (row) => row.since.ok }, { name: 'partial', num: true, cell: (row) => row.since.partial }, { name: 'unparsed', num: true, cell: (row) => row.since.unparsed }, { name: 'stale', num: true, cell: (row) => row.since.stale },
   ]} />`}<//>`;
 
-const Adding = () => html`<${Panel} title="Adding a source" span="6"><div class="pad stack">
+const Adding = () => html`<${Panel} title="Adding a source" span="6" actions=${html`<button onClick=${addSource}>Add a source …</button>`}><div class="pad stack">
   <p>Sources are named by settings, read when the desk starts; secrets are never shown here.</p>
   <${Facts} rows=${[['BingX', html`<code>BINGX_MARKET_DATA_PAIRS</code> and <code>BINGX_MARKET_DATA_INTERVALS</code>`], ['TradingView', html`<code>TRADINGVIEW_FEED_TOKENS</code>: a name and a token a feed; its alerts go to <code>POST /webhooks/tradingview/TOKEN</code>`], ['Telegram', html`<code>TELEGRAM_API_ID</code>, <code>TELEGRAM_API_HASH</code>, then <code>desk telegram login</code> and <code>TELEGRAM_CHAT_IDS</code>`]]} />
 </div><//>`;

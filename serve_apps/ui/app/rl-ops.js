@@ -1,28 +1,33 @@
 // Operations: what runs, how fresh the data is, what was decided, and every control in one place.
 
 import { signal } from '@preact/signals';
-import { get, post } from './lib/api.js';
-import { age, megabytes, money, percent, tone, trimmed } from './lib/format.js';
+import { get, safely } from './lib/api.js';
+import { age, megabytes, minutesOf, money, tone, trimmed } from './lib/format.js';
 import { marketNow, start, summary } from './lib/frame.js';
 import { JobLine, jobsOf } from './lib/jobs.js';
 import { backfill, sources } from './lib/ingestion_controls.js';
+import { amount } from './lib/limit_controls.js';
+import { retries, RetryQueue } from './lib/retry_queue.js';
 import { AGENT, agent, limitSets, onRunChange, pauseRun, resumeRun, startPaper, stopRun, versions } from './lib/run_controls.js';
-import { list, resource } from './lib/store.js';
+import { list, resource, throttled } from './lib/store.js';
 import { TraceLink } from './lib/trace.js';
-import { Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, Tile, toast, When } from './lib/ui.js';
+import { on, onResync } from './lib/stream.js';
+import { Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, toast, When } from './lib/ui.js';
 import { keepFresh } from './lib/watch.js';
+import { Alerts, Audit, audit, Orders, orders, Reconciliation, reports } from './ops/lists.js';
+import { RunDrawer, RunHistory } from './ops/runs.js';
+import { makeTabs } from './ops/tabs.js';
+import { figures, Tiles } from './ops/tiles.js';
 
 const trades = list('/trades', { limit: 50 });
 const actors = list('/ops/actors');
 const alerts = list('/ops/alerts', { limit: 50 });
 const runs = list(`/agents/${AGENT}/runs`, { limit: 50 });
-const risk = resource(async () => {
-  const { accounts } = await get('/ops/trading/risk');
-  return accounts.flatMap((account) => [
-    ...account.caps.map((cap) => ({ ...cap, of: account.account, key: `${account.account}:${cap.name}` })),
-    ...account.runs.flatMap((run) => run.caps.map((cap) => ({ ...cap, of: `${run.pair} by ${run.set_id}`, key: `${run.run_id}:${cap.name}` }))),
-  ]);
-});
+const risk = resource(async () => (await get('/ops/trading/risk')).accounts);
+const capsOf = (accounts) => accounts.flatMap((account) => [
+  ...account.caps.map((cap) => ({ ...cap, of: account.account, key: `${account.account}:${cap.name}` })),
+  ...account.runs.flatMap((run) => run.caps.map((cap) => ({ ...cap, of: `${run.pair} by ${run.set_id}`, key: `${run.run_id}:${cap.name}` }))),
+]);
 const decisions = resource(async () => {
   const recent = (await get(`/agents/${AGENT}/runs`, { limit: 3 })).items;
   const pages = await Promise.all(recent.map((run) => get(`/agents/${AGENT}/runs/${run.run_id}/decisions`, { limit: 30 })));
@@ -36,16 +41,34 @@ const WATCHED = [
   [runs, ['run', 'mode'], 300],
   [alerts, ['alert'], 700],
   [risk, ['risk', 'run', 'order', 'fill'], 2000],
+  [retries, ['retry'], 1000],
+  [figures, [], 10000],
 ];
 keepFresh(WATCHED, { others: [actors, agent, versions, limitSets] });
 onRunChange(runs.load);
 setInterval(actors.load, 3000);
 
+const lists = makeTabs([
+  { id: 'alerts', title: 'Alerts', count: () => (alerts.held.value.data ?? []).filter((row) => row.status === 'open').length, body: () => html`<${Alerts} alerts=${alerts} />` },
+  { id: 'runs', title: 'Run history', body: () => html`<${RunHistory} runs=${runs} />` },
+  { id: 'retries', title: 'Retry queue', count: () => (retries.held.value.data ?? []).length, body: () => html`<${RetryQueue} span="12" />` },
+  { id: 'orders', title: 'Orders', load: orders.load, body: Orders },
+  { id: 'reconciliation', title: 'Reconciliation', load: reports.load, body: () => html`<${Reconciliation} trades=${trades} reconcile=${reconcile} />` },
+  { id: 'audit', title: 'Audit', load: audit.load, body: Audit },
+  { id: 'limits', title: 'Limits', count: () => capsOf(risk.held.value.data ?? []).filter((cap) => cap.breached).length, body: Limits },
+  { id: 'actors', title: 'Actors', count: () => (actors.held.value.data ?? []).filter((row) => row.status !== 'up').length, body: Actors },
+]);
+const refreshList = throttled(lists.load, 3000);
+for (const topic of ['order', 'fill', 'run', 'alert', 'risk', 'mode']) on(topic, refreshList);
+onResync(refreshList);
+setInterval(refreshList, 10000);
+refreshList();
+
 // --- controls ---------------------------------------------------------------------------------
 
 async function reconcile() {
   try {
-    const report = await post('/ops/trading/reconcile', {});
+    const report = await safely('/ops/trading/reconcile', {});
     toast(`Reconciled: ${report.checked} checked, ${report.updated} updated, ${report.errors} errors`, { bad: report.errors > 0 });
   } catch (problem) {
     toast(`Reconcile failed: ${problem.message}`, { bad: true, traceId: problem.traceId });
@@ -57,32 +80,13 @@ async function reconcile() {
 
 function Page() {
   return html`<h1 class="sr">Operations</h1>
-    <${Tiles} />
+    <${Tiles} risk=${risk.held.value.data} retries=${retries.held.value.data} />
     <div class="grid">
       <${Ingestion} /><${Trading} />
       <${Positions} /><${Decisions} />
-      <${Trades} /><${AlertsPanel} />
-      <${Limits} />
-      <${Actors} /><${RunHistory} />
-    </div>`;
-}
-
-function Tiles() {
-  const data = summary.held.value.data;
-  if (!data) return html`<div class="skeleton" role="status"><span class="sr">Loading</span></div>`;
-  const account = data.accounts.find((each) => each.mode === data.mode) ?? data.accounts[0];
-  const open = data.accounts.reduce((sum, each) => sum + each.positions.length, 0);
-  const last = data.reconciler[0];
-  return html`<dl class="tiles">
-    <${Tile} name="Runs" value=${data.runs.length} note=${data.runs.filter((run) => run.status === 'running').length + ' running'} />
-    <${Tile} name="Equity, USDT" value=${account ? money(account.equity) : '–'} note=${account?.account ?? 'no account yet'} />
-    <${Tile} name="Day PnL, USDT" value=${account ? money(account.day_pnl) : '–'} tone=${tone(account?.day_pnl)} note=${account?.day ?? ''} />
-    <${Tile} name="Open positions" value=${open} note=${account ? `exposure ${money(account.exposure, 0)} USDT` : ''} />
-    <${Tile} name="Drawdown" value=${account ? percent(account.drawdown) : '–'} note=${account ? `peak ${money(account.peak_equity)}` : ''} />
-    <${Tile} name="Decision p95" value=${data.decision_latency_p95_ms === null ? '–' : `${data.decision_latency_p95_ms.toFixed(0)} ms`} note="latency, last market hour" />
-    <${Tile} name="Ingestion p95" value=${data.ingestion_lag_p95_s === null ? '–' : `${data.ingestion_lag_p95_s.toFixed(1)} s`} note="lag, market time" />
-    <${Tile} name="Reconciler" value=${last?.last_ok_ms ? `${age(marketNow.value - last.last_ok_ms)} ago` : 'not yet'} note=${last ? `${last.updated} updated, ${last.errors} errors` : ''} />
-  </dl>`;
+      <${lists.Tabs} />
+      <${Trades} />
+    </div><${RunDrawer} />`;
 }
 
 const showsAll = signal(false);
@@ -109,7 +113,7 @@ function Ingestion() {
     empty=${html`No source has reported yet. The pollers start with the desk; their state is under Actors.`}
     actions=${html`<button onClick=${() => backfill()}>Backfill …</button>`}>
     ${(rows) => html`<${Table} label="Data sources" rows=${showsAll.value ? rows : telling(rows)} rowKey=${(row) => `${row.source_type}:${row.pair}:${row.interval}`} columns=${[
-      { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', cell: (row) => row.interval },
+      { name: 'source', cell: (row) => row.source_type }, { name: 'pair', cell: (row) => row.pair }, { name: 'interval', by: (row) => minutesOf(row.interval), cell: (row) => row.interval },
       { name: 'freshness', cell: (row) => html`<${Fresh} status=${row.badge} title=${row.detail} />` },
       { name: 'age', num: true, title: 'market time since the last closed candle', cell: (row) => (row.last_event_ms ? age(marketNow.value - row.last_event_ms) : 'never') },
       { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
@@ -130,7 +134,7 @@ function Trading() {
       { name: 'state', cell: (run) => html`<${RunState} run=${run} />` },
       { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
       { name: 'last decided', cell: (run) => html`<${When} ms=${run.last_decided_open_ms} />` },
-      { name: '', cell: (run) => html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${() => resumeRun()}>Resume …</button>` : html`<button onClick=${() => pauseRun()}>Pause …</button>`}<button onClick=${() => stopRun()}>Stop …</button></span>` },
+      { name: '', cell: (run) => html`<span class="buttons">${run.status === 'paused' ? html`<button onClick=${() => resumeRun(run)}>Resume …</button>` : html`<button onClick=${() => pauseRun()}>Pause …</button>`}<button onClick=${() => stopRun()}>Stop …</button></span>` },
     ]} />`}
   <//>`;
 }
@@ -168,7 +172,7 @@ function Decisions() {
 }
 
 function Trades() {
-  return html`<${Panel} title="Trades" span="8" resource=${trades.held} retry=${trades.load} isEmpty=${(rows) => !rows.length} empty="No trade yet.">
+  return html`<${Panel} title="Trades" span="12" resource=${trades.held} retry=${trades.load} isEmpty=${(rows) => !rows.length} empty="No trade yet.">
     ${(rows) => html`<${Table} label="Trades" rows=${rows} rowKey=${(row) => row.trade_id} columns=${[
       { name: 'opened', cell: (row) => html`<${When} ms=${row.opened_ms} />` },
       { name: 'mode', cell: (row) => html`<${ModePill} mode=${row.mode} /> <${Baseline} on=${row.baseline} />` },
@@ -182,31 +186,9 @@ function Trades() {
   <//>`;
 }
 
-function AlertsPanel() {
-  const acknowledge = async (row) => {
-    try {
-      await post(`/ops/alerts/${row.alert_id}/ack`, {});
-    } catch (problem) {
-      toast(problem.message, { bad: true, traceId: problem.traceId });
-    }
-    alerts.load();
-    summary.load();
-  };
-  return html`<${Panel} title="Alerts" span="4" resource=${alerts.held} retry=${alerts.load} isEmpty=${(rows) => !rows.length} empty="Nothing to tell.">
-    ${(rows) => html`<div id="alerts"><${Table} label="Alerts" rows=${rows} rowKey=${(row) => row.alert_id} columns=${[
-      { name: 'severity', cell: (row) => html`<${Pill} tone=${row.severity === 'critical' ? 'bad' : row.severity === 'warning' ? 'warn' : 'muted'}>${row.severity}<//>` },
-      { name: 'code', cell: (row) => html`<span title=${row.detail}>${row.code}${row.count > 1 ? ` ×${row.count}` : ''}</span>` },
-      { name: 'since', cell: (row) => html`<${When} ms=${row.created_ms} />` },
-      { name: '', cell: (row) => (row.status === 'open' ? html`<button class="plain" onClick=${() => acknowledge(row)}>acknowledge</button>` : html`<span class="muted">${row.status}</span>`) },
-    ]} /></div>`}
-  <//>`;
-}
-
-const amount = (cap, value) => (cap.unit === 'fraction' ? percent(Number(value)) : cap.unit === 'USDT' ? money(value, 0) : `${trimmed(value)}${cap.unit === 'count' ? '' : ` ${cap.unit}`}`);
-
 function Limits() {
   return html`<${Panel} title="Limits" span="12" resource=${risk.held} retry=${risk.load} isEmpty=${(rows) => !rows.length} empty="No account has opened its books yet.">
-    ${(rows) => html`<${Table} label="Limits" rows=${rows} rowKey=${(row) => row.key} columns=${[
+    ${(accounts) => html`<${Table} label="Limits" rows=${capsOf(accounts)} rowKey=${(row) => row.key} columns=${[
       { name: 'account or run', cell: (row) => row.of }, { name: 'limit', cell: (row) => row.name },
       { name: 'at most', num: true, cell: (row) => amount(row, row.cap) }, { name: 'used', num: true, cell: (row) => amount(row, row.used) },
       { name: 'headroom', num: true, cell: (row) => html`<span class=${tone(row.headroom)}>${amount(row, row.headroom)}</span>` },
@@ -216,21 +198,11 @@ function Limits() {
 }
 
 function Actors() {
-  return html`<${Panel} title="Actors" span="6" resource=${actors.held} retry=${actors.load} isEmpty=${(rows) => !rows.length} empty="The supervisor has not reported yet.">
+  return html`<${Panel} title="Actors" span="12" resource=${actors.held} retry=${actors.load} isEmpty=${(rows) => !rows.length} empty="The supervisor has not reported yet.">
     ${(rows) => html`<${Table} label="Actors" rows=${rows} rowKey=${(row) => row.name} columns=${[
       { name: 'actor', cell: (row) => row.name }, { name: 'status', cell: (row) => html`<${Pill} tone=${row.status === 'up' ? 'ok' : row.status === 'quarantined' ? 'bad' : 'warn'} icon="●" title=${row.detail}>${row.status}<//>` },
       { name: 'pid', num: true, cell: (row) => row.pid }, { name: 'epoch', num: true, cell: (row) => row.epoch }, { name: 'restarts', num: true, cell: (row) => row.restarts },
       { name: 'memory', num: true, cell: (row) => megabytes(row.rss_bytes) }, { name: 'heartbeat', num: true, cell: (row) => `${age(row.heartbeat_age_ms)} ago` },
-    ]} />`}
-  <//>`;
-}
-
-function RunHistory() {
-  return html`<${Panel} title="Run history" span="6" resource=${runs.held} retry=${runs.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No runs yet.</span><button onClick=${startPaper}>Start a paper run …</button>`}>
-    ${(rows) => html`<${Table} label="Run history" rows=${rows} rowKey=${(run) => run.run_id} columns=${[
-      { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'stopped', cell: (run) => html`<${When} ms=${run.stopped_ms} />` },
-      { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` }, { name: 'pair', cell: (run) => run.pair },
-      { name: 'state', cell: (run) => html`<${RunState} run=${run} />` }, { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
     ]} />`}
   <//>`;
 }

@@ -54,6 +54,7 @@ const bars = ({ t, o, h, l, c, v }) => t.map((timestamp, i) => ({ timestamp, ope
 export function createTape(element, { state, problem, firstBars, onPick }) {
   const chart = klinecharts.init(element, { styles: styles(), locale: 'en-US', timezone: 'UTC', thousandsSeparator: { sign: ',' } });
   element.tabIndex = 0;
+  for (const inner of element.children) inner.tabIndex = -1; // the library puts itself first in the tab order
   element.setAttribute('role', 'img');
   chart.setBarSpace(7);
   chart.setOffsetRightDistance(130); // labels of levels stand there, not on the newest candles

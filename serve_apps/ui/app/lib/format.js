@@ -45,6 +45,24 @@ export function age(ms) {
   return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`;
 }
 
+// How long a candle is, to sort by: `1m` is a minute and `1M` a month.
+const MINUTES = { m: 1, h: 60, d: 1440, w: 10_080, M: 43_200 };
+export const minutesOf = (interval) => (interval ? Number.parseInt(interval, 10) * MINUTES[interval.at(-1)] : null);
+
 export const percent = (fraction, places = 2) => (fraction === null || fraction === undefined ? '–' : `${(fraction * 100).toFixed(places)} %`);
 
 export const megabytes = (bytes) => `${Math.round(bytes / 1e6)} MB`;
+
+// The exact sum of decimal strings; what is no number counts nothing.
+const PLACES = 18;
+export function sum(texts) {
+  let total = 0n;
+  for (const text of texts) {
+    const [, sign, whole, fraction = ''] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(String(text ?? '')) ?? [];
+    if (whole === undefined) continue;
+    const units = BigInt(whole + fraction.slice(0, PLACES).padEnd(PLACES, '0'));
+    total += sign ? -units : units;
+  }
+  const digits = (total < 0n ? -total : total).toString().padStart(PLACES + 1, '0');
+  return `${total < 0n ? '-' : ''}${digits.slice(0, -PLACES)}.${digits.slice(-PLACES)}`;
+}

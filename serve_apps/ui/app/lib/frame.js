@@ -3,8 +3,11 @@
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
-import { csrf, get, post } from './api.js';
+import { csrf, get, post, safely } from './api.js';
 import { age, clockText } from './format.js';
+import { Help, helpIsOpen, listen } from './keys.js';
+import { pauseRun } from './run_controls.js';
+import { seen, staleReason, staleSince } from './staleness.js';
 import { resource, throttled } from './store.js';
 import { on, onResync, open, streamState } from './stream.js';
 import { ask, Dialogs, Fresh, html, ModePill, Pill, toast, Toasts } from './ui.js';
@@ -29,6 +32,7 @@ function tick() {
 
 summary.held.subscribe((held) => {
   if (held.state !== 'ready') return;
+  seen(held.at);
   anchor = { market: held.data.market_now_ms, speed: held.data.speed, at: performance.now() };
   tick();
 });
@@ -42,6 +46,7 @@ export function start(Page) {
   setInterval(tick, 250);
   setInterval(refresh, 5000);
   open();
+  listen(() => (summary.held.value.data?.runs.length ? pauseRun() : toast('No run is at work.')));
   const root = document.getElementById('app');
   root.replaceChildren();
   render(html`<${Frame}><${Page} /><//>`, root);
@@ -61,6 +66,7 @@ function Frame({ children }) {
         ${data && html`<${Alerts} counts=${data.alerts_open} />`}
         <${Stream} />
         <${Clock} data=${data} />
+        <button onClick=${() => { helpIsOpen.value = true; }} aria-label="Keys …" title="Keys: press ?">?</button>
         <${Theme} />
         <${Kill} killed=${data?.killed} />
         ${csrf && html`<form method="post" action="/logout"><input type="hidden" name="csrf" value=${csrf} /><button>Sign out</button></form>`}
@@ -71,15 +77,21 @@ function Frame({ children }) {
         ${data && !data.api_token_set && html`<p>No authentication: <code>API_TOKEN</code> is unset, so the desk listens on this machine only and live mode is refused.</p>`}
         ${held.state === 'failed' && html`<p role="alert"><strong>${held.problem.title}</strong> ${held.problem.message} The figures are old.</p>`}
       </div>
+      <${Stale} />
     </header>
     <main id="main" tabindex="-1">${children}</main>
-    <${TraceDrawer} /><${Dialogs} /><${Toasts} />`;
+    <${TraceDrawer} /><${Dialogs} /><${Help} /><${Toasts} />`;
+}
+
+function Stale() {
+  if (!staleReason.value) return null;
+  return html`<p class="stale-page" role="alert" data-testid="stale"><strong>▲ This page is stale:</strong> ${staleReason.value}, since ${clockText(staleSince.value)} UTC. What it shows is old, so it only does what takes risk away: KILL, pause, stop, close, cancel.</p>`;
 }
 
 function Alerts({ counts }) {
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
   const worst = counts.critical ? 'bad' : counts.warning ? 'warn' : 'muted';
-  return html`<a href="/rl-ops#alerts"><${Pill} tone=${total ? worst : 'muted'} icon="!">${total} alert${total === 1 ? '' : 's'}<//></a>`;
+  return html`<a href="/rl-ops?tab=alerts"><${Pill} tone=${total ? worst : 'muted'} icon="!">${total} alert${total === 1 ? '' : 's'}<//></a>`;
 }
 
 function Stream() {
@@ -119,7 +131,7 @@ function Kill({ killed }) {
   const [held, setHeld] = useState(null);
   const fire = async () => {
     try {
-      const answer = await post('/ops/trading/kill', { on: true, reason: 'operator pressed KILL' });
+      const answer = await safely('/ops/trading/kill', { on: true, reason: 'operator pressed KILL' });
       toast(`Kill switch on: ${answer.runs_stopped} run(s) paused, no entry leaves any more`, { traceId: answer.trace_id });
     } catch (problem) {
       toast(`KILL was not confirmed: ${problem.message}. Press again.`, { bad: true, traceId: problem.traceId });
@@ -143,7 +155,7 @@ function Kill({ killed }) {
     document.addEventListener('keydown', keys);
     return () => document.removeEventListener('keydown', keys);
   }, []);
-  if (killed) return html`<button class="danger solid" onClick=${release}>KILLED · release</button>`;
+  if (killed) return html`<button class="danger solid" onClick=${release}>KILLED · release …</button>`;
   const down = () => setHeld(setTimeout(() => { setHeld(null); fire(); }, 1000));
   const up = () => { clearTimeout(held); setHeld(null); };
   return html`<button class="danger ${held ? 'solid' : ''}" title="Hold for one second, or press Shift+K twice" onPointerDown=${down} onPointerUp=${up} onPointerLeave=${up}

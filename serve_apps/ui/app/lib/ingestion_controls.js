@@ -59,16 +59,33 @@ export const scopeOf = (row) => (row.source_id ? { source_type: row.source_type,
 
 export const nameOf = (row) => [row.source_type, row.source_id || row.pair, row.interval].filter(Boolean).join(' ');
 
-// Runs that stop deciding when a source goes.
-const dependents = (row) => (summary.held.value.data?.runs ?? []).filter((run) => row.source_type === 'bingx_candles' && run.pair === row.pair && run.interval === row.interval);
+// Runs that decide on these candles.
+export const usedBy = (row) => (summary.held.value.data?.runs ?? []).filter((run) => row.source_type === 'bingx_candles' && run.pair === row.pair && run.interval === row.interval);
 
-export function toggle(row) {
-  const hit = row.enabled ? dependents(row) : [];
+// Which runs would pause without a source: the server knows what their features look at.
+async function dependents(row) {
+  if (row.source_id) return [];
+  return (await post('/ops/ingestion/bingx/pause', { ...scopeOf(row), dry_run: true })).runs;
+}
+
+const nameRun = (id) => {
+  const run = (summary.held.value.data?.runs ?? []).find((each) => each.run_id === id);
+  return run ? `${id} on ${run.pair}` : id;
+};
+
+export async function toggle(row) {
+  let hit = [];
+  try {
+    if (row.enabled) hit = await dependents(row);
+  } catch (problem) {
+    toast(`${nameOf(row)}: ${problem.message}`, { bad: true, traceId: problem.traceId });
+    return;
+  }
   ask({
     title: row.enabled ? `Switch ${nameOf(row)} off?` : `Switch ${nameOf(row)} on?`, verb: row.enabled ? 'Switch off' : 'Switch on', danger: row.enabled,
     text: html`<span>enabled: <strong>${String(row.enabled)}</strong> → <strong>${String(!row.enabled)}</strong>. ${row.enabled
-      ? hit.length ? html`<strong class="warn">These runs will pause: ${hit.map((run) => `${run.run_id} on ${run.pair}`).join(', ')}.</strong>` : 'No run at work looks at it.'
-      : 'It is polled again, and what was missed is fetched.'}</span>`,
+      ? hit.length ? html`<strong class="warn">These runs will pause: ${hit.map(nameRun).join(', ')}.</strong>` : 'No run at work looks at it.'
+      : 'It is polled again, and what was missed is fetched; its progress shows above the table.'}</span>`,
     send: (_, key) => send('PATCH', '/data-sources/config', { ...scopeOf(row), enabled: !row.enabled }, { key }),
     done: () => sources.load(),
   });

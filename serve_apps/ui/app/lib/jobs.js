@@ -1,7 +1,7 @@
 // Long work as events tell it: its bar, its figures, and the button that ends it.
 
 import { signal } from '@preact/signals';
-import { post } from './api.js';
+import { send } from './api.js';
 import { on } from './stream.js';
 import { html, Pill, toast } from './ui.js';
 
@@ -33,7 +33,7 @@ const left = (seconds) => (seconds === null || seconds === undefined ? '' : seco
 export function JobLine({ job }) {
   const turn = async (wish) => {
     try {
-      keep(await post(`/jobs/${job.job_id}/${wish}`, {}));
+      keep(await send('POST', `/jobs/${job.job_id}/${wish}`, {}, { safe: wish !== 'resume' }));
     } catch (problem) {
       toast(`${job.kind}: ${problem.message}`, { bad: true, traceId: problem.traceId });
     }

@@ -1,6 +1,6 @@
 // Editing limits: what is lowered takes effect at once, what is raised needs the server's token first.
 
-import { post, send } from './api.js';
+import { get, post, send } from './api.js';
 import { money, percent, trimmed } from './format.js';
 import { limitSets } from './run_controls.js';
 import { ask, html, Pill, Table, toast } from './ui.js';
@@ -37,11 +37,11 @@ function changes(names, before, values) {
   return changed;
 }
 
-function edit({ title, names, before, version, preflight, apply, done }) {
+function edit({ title, names, before, version, preflight, apply, done, conflict }) {
   const fields = names.filter(([name]) => before[name] !== undefined).map(([name, label]) => ({ name, label, value: trimmed(before[name]), type: 'number', min: 0, step: 'any', required: true }));
   let changed = {};
   ask({
-    title, fields, verb: 'Apply', checkVerb: 'Show the change', wide: true, danger: true,
+    title, fields, conflict, verb: 'Apply', checkVerb: 'Show the change', wide: true, danger: true,
     text: 'What lowers a limit takes effect at the next approval. What raises one is more risk and needs the confirmation below.',
     check: (values) => {
       changed = changes(names, before, values);
@@ -61,6 +61,7 @@ export const editSet = (set, after) => edit({
   title: `Edit limits ${set.name}`, names: LIMITS, before: set, version: set.row_version,
   preflight: (body) => post('/ops/preflight', { ...body, action: 'risk-limits.edit', set_id: set.set_id }),
   apply: (body, key) => send('PATCH', `/risk-limits/${set.set_id}`, body, { key }),
+  conflict: { seen: set, read: async () => (await get('/risk-limits')).items.find((each) => each.set_id === set.set_id), again: (fresh) => editSet(fresh, after) },
   done: (stored) => {
     toast(`${stored.name} is at revision ${stored.row_version}`);
     limitSets.load();
@@ -68,10 +69,13 @@ export const editSet = (set, after) => edit({
   },
 });
 
+const readAccount = async (name) => (await get('/ops/trading/risk')).accounts.find((each) => each.account === name);
+
 export const editPolicy = (account, after) => edit({
   title: `Guardrails of account ${account.account}`, names: POLICY, before: account.policy, version: account.policy_version,
   preflight: (body) => post('/ops/preflight', { ...body, action: 'risk-policy.edit', account: account.account }),
   apply: (body, key) => send('PATCH', '/ops/trading/risk', { ...body, account: account.account }, { key }),
+  conflict: { seen: account.policy, read: async () => (await readAccount(account.account)).policy, again: async () => editPolicy(await readAccount(account.account), after) },
   done: () => {
     toast(`Guardrails of ${account.account} were changed`);
     after();

@@ -1,6 +1,6 @@
 // Starting, pausing and ending runs: one set of dialogs for every page.
 
-import { get, post } from './api.js';
+import { get, post, send } from './api.js';
 import { summary } from './frame.js';
 import { money } from './format.js';
 import { list, resource } from './store.js';
@@ -73,14 +73,19 @@ export function startLive() {
 
 export const Gates = ({ gates }) => html`<ul class="gates" aria-label="Gates">${gates.map((gate) => html`<li key=${gate.gate} data-passed=${gate.passed}><${Pill} tone=${gate.passed ? 'ok' : 'bad'} icon=${gate.passed ? '✓' : '✕'}>${gate.gate}<//> <span>${gate.value}${gate.threshold ? html` <span class="muted">of ${gate.threshold}</span>` : ''}</span>${!gate.passed && html`<p class="refusal">${gate.problem}</p>`}</li>`)}</ul>`;
 
-const withReason = (verb, title, text, extra = []) => () => ask({
-  title, text, verb: title,
-  fields: [{ name: 'reason', label: 'Reason, kept in the audit', required: true }, ...extra],
-  send: ({ reason, position }, key) => post(`/agents/${AGENT}/${verb}`, { reason, ...(position ? { flatten: position === 'flatten' } : {}) }, key),
-  done: (run) => told(run, `Run ${run.run_id} is ${run.status}`),
-});
-export const pauseRun = withReason('pause', 'Pause run', 'No new decisions; the position stays.');
+// `run` is the row that was seen: with it, a run that moved on meanwhile is not turned unseen.
+const withReason = (verb, title, text, { extra = [], safe = false } = {}) => function turn(run) {
+  ask({
+    title, text, verb: title, safe,
+    conflict: run && { seen: run, read: async () => (await get(`/agents/${AGENT}`)).current_run ?? {}, again: turn },
+    fields: [{ name: 'reason', label: 'Reason, kept in the audit', required: true }, ...extra],
+    send: ({ reason, position }, key) => send('POST', `/agents/${AGENT}/${verb}`, { reason, ...(position ? { flatten: position === 'flatten' } : {}) }, { key, safe, version: run?.row_version ?? null }),
+    done: (after) => told(after, `Run ${after.run_id} is ${after.status}`),
+  });
+};
+export const pauseRun = withReason('pause', 'Pause run', 'No new decisions; the position stays.', { safe: true });
 export const resumeRun = withReason('resume', 'Resume run', 'Decisions go on with the next closed candle.');
-export const stopRun = withReason('stop', 'Stop run', 'The run ends. Its position can stay or be closed reduce-only.', [
-  { name: 'position', label: 'Position', options: [{ value: 'keep', label: 'keep it' }, { value: 'flatten', label: 'close it, reduce-only' }] },
-]);
+export const stopRun = withReason('stop', 'Stop run', 'The run ends. Its position can stay or be closed reduce-only.', {
+  safe: true,
+  extra: [{ name: 'position', label: 'Position', options: [{ value: 'keep', label: 'keep it' }, { value: 'flatten', label: 'close it, reduce-only' }] }],
+});

@@ -4,7 +4,7 @@ import { effect, signal } from '@preact/signals';
 import { get } from './api.js';
 import { money, trimmed } from './format.js';
 import { resource } from './store.js';
-import { Facts, Failed, html, Pill, When } from './ui.js';
+import { Drawer, Facts, Failed, html, Pill, toast, When } from './ui.js';
 
 export const traceId = signal(new URLSearchParams(location.search).get('trace'));
 const trace = resource(() => get(`/traces/${encodeURIComponent(traceId.value)}`));
@@ -22,17 +22,23 @@ effect(() => {
     trace.load();
   }
 });
-document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && !document.querySelector('dialog[open]')) traceId.value = null;
-});
-
 export function TraceDrawer() {
   if (!traceId.value) return null;
   const held = trace.held.value;
-  return html`<aside class="drawer" aria-label="Trace">
-    <header><h2>Trace <code>${traceId.value}</code></h2><button onClick=${() => trace.load()}>Reload</button><button onClick=${() => { traceId.value = null; }}>Close</button></header>
-    ${held.data ? html`<${Story} data=${held.data} />` : held.state === 'failed' ? html`<${Failed} problem=${held.problem} retry=${trace.load} />` : html`<div class="skeleton"></div>`}
-  </aside>`;
+  const close = () => { traceId.value = null; };
+  const actions = html`<button onClick=${() => copy(held.data)} disabled=${!held.data}>Copy JSON</button><button onClick=${() => trace.load()}>Reload</button>`;
+  return html`<${Drawer} label="Trace" title=${html`Trace <code>${traceId.value}</code>`} actions=${actions} onClose=${close}>
+    ${held.data ? html`<${Story} data=${held.data} />` : held.state === 'failed' ? html`<${Failed} problem=${held.problem} retry=${trace.load} />` : html`<div class="skeleton" role="status"><span class="sr">Loading the trace</span></div>`}
+  <//>`;
+}
+
+async function copy(data) {
+  try {
+    await navigator.clipboard.writeText(JSON.stringify(data, null, 1));
+    toast('The trace is copied as JSON');
+  } catch {
+    toast('The browser did not let it be copied', { bad: true });
+  }
 }
 
 const Story = ({ data }) => html`<ol class="timeline">${data.hops.map((hop) => html`<li key=${hop.name} class=${hop.present ? '' : 'missing'} data-hop=${hop.name}>

@@ -1,15 +1,16 @@
 // The few pieces every page is made of: html, panels with all their states, tables, dialogs, toasts.
 
-import { h } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { signal } from '@preact/signals';
-import htm from 'htm';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { computed, signal } from '@preact/signals';
 import { newKey, Problem } from './api.js';
-import { brief, local, utc } from './format.js';
+import { brief, clockText, local, utc } from './format.js';
+import { html } from './html.js';
+import { isOld, staleReason } from './staleness.js';
+import { Table } from './table.js';
 
-export const html = htm.bind(h);
+export { html, Table };
 
-export const When = ({ ms, full }) => html`<time title=${local(ms)} datetime=${ms ? new Date(ms).toISOString() : ''}>${full ? utc(ms) : brief(ms)}</time>`;
+export const When = ({ ms, full, clock }) => html`<time title=${local(ms)} datetime=${ms ? new Date(ms).toISOString() : undefined}>${full ? utc(ms) : clock ? clockText(ms) : brief(ms)}</time>`;
 
 export const Pill = ({ tone = 'muted', icon = '', title, children }) => html`<span class="pill ${tone}" title=${title}>${icon && html`<span aria-hidden="true">${icon}</span>`}${children}</span>`;
 
@@ -35,30 +36,23 @@ export const ModePill = ({ mode }) => html`<span class="pill ${mode}">${mode.toU
 // resource: signal of {state: 'loading'|'ready'|'failed', data, problem, at}
 export function Panel({ title, span = 12, actions, resource, empty, isEmpty, retry, children }) {
   const held = resource?.value;
+  const old = useMemo(() => computed(() => Boolean(resource) && isOld(resource)), [resource]).value;
+  const isStale = held?.data && (held.state === 'failed' || old);
   const body = () => {
     if (!resource) return children;
     if (held.state === 'loading' && !held.data) return html`<div class="skeleton" role="status"><span class="sr">Loading ${title}</span></div>`;
     if (!held.data) return html`<${Failed} problem=${held.problem} retry=${retry} />`;
     if (isEmpty?.(held.data)) return html`<div class="empty">${empty}</div>`;
-    return html`<div class=${held.state === 'failed' ? 'is-stale' : ''}>${children(held.data)}</div>`;
+    return html`<div class=${isStale ? 'is-stale' : ''}>${children(held.data)}</div>`;
   };
   return html`<section class="panel span-${span}" aria-label=${title} data-state=${held?.state ?? 'ready'}>
     <header><h2>${title}</h2>
-      ${held?.state === 'failed' && held.data && html`<${Pill} tone="warn" icon="▲" title=${held.problem?.message}>as of <${When} ms=${held.at} /><//>`}
+      ${isStale && html`<${Pill} tone="warn" icon="▲" title=${held.problem?.message ?? 'not read again since'}>as of <${When} ms=${held.at} clock /><//>`}
       ${actions}</header>
     <div class="body">${body()}</div></section>`;
 }
 
 export const Failed = ({ problem, retry }) => html`<div class="failed" role="alert"><span><strong>${problem?.title || 'Could not load'}</strong> ${problem?.message ?? ''} ${problem?.status ? `(HTTP ${problem.status})` : ''} ${problem?.traceId ? html`<code>${problem.traceId}</code>` : ''}</span>${retry && html`<button onClick=${retry}>Retry</button>`}</div>`;
-
-// columns: [{name, num, cell(row), title}]
-export function Table({ label, columns, rows, rowKey, onPick, selected }) {
-  const pick = (row) => onPick && { class: 'pick', tabIndex: 0, onClick: () => onPick(row), onKeyDown: (event) => event.key === 'Enter' && onPick(row), 'aria-selected': selected === rowKey(row) };
-  return html`<div class="scroll"><table aria-label=${label}>
-    <thead><tr>${columns.map((column) => html`<th scope="col" class=${column.num ? 'num' : ''} title=${column.title}>${column.name}</th>`)}</tr></thead>
-    <tbody>${rows.map((row) => html`<tr key=${rowKey(row)} data-key=${rowKey(row)} ...${pick(row)}>${columns.map((column) => html`<td class=${column.num ? 'num' : ''}>${column.cell(row)}</td>`)}</tr>`)}</tbody>
-  </table></div>`;
-}
 
 // How much of a limit is used: the bar and the figures.
 export function Meter({ label, used, cap, text, over }) {
@@ -72,15 +66,45 @@ export function Meter({ label, used, cap, text, over }) {
 // Name and value, one below the other; empty values are left out.
 export const Facts = ({ rows }) => html`<dl class="facts">${rows.filter(([, value]) => value !== null && value !== undefined && value !== '').map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 
-export const Tile = ({ name, value, note, tone: colour = '' }) => html`<div class="tile"><dt>${name}</dt><dd class=${colour}>${value}</dd><dd>${note}</dd></div>`;
+export const Tile = ({ name, value, note, title, href, tone: colour = '' }) => html`<div class="tile" title=${title}><dt>${href ? html`<a href=${href}>${name}</a>` : name}</dt><dd class=${colour} title=${typeof value === 'string' ? value : undefined}>${value}</dd><dd title=${typeof note === 'string' ? note : undefined}>${note}</dd></div>`;
 
 // --- dialogs ----------------------------------------------------------------------------------
 
 const openDialog = signal(null);
 
+const drawers = []; // the one opened last is the one that Esc closes
+
+// A drawer takes the focus and gives it back to what opened it; Esc closes it.
+export function Drawer({ label, title, actions, onClose, children }) {
+  const box = useRef(null);
+  const close = useRef(onClose);
+  close.current = onClose;
+  useEffect(() => {
+    const opener = document.activeElement;
+    const me = {};
+    drawers.push(me);
+    const escape = (event) => {
+      if (event.key !== 'Escape' || event.defaultPrevented || drawers.at(-1) !== me || document.querySelector('dialog[open]')) return;
+      event.preventDefault(); // the drawer below hears the same key
+      close.current();
+    };
+    document.addEventListener('keydown', escape);
+    box.current.focus();
+    return () => {
+      document.removeEventListener('keydown', escape);
+      drawers.splice(drawers.indexOf(me), 1);
+      if (opener?.isConnected) opener.focus();
+    };
+  }, []);
+  return html`<aside class="drawer" aria-label=${label} ref=${box} tabindex="-1">
+    <header><h2>${title}</h2>${actions}<button onClick=${onClose}>Close</button></header>${children}</aside>`;
+}
+
 // fields: [{name, label, type, value, options, required, hint, min, max, step, note}]; send(values, key, checked) → promise.
 // With `check(values)` nothing is sent at first: its answer is shown by `shown(answer)`, and only an answer that
 // `mayGo` lets the button act. An answer with `confirm_name` asks for that name to be typed; one that expires is asked anew.
+// `safe`: it only takes risk away, so that a stale page may do it too. `conflict` {seen, read(), again(fresh)}: when somebody
+// else changed the row meanwhile (412), what is different is shown, and `again` opens the dialog on the row as it is.
 export const ask = (spec) => {
   openDialog.value = { ...spec, key: newKey() };
 };
@@ -92,17 +116,20 @@ export function Dialogs() {
   const [busy, setBusy] = useState(false);
   const [checked, setChecked] = useState(null);
   const [typed, setTyped] = useState('');
+  const [fresh, setFresh] = useState(null);
   useEffect(() => {
     setChecked(null);
     setTyped('');
     setRefusal(null);
     setBusy(false);
+    setFresh(null);
     if (spec) box.current.showModal();
   }, [spec]);
   if (!spec) return null;
   const close = () => {
-    box.current?.close();
-    openDialog.value = null;
+    box.current?.close(); // gives the focus back
+    if (openDialog.peek() === spec) openDialog.value = null; // another one may be open already
+    if (document.activeElement === document.body) document.getElementById('main')?.focus();
   };
   const asks = spec.check && !checked;
   const mayGo = asks || !spec.check || (spec.mayGo(checked) && typed === (checked.confirm_name ?? ''));
@@ -111,6 +138,7 @@ export function Dialogs() {
     const values = Object.fromEntries(new FormData(event.target));
     setBusy(true);
     setRefusal(null);
+    setFresh(null);
     try {
       if (asks) {
         setChecked(await spec.check(values));
@@ -125,19 +153,39 @@ export function Dialogs() {
       setBusy(false);
       setChecked(null); // a token is good for one call
       setRefusal(problem instanceof Problem ? problem : { message: String(problem.message ?? problem) });
+      if (problem.status === 412 && spec.conflict) spec.conflict.read().then(setFresh, () => setFresh(null));
     }
   };
+  const reload = () => {
+    close();
+    spec.conflict.again(fresh);
+  };
+  const stale = spec.safe ? '' : staleReason.value;
   const verb = asks ? spec.checkVerb ?? 'Check' : spec.verb;
-  return html`<dialog ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => event.target.name !== 'confirm_name' && setChecked(null)}>
+  return html`<dialog key=${spec.key} ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => event.target.name !== 'confirm_name' && setChecked(null)}>
     <h2 id="dialog-title">${spec.title}</h2>
     ${spec.text && html`<p>${spec.text}</p>`}
     ${(spec.fields ?? []).map((field) => html`<${Field} key=${field.name} field=${field} wrong=${refusal?.field === field.name ? refusal.message : null} />`)}
     ${checked && html`<div data-testid="checked">${spec.shown(checked)}</div>`}
     ${checked?.confirm_name && spec.mayGo(checked) && html`<label class="field"><span>Type <strong>${checked.confirm_name}</strong> to confirm</span><input name="confirm_name" autocomplete="off" value=${typed} onInput=${(event) => setTyped(event.target.value)} /></label>`}
-    ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.message}</p>`}
+    ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.field ? html`<strong>${refusal.field}</strong> ` : ''}${refusal.message}</p>`}
+    ${fresh && html`<${Moved} seen=${spec.conflict.seen} fresh=${fresh} />`}
+    ${stale && html`<p class="refusal" role="alert">This page is stale: ${stale}. It acts again when it sees the desk again.</p>`}
     <div class="buttons"><button type="button" onClick=${close}>Cancel</button>
-      <button class=${spec.danger && !asks ? 'danger solid' : 'primary'} disabled=${busy || !mayGo}>${busy ? 'Sending …' : verb}</button></div>
+      ${fresh && html`<button type="button" onClick=${reload}>Reload</button>`}
+      <button class=${spec.danger && !asks ? 'danger solid' : 'primary'} disabled=${busy || !mayGo || Boolean(stale)}>${busy ? 'Sending …' : verb}</button></div>
   </form></dialog>`;
+}
+
+const told = (value) => (value === null || value === undefined ? '–' : typeof value === 'object' ? JSON.stringify(value) : String(value));
+
+// What somebody else changed since the dialog was opened.
+function Moved({ seen, fresh }) {
+  const names = Object.keys(fresh).filter((name) => name !== 'row_version' && told(fresh[name]) !== told(seen[name]));
+  if (!names.length) return html`<p>It was written again meanwhile, with the same values.</p>`;
+  return html`<${Table} fixed label="Changed meanwhile" rows=${names} rowKey=${(name) => name} columns=${[
+    { name: 'changed meanwhile', cell: (name) => name }, { name: 'you saw', cell: (name) => html`<span class="clip">${told(seen[name])}</span>` }, { name: 'now', cell: (name) => html`<span class="clip">${told(fresh[name])}</span>` },
+  ]} />`;
 }
 
 function Field({ field, wrong }) {

@@ -1,6 +1,6 @@
 // What an operator does with versions: train, promote, roll back.
 
-import { post } from './api.js';
+import { get, post, send } from './api.js';
 import { keep } from './jobs.js';
 import { AGENT, agent, told, versions } from './run_controls.js';
 import { moment } from './times.js';
@@ -11,6 +11,16 @@ const refresh = (text) => (answer) => {
   told(answer, text(answer));
   versions.load();
 };
+
+// A pointer that somebody else moved meanwhile is not moved unseen.
+const seen = () => agent.held.peek().data?.row_version ?? null;
+const conflict = (again) => ({
+  seen: agent.held.peek().data ?? {}, read: () => get(`/agents/${AGENT}`),
+  again: async () => {
+    await agent.load();
+    again();
+  },
+});
 
 export function train() {
   ask({
@@ -41,7 +51,8 @@ export function promote(version) {
     title: `Promote ${version.name}?`, verb: 'Promote', danger: true,
     text: html`<span>Active version: <strong>${agent.held.value.data?.active_version_id}</strong> → <strong>${version.version_id}</strong>. Its own evaluation on the pair has to pass the gate; the server judges it now.</span>`,
     fields: [{ name: 'pair', label: 'Pair', options: pairOptions() }],
-    send: ({ pair }, key) => post(`/agents/${AGENT}/versions/${version.version_id}/promote`, { pair }, key),
+    conflict: conflict(() => promote(version)),
+    send: ({ pair }, key) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/promote`, { pair }, { key, version: seen() }),
     done: refresh((answer) => `${answer.active_version_id} is active, by evaluation ${answer.evaluation_id}`),
   });
 }
@@ -50,7 +61,8 @@ export function rollBack(version) {
   ask({
     title: `Roll back to ${version.name}?`, verb: 'Roll back',
     text: html`<span>Active version: <strong>${agent.held.value.data?.active_version_id}</strong> → <strong>${version.version_id}</strong>, which was promoted before. Runs decide with it from the next candle on.</span>`,
-    send: (_, key) => post(`/agents/${AGENT}/versions/${version.version_id}/rollback`, {}, key),
+    conflict: conflict(() => rollBack(version)),
+    send: (_, key) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/rollback`, {}, { key, version: seen() }),
     done: refresh((answer) => `Rolled back to ${answer.active_version_id}`),
   });
 }
