@@ -199,6 +199,10 @@ test_lists::test_signals_are_found_by_words_and_hostile_text_is_text
 
 test_insights_layers::test_layers_are_switched_painted_and_kept_in_the_address
 /insights | Chart | Paper; Live; Blocked; Signals; Gaps; Levels
+test_insights_layers::test_indicators_are_switched_drawn_and_kept_in_the_address
+/insights | Chart | VOL; MACD; RSI; MA; BOLL
+test_insights_layers::test_the_chart_is_saved_as_a_picture
+/insights | Chart | Save picture
 test_insights_layers::test_the_trades_of_a_chosen_evaluation_lie_on_the_chart
 /insights | Chart | Evaluation
 test_insights_layers::test_a_gap_and_the_first_trade_of_an_evaluation_are_gone_to

@@ -24,7 +24,7 @@ from desk.store.evaluation_files import EvaluationFiles, tables_of
 from desk.store.memory import MemoryStore
 from desk.store.port import Event
 from desk.trading.fills import FillCause
-from desk.trading.orders import Side
+from desk.trading.orders import Leg, Side
 from desk.wallclock import wall_ms
 from tests.desk.evaluation.test_gate_evidence import GOOD
 from tests.serve_apps.test_learning import report
@@ -344,3 +344,77 @@ def test_a_gap_and_the_first_trade_of_an_evaluation_are_gone_to(page: Page, serv
     notes(page).get_by_role("button", name="Show the first").click()
 
     assert is_in_sight(page, first_ms)
+
+
+INDICATORS = "() => deskTape.chart.getIndicators().map(each => each.name).sort().join()"
+
+
+def drawn(page: Page, expected: str) -> str:
+    """Indicators that the chart has, by name; waits until they are these."""
+    found = ""
+    for _ in range(50):
+        found = page.evaluate(INDICATORS)
+        if found == expected:
+            break
+        page.wait_for_timeout(100)
+    return found
+
+
+def test_indicators_are_switched_drawn_and_kept_in_the_address(page: Page, served: Served) -> None:
+    opened(page, served.url)
+    bar = page.get_by_role("group", name="Indicators")
+    assert drawn(page, "VOL") == "VOL"
+
+    for name in ("MACD", "RSI", "MA", "BOLL"):
+        bar.get_by_role("button", name=name, exact=True).click()
+    assert drawn(page, "BOLL,MA,MACD,RSI,VOL") == "BOLL,MA,MACD,RSI,VOL"
+    bar.get_by_role("button", name="VOL", exact=True).click()
+    bar.get_by_role("button", name="BOLL", exact=True).click()
+
+    assert drawn(page, "MA,MACD,RSI") == "MA,MACD,RSI"
+    expect(page).to_have_url(re.compile("indicators=MACD%2CRSI%2CMA"))
+    page.reload()
+    assert drawn(page, "MA,MACD,RSI") == "MA,MACD,RSI"
+
+
+def test_the_chart_is_saved_as_a_picture(page: Page, served: Served, tmp_path: Path) -> None:
+    opened(page, served.url)
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picture").click()
+
+    assert re.fullmatch(r"BTC-USDT-1m-[-0-9]+\.png", download.value.suggested_filename)
+    saved = tmp_path / "chart.png"
+    download.value.save_as(saved)
+    assert saved.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert saved.stat().st_size > 10_000
+
+
+def test_live_and_paper_are_compared_over_the_time_in_which_both_traded(
+    page: Page, served: Served
+) -> None:
+    opened(page, served.url)
+
+    rows = page.get_by_role("table", name="Live and paper compared").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    found = [each.split("\t") for each in rows.all_inner_texts()]
+    closed = [
+        order
+        for account in ("live", "paper")
+        for order in served.store.orders_of_trade(served.store.trade_ids(account=account)[-1])
+        if order.leg is Leg.ENTRY
+    ]
+    for row, entry in zip(found, closed, strict=True):
+        assert entry.average_price is not None
+        sign = 1 if entry.side is Side.BUY else -1
+        bps = (entry.average_price / entry.reference_price - 1) * 10_000 * sign
+        shown = row[3].replace("\N{MINUS SIGN}", "-")
+        assert float(shown) == pytest.approx(float(bps), abs=0.06)
+        assert row[1] == "1"
+
+
+def test_without_live_trades_there_is_nothing_to_compare(page: Page, served: Served) -> None:
+    page.route("**/trades?**", lambda route: route.fulfill(json={"items": [], "next_cursor": None}))
+    opened(page, served.url)
+
+    expect(page.get_by_text("Nothing to compare")).to_be_visible()

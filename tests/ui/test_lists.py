@@ -212,7 +212,9 @@ def test_the_tab_shown_is_in_the_address_and_arrows_go_through_them(
 def test_a_run_tells_how_its_state_moved_and_who_moved_it(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=runs")
 
-    panel(page, "Run history").locator("tbody tr").first.click()
+    row = panel(page, "Run history").locator("tbody tr").first
+    expect(row).to_contain_text("−4.57")  # noqa: RUF001 - as it is shown
+    row.click()
     drawer = page.get_by_role("complementary", name="Run")
     steps = drawer.get_by_role("listitem")
     expect(steps).to_have_count(3)

@@ -7,6 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from actors.commands import FeedScope
+from desk.clock import MINUTE_MS
+from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.runs import SourceStatus
 from desk.store import kinds
 from tests.ui.conftest import NOW_MS
@@ -96,6 +98,33 @@ def test_a_row_opens_its_checks_and_is_polled_by_itself(page: Page, served: Any)
 
     scopes = [(command[0], command[1].pair, command[2]) for command in served.desk.commands]
     assert scopes == [("run", "BTC-USDT", False), ("run", "BTC-USDT", True)]
+
+
+def test_a_source_shows_what_the_polls_of_this_hour_brought_and_what_failed(
+    page: Page, served: Any
+) -> None:
+    for at, errors in ((60, 1), (1, 3)):  # the hour before, and this one
+        run = IngestionRun(
+            run_id=f"ir{at}",
+            source="bingx",
+            source_type="bingx_candles",
+            kind=IngestionKind.POLL,
+            pair="BTC-USDT",
+            interval="1m",
+            started_ms=NOW_MS - at * MINUTE_MS,
+            updated_ms=NOW_MS,
+            answers=40,
+            new=38,
+            errors=errors,
+            error="HTTP 503",
+        )
+        served.store.put(kinds.INGESTION, run.run_id, run, at_ms=run.started_ms)
+    opened(page, served.url)
+
+    row = rows(page).filter(has=page.get_by_role("switch", name="bingx_candles BTC-USDT 1m on"))
+    expect(row.get_by_title("of 43 requests since")).to_have_text("▲ 3")
+    expect(row.get_by_title("HTTP 503")).to_be_visible()
+    expect(row.get_by_role("cell", name="38", exact=True)).to_be_visible()
 
 
 def test_a_kind_is_paused_as_a_whole(page: Page, served: Any) -> None:

@@ -10,7 +10,7 @@ import { streamState } from './lib/stream.js';
 import { moment } from './lib/times.js';
 import { utc } from './lib/format.js';
 import { Failed, html, When } from './lib/ui.js';
-import { createTape } from './chart/kline.js';
+import { createTape, INDICATOR_NAMES } from './chart/kline.js';
 
 const { evaluation, instrument, interval, jump, layers, marks, pair, selected } = state;
 const INTERVALS = ['1m', '3m', '5m', '15m', '1h', '4h', '1d'];
@@ -19,7 +19,7 @@ const chartProblem = signal(null);
 
 function Page() {
   return html`<h1 class="sr">Insights</h1><div class="tape">
-    <section class="panel" aria-label="Chart"><${Toolbar} /><${LayerBar} /><${ChartBox} /><${Notes} /></section>
+    <section class="panel" aria-label="Chart"><${Toolbar} /><${LayerBar} /><${IndicatorBar} /><${ChartBox} /><${Notes} /></section>
     <div class="side grid"><${Lists} goTo=${goTo} /></div>
   </div>`;
 }
@@ -71,6 +71,20 @@ function LayerBar() {
   })}</div>`;
 }
 
+const INDICATOR = { VOL: 'volume with its averages of 5, 10 and 20', MACD: 'moving averages of 12 and 26, their distance and its average of 9', RSI: 'relative strength of 6, 12 and 24', MA: 'moving averages of 5, 10, 30 and 60', BOLL: 'average of 20 and two deviations around it' };
+
+function savePicture() {
+  const link = document.createElement('a');
+  link.href = globalThis.deskTape.picture();
+  link.download = `${pair.value}-${interval.value}-${utc(Date.now()).slice(0, 16).replace(/[ :]/g, '-')}.png`;
+  link.click();
+}
+
+function IndicatorBar() {
+  return html`<div class="layers" role="group" aria-label="Indicators">${INDICATOR_NAMES.map((name) => html`<button key=${name} aria-pressed=${state.indicators.value.has(name)} title=${INDICATOR[name]} onClick=${() => state.turnIndicator(name)}>${name}</button>`)}
+    <span class="grow"></span><button onClick=${savePicture} disabled=${chartState.value !== 'ready'}>Save picture</button></div>`;
+}
+
 function EvaluationChoice() {
   const offered = state.evaluations.held.value.data ?? [];
   if (!offered.length) return html`<span class="muted">No evaluation of this pair. <a href="/rl-evaluations">Evaluate a version</a></span>`;
@@ -94,6 +108,7 @@ function ChartBox() {
       effect(() => {
         if (chartState.value !== 'loading') setTimeout(() => { state.isChartThere.value = true; }, 100);
       }),
+      effect(() => tape.indicate(state.indicators.value)),
       effect(() => themeChanged.value && tape.restyle()),
       effect(() => isReady.value && jump.value && tape.jumpTo(jump.value)),
     ];

@@ -17,6 +17,7 @@ const chosen = signal(parameters.get('source') ?? '');
 const quality = list('/data-quality/status');
 const kinds = list('/ops/ingestion/status');
 const alertFeeds = list('/ingestion/tradingview/sync');
+const polls = list('/data-sources/runs', { limit: 500 }); // one of each source and wall hour
 const recent = resource(async () => {
   const row = picked();
   if (!row) return [];
@@ -28,13 +29,23 @@ keepFresh([
   [sources, ['freshness', 'source'], 1000],
   [quality, ['freshness', 'gap'], 5000],
   [kinds, ['job', 'source'], 2000],
-], { others: [alertFeeds] });
+], { others: [alertFeeds, polls] });
 
 const KIND = { bingx: 'BingX', tradingview: 'TradingView', telegram: 'Telegram' };
 const kindOf = (row) => (row.source_type === 'tradingview' || row.source_type === 'telegram' ? row.source_type : 'bingx');
 const keyOf = (row) => [row.source_type, row.source_id, row.pair, row.interval].join(':');
 const picked = () => (sources.held.value.data ?? []).find((row) => keyOf(row) === chosen.value);
 const qualityOf = (row) => (quality.held.value.data ?? []).find((each) => each.source_type === row.source_type && each.pair === row.pair && each.interval === row.interval);
+
+// The polls of this hour, newest first as they are listed.
+const pollsOf = (row) => (polls.held.value.data ?? []).find((run) => ['poll', 'sync'].includes(run.kind) && run.source_type === row.source_type && run.source_id === row.source_id
+  && (!run.pair || run.pair === row.pair) && (!run.interval || run.interval === row.interval));
+
+function Errors({ row }) {
+  const run = pollsOf(row);
+  if (!run) return html`<span class="muted">–</span>`;
+  return html`<span class=${run.errors ? 'warn' : ''} title=${`of ${run.answers + run.errors} requests since ${new Date(run.started_ms).toISOString()}${run.error ? `; the last: ${run.error}` : ''}`}>${run.errors ? '▲ ' : ''}${run.errors}</span>`;
+}
 
 function remember() {
   const query = new URLSearchParams(Object.entries({ ...filter.value, source: chosen.value }).filter(([, value]) => value));
@@ -96,6 +107,8 @@ function Sources() {
       { name: 'age', num: true, title: 'since the newest event, market time', cell: (row) => (row.age_ms === null ? 'never' : age(row.source_id ? row.age_ms : marketNow.value - row.last_event_ms)) },
       { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
       { name: 'coverage', num: true, title: 'of the expected candles', cell: (row) => (qualityOf(row) ? percent(qualityOf(row).coverage) : '–') },
+      { name: 'new', num: true, title: 'rows that the polls of this hour brought, wall time', cell: (row) => pollsOf(row)?.new ?? html`<span class="muted">–</span>` },
+      { name: 'errors', num: true, title: 'requests of this hour without an answer, and refused rows', by: (row) => pollsOf(row)?.errors ?? -1, cell: (row) => html`<${Errors} row=${row} />` },
       { name: 'used by', cell: (row) => usedBy(row).map((run) => run.run_id).join(', ') || html`<span class="muted">–</span>` },
       { name: 'said', cell: (row) => html`<span class="muted">${row.detail.slice(0, 60)}</span>` },
     ]} />` : html`<div class="empty">No source fits these filters. <button onClick=${() => narrow({ kind: '', pair: '', only: '' })}>Show all</button></div>`}`}

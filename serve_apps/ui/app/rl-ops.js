@@ -15,11 +15,11 @@ import { on, onResync } from './lib/stream.js';
 import { Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, toast, When } from './lib/ui.js';
 import { keepFresh } from './lib/watch.js';
 import { Alerts, Audit, audit, Orders, orders, Reconciliation, reports } from './ops/lists.js';
-import { RunDrawer, RunHistory } from './ops/runs.js';
+import { LISTED, RunDrawer, RunHistory } from './ops/runs.js';
 import { makeTabs } from './ops/tabs.js';
 import { figures, Tiles } from './ops/tiles.js';
 
-const trades = list('/trades', { limit: 50 });
+const trades = list('/trades', { limit: LISTED });
 const actors = list('/ops/actors');
 const alerts = list('/ops/alerts', { limit: 50 });
 const runs = list(`/agents/${AGENT}/runs`, { limit: 50 });
@@ -50,7 +50,7 @@ setInterval(actors.load, 3000);
 
 const lists = makeTabs([
   { id: 'alerts', title: 'Alerts', count: () => (alerts.held.value.data ?? []).filter((row) => row.status === 'open').length, body: () => html`<${Alerts} alerts=${alerts} />` },
-  { id: 'runs', title: 'Run history', body: () => html`<${RunHistory} runs=${runs} />` },
+  { id: 'runs', title: 'Run history', body: () => html`<${RunHistory} runs=${runs} trades=${trades} />` },
   { id: 'retries', title: 'Retry queue', count: () => (retries.held.value.data ?? []).length, body: () => html`<${RetryQueue} span="12" />` },
   { id: 'orders', title: 'Orders', load: orders.load, body: Orders },
   { id: 'reconciliation', title: 'Reconciliation', load: reports.load, body: () => html`<${Reconciliation} trades=${trades} reconcile=${reconcile} />` },

@@ -43,6 +43,10 @@ function styles() {
   };
 }
 
+// Beside and on the candles; heights in pixels of those that have a pane of their own.
+const INDICATORS = { VOL: { paneId: 'volume', height: 90 }, MACD: { paneId: 'macd', height: 90, precision: 2 }, RSI: { paneId: 'rsi', height: 80, precision: 1 }, MA: { paneId: 'candle_pane' }, BOLL: { paneId: 'candle_pane' } };
+export const INDICATOR_NAMES = Object.keys(INDICATORS);
+
 const PERIODS = { m: 'minute', h: 'hour', d: 'day' };
 const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 const period = (interval) => ({ type: PERIODS[interval.slice(-1)], span: Number(interval.slice(0, -1)) });
@@ -58,9 +62,7 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
   element.setAttribute('role', 'img');
   chart.setBarSpace(7);
   chart.setOffsetRightDistance(130); // labels of levels stand there, not on the newest candles
-  chart.overrideYAxis({ paneId: 'candle_pane', gap: { top: 0.24, bottom: 0.1 } }); // nor the highest mark on the legend
-  chart.createIndicator({ name: 'VOL', paneId: 'volume' });
-  chart.setPaneOptions({ id: 'volume', height: 90 });
+  const indicators = new Set();
 
   const layers = createLayers(chart, onPick);
 
@@ -177,6 +179,23 @@ export function createTape(element, { state, problem, firstBars, onPick }) {
       chart.scrollToDataIndex(Math.min(list.length - 1, index + Math.round((to - from) / 2)));
       return true;
     },
+    indicate(wanted) {
+      for (const name of INDICATOR_NAMES) {
+        const { height, ...at } = INDICATORS[name];
+        if (indicators.has(name) === wanted.has(name)) continue;
+        if (indicators.delete(name)) chart.removeIndicator({ name, paneId: at.paneId });
+        else {
+          indicators.add(name);
+          chart.createIndicator({ name, ...at }, true);
+          if (height) chart.setPaneOptions({ id: at.paneId, height });
+        }
+      }
+      // The highest mark does not stand on the legend, which has a line more for each of these.
+      const lines = 2 + ['MA', 'BOLL'].filter((name) => wanted.has(name)).length;
+      chart.overrideYAxis({ paneId: 'candle_pane', gap: { top: 0.12 * lines, bottom: 0.1 } });
+    },
+    // A data URL of all that is drawn.
+    picture: () => chart.getConvertPictureUrl(true, 'png', palette().panel),
     draw: layers.draw,
     painted: layers.painted,
     restyle() {

@@ -1,7 +1,7 @@
 // Beside the tape: what its layers show, as lists that the keyboard reaches, and the key of their marks.
 
-import { money, tone, trimmed } from './format.js';
-import { decisions, evaluationRows, isChartThere, layers, openTrades, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
+import { money, percent, tone, trimmed } from './format.js';
+import { decisions, evaluationRows, isChartThere, layers, openTrades, pair, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
 import { TraceLink, traceId } from './trace.js';
 import { Baseline, html, ModePill, Panel, Pill, Table, When } from './ui.js';
 
@@ -24,7 +24,7 @@ export function Lists({ goTo }) {
   return html`<${TradeList} goTo=${goTo} />
     ${layers.value.has('evaluation') && html`<${EvaluationList} goTo=${goTo} />`}
     ${layers.value.has('signals') && html`<${SignalList} goTo=${goTo} />`}
-    <${Tape} />`;
+    <${Drift} /><${Tape} />`;
 }
 
 const picker = (goTo, idOf, msOf) => (row) => {
@@ -42,6 +42,35 @@ function TradeList({ goTo }) {
       { name: 'net', num: true, title: 'USDT, after fees', cell: (row) => html`<span class=${tone(row.net_pnl)}>${money(row.net_pnl)}</span>` },
     ]} />
     ${chosen && html`<div class="pad"><${Card} trade=${chosen} /></div>`}`}
+  <//>`;
+}
+
+// Against the price that was decided on: positive is to the trade's cost.
+const slippageBps = (trade) => (Number(trade.average_fill_price) / Number(trade.reference_price) - 1) * 10_000 * (trade.side === 'buy' ? 1 : -1);
+const mean = (values) => (values.length ? values.reduce((all, each) => all + each, 0) / values.length : null);
+
+function drift(rows) {
+  const closed = rows.filter((trade) => trade.pair === pair.value && trade.closed_at_ms && trade.average_fill_price);
+  const of = Object.fromEntries(['live', 'paper'].map((mode) => [mode, closed.filter((trade) => trade.mode === mode)]));
+  if (!of.live.length || !of.paper.length) return null;
+  // What both have traded in: before the later one's first trade there is nothing to compare.
+  const since = Math.max(...Object.values(of).map((trades) => Math.min(...trades.map((trade) => trade.opened_ms))));
+  return { since, rows: Object.entries(of).map(([mode, trades]) => {
+    const same = trades.filter((trade) => trade.opened_ms >= since);
+    return { mode, count: same.length, wins: mean(same.map((trade) => Number(!trade.net_pnl.startsWith('-')))), slippage: mean(same.map(slippageBps)), net: mean(same.map((trade) => Number(trade.net_pnl))) };
+  }) };
+}
+
+function Drift() {
+  const found = drift(trades.held.value.data ?? []);
+  return html`<${Panel} title="Live and paper" span="12" resource=${trades.held} retry=${trades.load} isEmpty=${() => !found} empty="Nothing to compare: closed trades of both, live and paper, are needed.">
+    ${() => html`<${Table} label="Live and paper compared" rows=${found.rows} rowKey=${(row) => row.mode} columns=${[
+      { name: 'mode', cell: (row) => html`<span class=${row.mode === 'live' ? 'live-text' : 'paper-text'}><${Glyph} name=${row.mode} /> ${row.mode}</span>` },
+      { name: 'trades', num: true, cell: (row) => row.count },
+      { name: 'won', num: true, cell: (row) => (row.wins === null ? '–' : percent(row.wins, 0)) },
+      { name: 'slip', num: true, title: 'mean slippage of entries in basis points against the price decided on', cell: (row) => (row.slippage === null ? '–' : money(row.slippage.toFixed(1), 1)) },
+      { name: 'net', num: true, title: 'mean of a trade, USDT after fees', cell: (row) => (row.net === null ? '–' : money(row.net.toFixed(2))) },
+    ]} /><p class="pad muted">Closed trades since <${When} ms=${found.since} />, of the newest 200.</p>`}
   <//>`;
 }
 

@@ -1,7 +1,7 @@
 // What the insights page shows, all of it in the address, and what is read for each layer that is on.
 
 import { computed, effect, signal, untracked } from '@preact/signals';
-import { stepMs } from '../chart/kline.js';
+import { INDICATOR_NAMES, stepMs } from '../chart/kline.js';
 import { get } from './api.js';
 import { money } from './format.js';
 import { summary } from './frame.js';
@@ -36,18 +36,34 @@ export const firstBars = Math.min(Math.max(Number(url.get('bars')) || 1500, 100)
 export const evaluation = signal(url.get('evaluation'));
 export const layers = signal(new Set((url.has('layers') ? url.get('layers').split(',') : FIRST).filter((name) => KNOWN.includes(name))));
 
-export function turnLayer(name) {
-  const next = new Set(layers.value);
+const FIRST_INDICATORS = ['VOL'];
+export const indicators = signal(new Set((url.has('indicators') ? url.get('indicators').split(',') : FIRST_INDICATORS).filter((name) => INDICATOR_NAMES.includes(name))));
+
+function turned(set, name) {
+  const next = new Set(set);
   if (!next.delete(name)) next.add(name);
-  layers.value = next;
+  return next;
+}
+
+export function turnLayer(name) {
+  layers.value = turned(layers.value, name);
+}
+
+export function turnIndicator(name) {
+  indicators.value = turned(indicators.value, name);
+}
+
+// In the address: nothing for what is there at first, `none` for nothing at all.
+function namesOf(set, known, first) {
+  const shown = known.filter((name) => set.has(name)).join(',');
+  return shown === first.join(',') ? null : shown || 'none';
 }
 
 effect(() => {
   const next = new URL(location.href);
-  const shown = KNOWN.filter((name) => layers.value.has(name)).join(',');
   const state = {
     pair: pair.value, interval: interval.value, trade: selected.value, at: jump.value, evaluation: evaluation.value,
-    layers: shown === FIRST.join(',') ? null : shown || 'none',
+    layers: namesOf(layers.value, KNOWN, FIRST), indicators: namesOf(indicators.value, INDICATOR_NAMES, FIRST_INDICATORS),
   };
   for (const [name, value] of Object.entries(state)) {
     if (value) next.searchParams.set(name, value);

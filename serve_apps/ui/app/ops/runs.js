@@ -9,6 +9,7 @@ import { TraceLink } from '../lib/trace.js';
 import { Baseline, Drawer, Facts, Failed, html, ModePill, Panel, RunState, Table, When } from '../lib/ui.js';
 
 const MOST = 200;
+export const LISTED = 50; // trades of the page
 const chosen = signal(null); // a run
 const story = resource(async () => {
   const run = chosen.value;
@@ -26,12 +27,21 @@ function pick(run) {
   story.load();
 }
 
-export function RunHistory({ runs }) {
+// Net of a run's trades, where all of them are among the newest ones that are listed; null where not.
+function netOf(run, trades) {
+  const areAll = trades.length < LISTED || run.started_ms > trades.at(-1).opened_ms;
+  if (run.shadow || !areAll) return null;
+  return sum(trades.filter((trade) => trade.run_id === run.run_id).map((trade) => trade.net_pnl));
+}
+
+export function RunHistory({ runs, trades }) {
+  const newest = trades.held.value.data ?? [];
   return html`<${Panel} title="Run history" span="12" resource=${runs.held} retry=${runs.load} isEmpty=${(rows) => !rows.length} empty=${html`<span>No runs yet.</span><button onClick=${startPaper}>Start a paper run …</button>`}>
     ${(rows) => html`<${Table} label="Run history" rows=${rows} rowKey=${(run) => run.run_id} onPick=${pick} selected=${chosen.value?.run_id} columns=${[
       { name: 'started', cell: (run) => html`<${When} ms=${run.started_ms} />` }, { name: 'stopped', cell: (run) => html`<${When} ms=${run.stopped_ms} />` },
       { name: 'mode', cell: (run) => html`<${ModePill} mode=${run.mode} />${run.shadow ? ' shadow' : ''}` }, { name: 'pair', cell: (run) => `${run.pair} ${run.interval}` },
       { name: 'state', cell: (run) => html`<${RunState} run=${run} />` }, { name: 'policy', cell: (run) => html`${run.version_id} <${Baseline} on=${run.baseline} />` },
+      { name: 'net PnL', num: true, title: 'USDT, after fees; open the run for one that is older than the trades listed here', by: (run) => (netOf(run, newest) === null ? null : Number(netOf(run, newest))), cell: (run) => html`<span class=${tone(netOf(run, newest))}>${money(netOf(run, newest))}</span>` },
       { name: 'limits', cell: (run) => run.risk_limit_set_id }, { name: 'last decided', cell: (run) => html`<${When} ms=${run.last_decided_open_ms} />` },
     ]} />`}
   <//>`;
