@@ -2,7 +2,9 @@
 
     DeskError
     ├── SettingsError          the operator must change a setting: one sentence, exit code 2
-    ├── BadInput               the caller must change a request; names the field and the remedy
+    ├── FieldError             one field of a request is at fault
+    │   ├── BadInput           the caller must change it; names the field and the remedy
+    │   └── Refused            well formed, and the desk says no: a gate, a limit, a state that moved on
     ├── NotFound               nothing under that name or id
     ├── FeedError              wait or backfill
     │   ├── FeedThrottled      the source says for how long to leave it alone
@@ -39,11 +41,8 @@ class SettingsError(DeskError):
     """A setting is missing, misspelt or out of range. The text is one sentence with the remedy."""
 
 
-class BadInput(DeskError):
-    """A request cannot be carried out as written.
-
-    `field` names the offending input, `problem` says what it was, what was expected and the remedy.
-    """
+class FieldError(DeskError):
+    """`field` names the offending input, `problem` says what it was, what was expected and the remedy."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(field, problem)
@@ -52,6 +51,14 @@ class BadInput(DeskError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+class BadInput(FieldError):
+    """A request cannot be carried out as written."""
+
+
+class Refused(FieldError):
+    """A request is well formed and the desk says no."""
 
 
 class NotFound(DeskError):

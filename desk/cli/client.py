@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from desk.errors import BadInput, DeskError, NotFound
+from desk.errors import BadInput, DeskError, NotFound, Refused
 from desk.settings import Settings
 from desk.wallclock import monotonic_s
 
@@ -24,18 +24,6 @@ STREAM_SILENCE_S = 60.0
 
 class ApiUnreachable(DeskError):
     """Nothing answers at the operator API's address."""
-
-
-class Refused(DeskError):
-    """The request is well formed and the desk says no: a gate, a limit, or a state that moved on."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
-        self.field = field
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.problem}"
 
 
 class ApiRefused(DeskError):

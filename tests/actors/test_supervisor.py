@@ -77,7 +77,7 @@ class Nursery:
         self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller")
         self.loops: dict[str, FakeChild] = {}
         self.passed_s = 0.0
-        """What the monotonic clock is put forward by."""
+        """What the monotonic clock is put forward by; it stands still otherwise."""
         self.free_disk_bytes = 2 << 30
         self.least_free_disk_bytes = 1 << 30
         self.supervisor = self.new_supervisor()
@@ -112,7 +112,8 @@ class Nursery:
 @pytest.fixture
 def nursery(monkeypatch: pytest.MonkeyPatch) -> Nursery:
     made = Nursery()
-    monkeypatch.setattr(supervising, "monotonic_s", lambda: time.monotonic() + made.passed_s)
+    began_s = time.monotonic()
+    monkeypatch.setattr(supervising, "monotonic_s", lambda: began_s + made.passed_s)
     return made
 
 

@@ -8,7 +8,7 @@ from desk import errors
 from desk.errors import DeskError
 
 EXAMPLES: dict[type[DeskError], tuple[object, ...]] = {
-    errors.BadInput: ("pair", "was 'x', expected a form like BTC-USDT"),
+    errors.FieldError: ("pair", "was 'x', expected a form like BTC-USDT"),
     errors.NotFound: ("run", "r1"),
     errors.FeedThrottled: ("telegram", 90),
     errors.Fenced: ("executor:paper", 3, 4),
