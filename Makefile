@@ -39,8 +39,8 @@ check: setup ## formatting, lint, types, import contracts, spelling, generated d
 	$(BIN)/python -m tests.audits.secrets
 	$(BIN)/python -m tests.audits.dependencies
 
-bench: setup ## one table of measured ratios, and bench/results/*.json
-	UV=$(abspath $(UV)) $(BIN)/python -m bench
+bench: setup ## one table of measured ratios, and bench/results/*.json; `make bench ONLY=api` for one of them
+	UV=$(abspath $(UV)) $(BIN)/python -m bench $(ONLY)
 
 screenshots: setup ## screenshots of the running pages into docs/images
 	$(BIN)/python docs/screenshots.py

@@ -1,4 +1,4 @@
-"""`make bench [-- NAME …]`: one table and one JSON file; a goal that was not measured is not met."""
+"""`make bench`, or `make bench ONLY=NAME`: one table and one JSON file; a goal not measured is not met."""
 
 import importlib
 import json
