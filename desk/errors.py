@@ -4,7 +4,7 @@
     ├── SettingsError          the operator must change a setting: one sentence, exit code 2
     ├── FieldError             one field of a request is at fault
     │   ├── BadInput           the caller must change it; names the field and the remedy
-    │   └── Refused            well formed, and the desk says no: a gate, a limit, a state that moved on
+    │   └── RequestRefused     well formed, and the desk says no: a gate, a limit, a state that moved on
     ├── NotFound               nothing under that name or id
     ├── FeedError              wait or backfill
     │   ├── FeedThrottled      the source says for how long to leave it alone
@@ -57,7 +57,7 @@ class BadInput(FieldError):
     """A request cannot be carried out as written."""
 
 
-class Refused(FieldError):
+class RequestRefused(FieldError):
     """A request is well formed and the desk says no."""
 
 

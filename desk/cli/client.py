@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from desk.errors import BadInput, DeskError, NotFound, Refused
+from desk.errors import BadInput, DeskError, NotFound, RequestRefused
 from desk.settings import Settings
 from desk.wallclock import monotonic_s
 
@@ -181,7 +181,7 @@ def _refusal(answer: httpx2.Response) -> DeskError:
         case 404:
             return NotFound("resource", detail)
         case 409 | 412:
-            return Refused(str(problem.get("field") or "request"), detail)
+            return RequestRefused(str(problem.get("field") or "request"), detail)
         case 400 | 413 | 422:
             return BadInput(str(problem.get("field") or "request"), detail)
         case _:
