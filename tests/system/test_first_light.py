@@ -146,8 +146,10 @@ def test_both_pages_show_the_running_desk(desk: Any, page: Page) -> None:
     expect(
         page.get_by_role("table", name="Trades on the chart").locator("tbody tr").first
     ).to_be_visible()
-    names = page.evaluate("() => deskTape.chart.getOverlays().map(each => each.name)")
-    assert {"deskEntry", "deskTrade"} & set(names)
+    drawn = page.locator("button[data-layer=paper] [data-count]")
+    expect(drawn).to_have_text(re.compile("[1-9]"))
+    page.get_by_role("table", name="Trades on the chart").locator("tbody tr").first.click()
+    desk.eventually(lambda: page.evaluate("() => deskTape.painted('paper')"))
 
 
 def ray_process(desk: Any, program: bytes) -> int:
