@@ -127,18 +127,27 @@ def test_S13_the_port_of_rays_client_lets_nobody_in_without_the_token(
     assert done.returncode == 3, done.stdout + done.stderr[-500:]
 
 
-@pytest.mark.catalogue("S13")
-def test_S13_the_ports_that_answer_anybody_carry_no_secret(desk: Any) -> None:
-    token, answered = token_file(desk).read_text().strip().encode(), 0
+def told_to_anybody(desk: Any) -> list[bytes]:
+    """What the ports say that answer without a token."""
+    answers: list[bytes] = []
     for one in open_to_others(desk):
         host = "127.0.0.1" if one.address.is_unspecified else one.address
         try:
             answer = httpx2.get(f"http://{host}:{one.port}/metrics", timeout=20)
         except httpx2.HTTPError:
-            continue  # speaks no HTTP
-        answered += answer.status_code == 200
-        assert token not in answer.content, one
-    assert answered, "the metrics port answers without a token"
+            continue  # speaks no HTTP, or not yet
+        answers += [answer.content] if answer.status_code == 200 else []
+    return answers
+
+
+@pytest.mark.catalogue("S13")
+def test_S13_the_ports_that_answer_anybody_carry_no_secret(desk: Any) -> None:
+    token = token_file(desk).read_text().strip().encode()
+
+    # Ray's agent of metrics answers when it has gathered some, which a busy machine puts off.
+    answers = desk.eventually(lambda: told_to_anybody(desk), within_s=180)
+
+    assert [answer for answer in answers if token in answer] == []
 
 
 @pytest.mark.catalogue("S14")
