@@ -309,8 +309,9 @@ def page(browser: "Browser", request: pytest.FixtureRequest) -> "Iterator[Page]"
     `@pytest.mark.allow_console("503")` lets console errors with that text pass.
     """
     # The server must outlive the tab: an open stream that breaks is a console error.
-    for name in {"served", "served_empty"} & set(request.fixturenames):
-        request.getfixturevalue(name)
+    for name in request.fixturenames:
+        if name.startswith("served"):
+            request.getfixturevalue(name)
     allowed = [text for mark in request.node.iter_markers("allow_console") for text in mark.args]
     context = browser.new_context(
         viewport={"width": 1280, "height": 800},

@@ -197,6 +197,10 @@ every page | dialog SETTING | Value; Set
 test_lists::test_signals_are_found_by_words_and_hostile_text_is_text
 /ingestion | Signals | Source; From, UTC; to; with the words; Search
 
+test_evaluations_page::test_a_trade_of_a_report_is_looked_at_on_the_chart
+/rl-evaluations | Trades of the report | row; Show all N
+test_evaluations_page::test_the_trades_of_a_report_are_saved_as_a_file
+/rl-evaluations | Trades of the report | Save as CSV
 test_insights_layers::test_layers_are_switched_painted_and_kept_in_the_address
 /insights | Chart | Paper; Live; Blocked; Signals; Gaps; Levels
 test_insights_layers::test_indicators_are_switched_drawn_and_kept_in_the_address

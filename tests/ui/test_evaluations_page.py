@@ -1,8 +1,10 @@
 """The evaluations page, used by a browser against the real API."""
 
+import csv
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,16 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from desk.clock import HOUR_MS
 from desk.evaluation.bootstrap import Interval
 from desk.evaluation.evidence import FoldResult
+from desk.evaluation.metrics import ClosedTrade
 from desk.runs import Agent
 from desk.store import kinds
 from desk.store.evaluation_files import EvaluationFiles, tables_of
 from desk.store.memory import MemoryStore
+from desk.trading.fills import FillCause
+from desk.trading.orders import Side
 from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
 from tests.serve_apps.test_learning import WEIGHED, report
 from tests.ui.conftest import NOW_MS, PAIR, FakeDesk, Served, serve
@@ -210,3 +216,98 @@ def test_a_comparison_across_candles_is_warned_of_and_a_failed_one_is_tried_agai
 
     expect(both).to_contain_text("not comparable")
     expect(both.locator("[data-curves]")).to_have_attribute("data-curves", "1")  # older has none
+
+
+MONDAY_MS = 1_704_067_200_000
+"""2024-01-01 00:00 UTC."""
+
+
+def traded(number: int) -> ClosedTrade:
+    """Two hours apart from Monday on: buys win 2 and sells lose 1 USDT."""
+    side = Side.BUY if number % 2 == 0 else Side.SELL
+    opened_ms = MONDAY_MS + number * 2 * HOUR_MS
+    return ClosedTrade(
+        side=side,
+        quantity=Decimal("0.0200"),
+        entry_price=Decimal(40_000 + number),
+        exit_price=Decimal(40_100),
+        opened_ms=opened_ms,
+        closed_ms=opened_ms + 600_000,
+        pnl=Decimal(2) if side is Side.BUY else Decimal(-1),
+        fees=Decimal("0.4"),
+        funding=Decimal(0),
+        cause=FillCause.TAKE_PROFIT,
+    )
+
+
+@pytest.fixture
+def served_busy(tmp_path: Path) -> Iterator[Served]:
+    """A desk whose one report made 120 trades in ten days."""
+    store, files = MemoryStore(), EvaluationFiles(tmp_path)
+    agent = Agent(agent_id="desk", name="desk", allowed_instruments=(PAIR,))
+    store.put(kinds.AGENTS, "desk", agent, at_ms=NOW_MS)
+    equity = 10_000.0 + np.sin(np.arange(60.0))
+    close_ms = np.arange(1, 61, dtype=np.int64) * 60_000
+    trades = [traded(number) for number in range(120)]
+    tables = tables_of(GOOD, close_ms, equity, trades, {"hold": equity})
+    one = replace(
+        report(WEIGHED, NOW_MS), evidence=replace(GOOD, files=files.write(WEIGHED, tables))
+    )
+    store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
+    with serve(store, FakeDesk(store), files) as url:
+        yield Served(url=url, store=store, desk=FakeDesk(store))
+
+
+def test_the_trades_of_a_report_are_summed_by_side_and_by_the_time_they_were_entered(
+    page: Page, served_busy: Served
+) -> None:
+    opened(page, served_busy.url, "/rl-evaluations")
+
+    sides = page.get_by_role("table", name="By side").locator("tbody tr")
+    expect(sides).to_have_count(3)
+    assert [row.split("\t")[:4] for row in sides.all_inner_texts()] == [
+        ["long", "60", "100.00 %", "120.00"],
+        ["short", "60", "0.00 %", "\N{MINUS SIGN}60.00"],
+        ["both", "120", "50.00 %", "60.00"],
+    ]
+    # From 00 to 04 on a Monday: the trades at 0 and 2 o'clock, one of each side, in two weeks.
+    monday = page.get_by_role("table", name="By weekday and hour").locator("tbody tr").first
+    expect(monday.get_by_role("cell").nth(1)).to_have_text("2.00")
+    expect(monday.get_by_title("4 trades").first).to_be_visible()
+
+
+def test_a_trade_of_a_report_is_looked_at_on_the_chart(page: Page, served_busy: Served) -> None:
+    opened(page, served_busy.url, "/rl-evaluations")
+
+    trades = page.get_by_role("table", name="Trades of the report").locator("tbody tr")
+    expect(trades).to_have_count(100)
+    panel(page, "Trades of the report").get_by_role("button", name="Show all 120").click()
+    expect(trades).to_have_count(120)
+    trades.last.click()
+
+    page.wait_for_url(f"**/insights?pair=BTC-USDT*at={MONDAY_MS}*evaluation={WEIGHED}*")
+
+
+def test_the_trades_of_a_report_are_saved_as_a_file(
+    page: Page, served_busy: Served, tmp_path: Path
+) -> None:
+    opened(page, served_busy.url, "/rl-evaluations")
+
+    with page.expect_download() as download:
+        panel(page, "Trades of the report").get_by_role("button", name="Save as CSV").click()
+    saved = tmp_path / "trades.csv"
+    download.value.save_as(saved)
+
+    assert download.value.suggested_filename == f"{WEIGHED}-trades.csv"
+    rows = list(csv.DictReader(saved.read_text().splitlines()))
+    assert len(rows) == 120
+    assert rows[1]["side"] == "sell"
+    assert Decimal(rows[1]["pnl"]) == -1
+    assert int(rows[0]["opened_ms"]) == MONDAY_MS
+    assert rows[0]["cause"] == "take_profit"
+
+
+def test_a_report_without_trades_says_so(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-evaluations")
+
+    expect(panel(page, "Trades of the report")).to_contain_text("It made no trade.")

@@ -4,6 +4,7 @@ import { computed, effect, signal } from '@preact/signals';
 import { Curves } from './chart/curves.js';
 import { get, post } from './lib/api.js';
 import { Choice, Comparison, curvesOfReport, equityOf } from './lib/evaluation_compare.js';
+import { EvaluationTrades, tradesOf } from './lib/evaluation_trades.js';
 import { money, percent, tone } from './lib/format.js';
 import { start } from './lib/frame.js';
 import { list, resource, throttled } from './lib/store.js';
@@ -23,6 +24,8 @@ const equity = resource(async () => {
 });
 const drawn = computed(() => (equity.held.value.data ? curvesOfReport(equity.held.value.data) : null));
 
+const made = resource(async () => (detail.held.value.data?.evidence ? tradesOf(chosen.value) : null));
+
 /** What the version of the report shown came to on each pair: its newest evaluation there. */
 const byPair = resource(async () => {
   const version = detail.held.value.data?.version_id;
@@ -41,6 +44,7 @@ async function show(id) {
   await detail.load();
   equity.load();
   byPair.load();
+  made.load();
 }
 
 effect(() => {
@@ -78,7 +82,7 @@ function evaluate() {
 function Page() {
   const report = detail.held.value.data;
   return html`<h1 class="sr">Evaluations</h1>
-    <div class="grid"><${Reports} /><${Report} /><${Comparison} />${byPair.held.value.data && html`<${Pairs} of=${byPair.held.value.data} />`}${report?.evidence && html`<${Equity} report=${report} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
+    <div class="grid"><${Reports} /><${Report} /><${Comparison} />${byPair.held.value.data && html`<${Pairs} of=${byPair.held.value.data} />`}${report?.evidence && html`<${Equity} report=${report} /><${EvaluationTrades} report=${report} held=${made.held} retry=${made.load} /><${Folds} evidence=${report.evidence} /><${Compared} evidence=${report.evidence} /><${Sureness} evidence=${report.evidence} /><${Thresholds} evidence=${report.evidence} />`}</div>`;
 }
 
 const Verdict = ({ report }) => html`<${Pill} tone=${report.verdict === 'pass' ? 'ok' : 'bad'} icon=${report.verdict === 'pass' ? '✓' : '✕'}>${report.verdict}<//>`;

@@ -31,12 +31,13 @@ export function drawdown(values) {
 }
 
 const cents = (value) => money(value.toFixed(2));
-const under = (fraction) => percent(fraction, 1).replace('-', '−');
+const under = (fraction, places = 1) => percent(fraction, places).replace('-', '−');
 
 function options(kind, { curves, hidden, isLog, width, sync, onCursor }) {
   const colours = palette();
   const isEquity = kind === 'equity';
-  const text = isEquity ? (value) => money(value.toFixed(0), 0) : under;
+  // As many places as tell one tick from the next.
+  const text = isEquity ? (value, step) => money(value.toFixed(2), step < 1 ? 2 : 0) : (value, step) => under(value, step < 0.001 ? 2 : 1);
   const axis = { stroke: colours.muted, font: `11px ${colours.font}`, grid: { stroke: colours.line, width: 1 }, ticks: { stroke: colours.line, width: 1, size: 4 } };
   return {
     width, height: HEIGHTS[kind], tzDate: inUtc, legend: { show: false },
@@ -46,7 +47,7 @@ function options(kind, { curves, hidden, isLog, width, sync, onCursor }) {
     axes: [
       { ...axis, space: 95, size: 26, values: (_, ticks, __, ___, step) => ticks.map((tick) => (step >= 86400 ? utc(tick * 1000).slice(5, 10) : utc(tick * 1000).slice(5, 16))) },
       // As wide as its longest label, and as the other chart's, so that both begin at the same place.
-      { ...axis, size: 78, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : text(tick))) },
+      { ...axis, size: 78, values: (_, ticks, __, ___, step) => ticks.map((tick) => (tick === null ? '' : text(tick, step))) },
     ],
     series: [{}, ...curves.map(({ name, look: [token, dash, size] }, at) => ({
       label: name, show: !hidden.has(name), stroke: colours[token], width: size, dash: dash ?? undefined, spanGaps: true, points: { show: false },

@@ -3,6 +3,7 @@
 import { computed, effect, signal, untracked } from '@preact/signals';
 import { INDICATOR_NAMES, stepMs } from '../chart/kline.js';
 import { get } from './api.js';
+import { tradesOf } from './evaluation_trades.js';
 import { money } from './format.js';
 import { summary } from './frame.js';
 import { sources } from './ingestion_controls.js';
@@ -12,7 +13,6 @@ import { on, onResync } from './stream.js';
 const AGENT = 'desk';
 const MINUTE = 60_000;
 const SIGNAL_DAYS_MS = 31 * 24 * 60 * MINUTE; // the widest window a search takes
-const MOST_EVALUATION_TRADES = 5000;
 
 export const LAYERS = [
   { name: 'paper', label: 'Paper', what: 'paper trades: hollow triangles, dashed link' },
@@ -94,18 +94,7 @@ export const gaps = resource(async () => (await get('/ops/gaps/health', { pair: 
 
 export const evaluations = resource(async () => (await get(`/agents/${AGENT}/evaluations`, { pair: pair.value, limit: 50 })).items);
 
-export const evaluationTrades = resource(async () => {
-  const id = evaluation.value;
-  if (!id) return { id, items: [], more: false };
-  const items = [];
-  let cursor = null;
-  do {
-    const page = await get(`/agents/${AGENT}/evaluations/${encodeURIComponent(id)}/trades`, { limit: 1000, cursor });
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor && items.length < MOST_EVALUATION_TRADES);
-  return { id, items, more: Boolean(cursor) };
-});
+export const evaluationTrades = resource(async () => (evaluation.value ? tradesOf(evaluation.value) : { id: null, items: [], more: false }));
 
 // Signals come in by the wall clock; a simulator's market may run faster.
 function marketOf(wallMs) {
