@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from desk.cli.cluster_file import Config, cluster_problems
-from desk.cli.output import Json, console, show
+from desk.cli.output import Json, show
 from desk.cli.ray_cluster import environment_lines, node_environment, write_token
 from desk.errors import BadInput
 
@@ -32,6 +32,8 @@ def token(
     file: Annotated[Path, typer.Argument(help="Where to keep it.")] = Path(
         "~/.raydesk/cluster/ray_token"
     ),
+    *,
+    as_json: Json = False,
 ) -> None:
     """Make the token without which nobody commands the cluster."""
     path = file.expanduser()
@@ -39,7 +41,7 @@ def token(
         write_token(path)
     except FileExistsError:
         raise BadInput("file", f"{path} exists: a token in use is never replaced") from None
-    console.print(f"kept in {path}")
+    show({"file": str(path)}, f"kept in {path}", as_json=as_json)
 
 
 @app.command()

@@ -299,8 +299,8 @@ def test_what_is_done_by_the_store_or_followed_has_its_command() -> None:
     assert {*BY_STORE, *FOLLOWED, *SAME_AS, *OF_MACHINES} <= set(OPERATIONS)
 
 
-WITHOUT_JSON = {"up", "down", "sim", "telegram login"}
-"""They stay, end, or talk with a person: there is no answer to print."""
+WITHOUT_JSON = {"up", "down", "sim", "telegram login", "cluster env"}
+"""They stay, end, talk with a person, or print a file: there is no answer to print."""
 
 
 def test_every_command_that_answers_takes_json() -> None:

@@ -55,6 +55,8 @@ FUNCTIONS = frozenset({"fcall", "function_load"})
 TRIMS = frozenset({"xtrim"})
 """Shortens a stream of events that have been read; no row is touched."""
 PLUMBING = frozenset({"close", "pipeline", "execute", "connection_pool", "disconnect"})
+SETTINGS = frozenset({"config_set"})
+"""Of the server, while it is copied: no row is touched."""
 CLIENTS = frozenset({"money", "bulk", "blocking", "client", "pipeline"})
 """Names under which the adapter holds a client."""
 
@@ -70,7 +72,7 @@ def bare_calls(source: str) -> list[str]:
                     found.append(f"{node.lineno}: {command}")
             case ast.Call(func=ast.Attribute(attr=command, value=receiver)):
                 name = ast.unparse(receiver).removesuffix("()").rsplit(".", 1)[-1]
-                allowed = READS | FUNCTIONS | TRIMS | PLUMBING
+                allowed = READS | FUNCTIONS | TRIMS | PLUMBING | SETTINGS
                 if (name in CLIENTS or "redis.Redis(" in name) and command not in allowed:
                     found.append(f"{node.lineno}: {command}")
             case ast.Call(func=ast.Name(id="getattr"), args=[receiver, *_]):
