@@ -54,7 +54,7 @@ READS = frozenset(
 FUNCTIONS = frozenset({"fcall", "function_load"})
 TRIMS = frozenset({"xtrim"})
 """Shortens a stream of events that have been read; no row is touched."""
-PLUMBING = frozenset({"close", "pipeline", "execute", "connection_pool", "disconnect"})
+PLUMBING = frozenset({"close", "pipeline", "execute", "connection_pool", "disconnect", "scan_iter"})
 SETTINGS = frozenset({"config_set"})
 """Of the server, while it is copied: no row is touched."""
 CLIENTS = frozenset({"money", "bulk", "blocking", "client", "pipeline"})
