@@ -61,10 +61,10 @@ def restore(
 @contextmanager
 def _shown(*, is_shown: bool) -> Generator[Progress]:
     with bars(console, is_shown=is_shown) as progress:
-        task = progress.add_task("…", total=None, detail="")
+        task = progress.add_task("", total=None, detail="", visible=False)
 
         def told(what: str, done: int, of: int) -> None:
-            progress.update(task, description=what, completed=done, total=of)
+            progress.update(task, description=what, completed=done, total=of, visible=True)
 
         yield told
 

@@ -72,7 +72,7 @@ def back_up(
     files = {str(path.relative_to(into)): path for path in _files_of(into)}
     hashes: dict[str, str] = {}
     for number, (name, path) in enumerate(sorted(files.items())):
-        told("hashing", number, len(files))
+        told("hashing", number + 1, len(files))
         hashes[name] = _sha256(path)
     backup = Backup(
         made_wall_ms=wall_ms(),
@@ -97,7 +97,7 @@ def restore(copy: Path, home: Path, *, told: Progress | None = None) -> Backup:
         raise BadInput("home", f"{home} is not empty: name a new one, or move this one away")
     backup = read_card(copy)
     for number, (name, sha256) in enumerate(backup.files.items()):
-        told("checking", number, len(backup.files))
+        told("checking", number + 1, len(backup.files))
         path = copy / name
         if not path.is_file():
             raise BadInput("folder", f"{name} is missing in {copy}: take another copy")
@@ -106,7 +106,7 @@ def restore(copy: Path, home: Path, *, told: Progress | None = None) -> Backup:
     made = not home.exists()
     try:
         for number, name in enumerate(backup.files):
-            told("copying", number, len(backup.files))
+            told("copying", number + 1, len(backup.files))
             target = home / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(copy / name, target)
@@ -258,7 +258,7 @@ def _copy_files(home: Path, into: Path, told: Progress) -> None:
         wanted = {path.relative_to(home): path for name in KEPT for path in _files_of(home / name)}
         changed = 0
         for number, (name, path) in enumerate(sorted(wanted.items())):
-            told("copying", number, len(wanted))
+            told("copying", number + 1, len(wanted))
             changed += _copied_anew(path, into / name)
         for name in KEPT:
             for path in _files_of(into / name):
