@@ -118,6 +118,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "policy_unavailable": frozenset({"slo_decision_latency"}),
     "clock_skew": frozenset({"unresolved_client_order"}),
     "actor_quarantined": frozenset({"quarantined", "actor_restarted"}),
+    "actor_restarted": frozenset({"slo_decision_latency"}),
     "store_restarted": frozenset({"actor_restarted", "slo_decision_latency", "store_slow"}),
     "ingestion_job_failed": frozenset({"candle_gap"}),
     "retries_exhausted": frozenset({"candle_gap"}),

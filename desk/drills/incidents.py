@@ -7,7 +7,7 @@ as a sentence, or None while there is none.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from desk.drills.look import Before, Look, Row, Subject, counted_since, raised_since
+from desk.drills.look import Before, Look, Row, Subject, counted_since, lasted, raised_since
 
 LIVE = "live"
 LONG_INTERVAL = "1d"
@@ -68,11 +68,24 @@ def alert_of(code: str, about: str = "") -> Judge:
     return judge
 
 
+def roots_since(before: Before, now: Look, codes: tuple[str, ...]) -> list[Row]:
+    """What was raised since and follows from no other alert.
+
+    One that lasted before already and is only counted on is another incident's, unless it has one of
+    `codes`: a missed service level says so again every few seconds.
+    """
+    return [
+        row
+        for row in counted_since(now, before)
+        if not row["explained_by"] and (row["code"] in codes or not lasted(row, before))
+    ]
+
+
 def one_alert(*codes: str) -> Judge:
     """Of what was raised since, exactly one alert does not follow from another, and has one of these codes."""
 
     def judge(before: Before, now: Look, _subject: Subject) -> str | None:
-        roots = [row for row in counted_since(now, before) if not row["explained_by"]]
+        roots = roots_since(before, now, codes)
         if len(roots) != 1 or roots[0]["code"] not in codes:
             return None
         return f"one alert: {roots[0]['alert_id']}"

@@ -159,5 +159,11 @@ def counted_since(look: Look, before: Before) -> list[Row]:
     ]
 
 
+def lasted(row: Row, before: Before) -> bool:
+    """Whether an alert was there before, and has not ended and begun anew since."""
+    status, created_ms, _count = before.alerts.get(row["alert_id"], ("resolved", 0, 0))
+    return status != "resolved" and created_ms == int(row["created_ms"])
+
+
 def _mark(row: Row) -> tuple[str, int, int]:
     return str(row["status"]), int(row["created_ms"]), int(row["count"])

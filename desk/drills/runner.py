@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from desk.drills.hands import Api, DrillRefused
-from desk.drills.incidents import Bounds, Judge, deciding, one_alert
+from desk.drills.incidents import Bounds, Judge, deciding, one_alert, roots_since
 from desk.drills.look import Before, Look, Subject, raised_since, remember
 from desk.drills.plan import Drill
 from desk.errors import DeskError
@@ -100,7 +100,18 @@ class Runner:
         found = self._await("broken", wanted, before, allowed, drill, began_s=began_s)
         if "told" in found and self._judge(told, before, silence_counts=False) is None:
             del found["told"]  # another one came after it
+        if "told" not in found:
+            outcome = replace(outcome, evidence=(*outcome.evidence, self._what_told(drill, before)))
         return _with(outcome, found, allowed)
+
+    def _what_told(self, drill: Drill, before: Before) -> str:
+        """Which alerts stand there instead of the one."""
+        try:
+            roots = roots_since(before, self._look(), drill.incident.told_by)
+        except DeskError as away:
+            return f"alerts not known: {away}"
+        named = ", ".join(sorted(row["alert_id"] for row in roots)) or "none"
+        return f"wanted one alert of {' or '.join(drill.incident.told_by)}, there are: {named}"
 
     def _recover(self, drill: Drill, outcome: Outcome) -> Outcome:
         bound_s = outcome.bounds.recover_s

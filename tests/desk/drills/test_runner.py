@@ -206,6 +206,7 @@ def test_a_second_alert_that_does_not_follow_from_the_first_fails_the_drill() ->
     two, one = hold(desk, breaks(desk, "")), hold(other, breaks(other, "trial:all"))
 
     assert two.failure == "told not within 20 s"
+    assert "wanted one alert of trial, there are: beside:it, trial:all" in two.evidence
     assert one.passed, one
     assert "one alert: trial:all" in one.evidence
 
@@ -218,3 +219,32 @@ def test_an_alert_that_was_acknowledged_before_and_is_counted_up_tells_too() -> 
 
     assert one_alert("trial")(before, Look(desk.get), SUBJECT) == "one alert: trial:all"
     assert one_alert("another")(before, Look(desk.get), SUBJECT) is None
+
+
+def test_an_alert_that_lasted_before_and_is_only_counted_on_is_not_of_this_incident() -> None:
+    desk = DeskDouble()
+    desk.alert("slow:desk")
+    injection = breaking(desk, alert_after_s=1.0, pause_after_s=1.0)
+    begins = injection.begins
+
+    def slow_again() -> None:
+        desk.alerts["slow:desk"] |= {"count": desk.alerts["slow:desk"]["count"] + 1}
+        begins()
+
+    injection.begins = slow_again
+
+    outcome = hold(desk, injection)
+
+    assert outcome.passed, outcome
+    assert "one alert: trial:all" in outcome.evidence
+
+
+def test_an_alert_that_had_ended_and_is_raised_anew_beside_the_one_counts() -> None:
+    desk = DeskDouble()
+    desk.alert("slow:desk")
+    desk.alerts["slow:desk"] |= {"status": "resolved"}
+    before = remember(Look(desk.get), SUBJECT)
+    desk.alert("trial:all")
+    desk.alert("slow:desk")
+
+    assert one_alert("trial")(before, Look(desk.get), SUBJECT) is None
