@@ -4,14 +4,23 @@ Money and quantities are decimal strings; fields named `*_ms` are market time in
 say `wall`. `baseline` is true wherever the shipped trend rule, not a trained policy, is at work.
 """
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from desk.evaluation.evidence import Evidence
 
+
+def _plain(value: object) -> object:
+    """Decimal digits where Python writes an exponent: a small funding rate is `-1.2E-7` to it."""
+    return f"{Decimal(value):f}" if isinstance(value, str) and "E" in value else value
+
+
 type Money = Annotated[
-    str, Field(pattern=r"^-?\d+(\.\d+)?$", json_schema_extra={"format": "decimal"})
+    str,
+    BeforeValidator(_plain),
+    Field(pattern=r"^-?\d+(\.\d+)?$", json_schema_extra={"format": "decimal"}),
 ]
 """A decimal number as text; never a float."""
 type ModeName = Literal["paper", "live"]

@@ -1,12 +1,16 @@
 """Reads of what the venue publishes beside candles."""
 
+import re
 from decimal import Decimal
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from desk.store import kinds
 from desk.venues.port import FundingRate, MarkPrice, OpenInterest, OrderBook, Ticker
+from serve_apps.schemas import FundingRateView
 from tests.serve_apps.scene import NOW_MS, PAIR, Scene
 
 EIGHT_HOURS_MS = 28_800_000
@@ -32,6 +36,15 @@ def test_settlements_come_newest_first_page_by_page(scene: Scene, client: TestCl
     assert [row["due_ms"] for row in first["items"] + rest["items"]] == due
     assert rest["next_cursor"] is None
     assert first["items"][0] == {"pair": PAIR, "due_ms": due[0], "rate": "0.0001"}
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-1, max_value=1, places=24))
+def test_a_number_however_small_is_told_in_plain_digits(rate: Decimal) -> None:
+    for given_as in (str(rate), str(rate.normalize())):
+        told = FundingRateView(pair=PAIR, due_ms=1, rate=given_as).rate
+
+        assert re.fullmatch(r"-?\d+(\.\d+)?", told)
+        assert Decimal(told) == rate
 
 
 def test_settlements_are_bounded_by_their_window(scene: Scene, client: TestClient) -> None:

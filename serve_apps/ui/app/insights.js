@@ -3,13 +3,12 @@
 import { computed, effect, signal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { start, themeChanged } from './lib/frame.js';
-import { backfill } from './lib/ingestion_controls.js';
-import { Glyph, Lists } from './lib/insights_lists.js';
 import * as state from './lib/insights_state.js';
+import { behind } from './lib/store.js';
 import { streamState } from './lib/stream.js';
 import { moment } from './lib/times.js';
 import { utc } from './lib/format.js';
-import { Failed, html, When } from './lib/ui.js';
+import { Failed, Glyph, html, Panel, When } from './lib/ui.js';
 import { createTape, INDICATOR_NAMES } from './chart/kline.js';
 
 const { evaluation, instrument, interval, jump, layers, marks, pair, selected } = state;
@@ -20,8 +19,22 @@ const chartProblem = signal(null);
 function Page() {
   return html`<h1 class="sr">Insights</h1><div class="tape">
     <section class="panel" aria-label="Chart"><${Toolbar} /><${LayerBar} /><${IndicatorBar} /><${ChartBox} /><${Notes} /></section>
-    <div class="side grid"><${Lists} goTo=${goTo} /></div>
+    <div class="side grid"><${Side} /></div>
   </div>`;
+}
+
+// Their code and hundreds of rows would keep the first chart waiting.
+const lists = signal(null);
+behind(() => import('./lib/insights_lists.js'), state.chartIsThere).then((there) => { lists.value = there; });
+
+function Side() {
+  if (!lists.value) return html`<${Panel} title="Trades" span="12"><div class="skeleton" role="status"><span class="sr">Loading Trades</span></div><//>`;
+  return html`<${lists.value.Lists} goTo=${goTo} />`;
+}
+
+async function heal(gap) {
+  const { backfill } = await state.controls;
+  backfill({ pair: gap.pair, interval: gap.interval, start: utc(gap.start_ms).slice(0, 16), end: utc(gap.end_ms + 60_000).slice(0, 16) });
 }
 
 // Bring a time into view: scroll where its candles are loaded, load around it where not.
@@ -137,7 +150,7 @@ function Notes() {
     ${lost && html`<p class="warn" role="status">Stream lost: the chart stands still until it is back.</p>`}
     ${failed.map(({ name, label, told }) => html`<p key=${name} role="alert" data-failed=${name}><span class="down">${label}: ${told.problem.title} ${told.problem.message}</span>${told.data && html` <span class="muted">drawn as of <${When} ms=${told.at} full /></span>`} <button class="plain" onClick=${() => state.retryLayer(name)}>Retry</button></p>`)}
     <${EvaluationNote} /><${SignalNote} />
-    ${layers.value.has('gaps') && state.missing.value.slice(0, 3).map((gap) => html`<p key=${gap.gap_id}><${Glyph} name="gaps" /> ${gap.missing_points} candle${gap.missing_points === 1 ? '' : 's'} missing from <${When} ms=${gap.start_ms} full />, ${gap.status.replaceAll('_', ' ')} <button class="plain" onClick=${() => goTo(gap.start_ms)}>Show</button>${gap.status === 'absent_at_venue' ? '' : html`<button class="plain" onClick=${() => backfill({ pair: gap.pair, interval: gap.interval, start: utc(gap.start_ms).slice(0, 16), end: utc(gap.end_ms + 60_000).slice(0, 16) })}>Heal …</button>`}</p>`)}
+    ${layers.value.has('gaps') && state.missing.value.slice(0, 3).map((gap) => html`<p key=${gap.gap_id}><${Glyph} name="gaps" /> ${gap.missing_points} candle${gap.missing_points === 1 ? '' : 's'} missing from <${When} ms=${gap.start_ms} full />, ${gap.status.replaceAll('_', ' ')} <button class="plain" onClick=${() => goTo(gap.start_ms)}>Show</button>${gap.status === 'absent_at_venue' ? '' : html`<button class="plain" onClick=${() => heal(gap)}>Heal …</button>`}</p>`)}
     <p class="muted">Below the price a buy, above it a sell; links green when won, red when lost; a number counts marks that share a candle. UTC.</p>
   </div>`;
 }
@@ -158,4 +171,4 @@ function SignalNote() {
   return state.signalRows.value.length ? null : html`<p>No signal for ${pair.value} in 31 days.</p>`;
 }
 
-start(Page);
+start(Page, { after: state.chartIsThere });

@@ -6,12 +6,10 @@ import { signal } from '@preact/signals';
 import { csrf, get, post, safely } from './api.js';
 import { age, clockText } from './format.js';
 import { Help, helpIsOpen, listen } from './keys.js';
-import { pauseRun } from './run_controls.js';
 import { seen, staleReason, staleSince } from './staleness.js';
-import { resource, throttled } from './store.js';
+import { behind, resource, throttled } from './store.js';
 import { on, onResync, open, streamState } from './stream.js';
 import { ask, Dialogs, Fresh, html, ModePill, Pill, toast, Toasts } from './ui.js';
-import { TraceDrawer } from './trace.js';
 
 const TABS = [
   ['/rl-ops', 'Operations'],
@@ -37,7 +35,10 @@ summary.held.subscribe((held) => {
   tick();
 });
 
-export function start(Page) {
+const drawer = signal(null);
+
+// `after`: a promise of the page's first picture, where it is not the first rendering.
+export function start(Page, { after = null } = {}) {
   applyTheme(localStorage.getItem('theme'));
   const refresh = throttled(summary.load, 1000);
   for (const topic of ['order', 'fill', 'position', 'risk', 'run', 'alert', 'freshness', 'mode', 'decision']) on(topic, refresh);
@@ -46,10 +47,12 @@ export function start(Page) {
   setInterval(tick, 250);
   setInterval(refresh, 5000);
   open();
-  listen(() => (summary.held.value.data?.runs.length ? pauseRun() : toast('No run is at work.')));
   const root = document.getElementById('app');
   root.replaceChildren();
   render(html`<${Frame}><${Page} /><//>`, root);
+  behind(() => import('./trace.js'), after).then(({ TraceDrawer }) => { drawer.value = TraceDrawer; });
+  const controls = behind(() => import('./run_controls.js'), after);
+  listen(async () => (summary.held.value.data?.runs.length ? (await controls).pauseRun() : toast('No run is at work.')));
 }
 
 function Frame({ children }) {
@@ -80,7 +83,7 @@ function Frame({ children }) {
       <${Stale} />
     </header>
     <main id="main" tabindex="-1">${children}</main>
-    <${TraceDrawer} /><${Dialogs} /><${Help} /><${Toasts} />`;
+    ${drawer.value && html`<${drawer.value} />`}<${Dialogs} /><${Help} /><${Toasts} />`;
 }
 
 function Stale() {

@@ -1,26 +1,13 @@
 // Beside the tape: what its layers show, as lists that the keyboard reaches, and the key of their marks.
 
 import { money, percent, tone, trimmed } from './format.js';
-import { decisions, evaluationRows, isChartThere, layers, openTrades, pair, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
+import { decisions, evaluationRows, layers, openTrades, pair, selected, signalRows, signals, trades, evaluationTrades } from './insights_state.js';
 import { TraceLink, traceId } from './trace.js';
-import { Baseline, html, ModePill, Panel, Pill, Table, When } from './ui.js';
-
-const SHAPES = {
-  paper: html`<path d="M8 3 L13 12 L3 12 Z" />`,
-  live: html`<path class="filled" d="M8 3 L13 12 L3 12 Z" />`,
-  evaluation: html`<circle cx="8" cy="8" r="4" />`,
-  blocked: html`<path d="M4 4 L12 12 M4 12 L12 4" />`,
-  signals: html`<path class="filled" d="M8 2 L13 8 L8 14 L3 8 Z" />`,
-  gaps: html`<rect class="band" x="4" y="1" width="8" height="14" /><path d="M4 1 V15 M12 1 V15" stroke-dasharray="2 2" />`,
-  levels: html`<path d="M1 4 H15" /><path d="M1 8 H15" stroke-dasharray="4 2" /><path d="M1 12 H15" stroke-dasharray="1 2" />`,
-};
-export const Glyph = ({ name }) => html`<svg class="glyph ${name}" viewBox="0 0 16 16" width="14" height="14" aria-hidden="true">${SHAPES[name]}</svg>`;
+import { Baseline, Glyph, html, ModePill, Panel, Pill, Table, When } from './ui.js';
 
 const Side = ({ side }) => html`<span class=${side === 'buy' ? 'up' : 'down'}>${side === 'buy' ? '▲' : '▼'} ${side}</span>`;
 
 export function Lists({ goTo }) {
-  // Hundreds of rows would keep the first chart waiting.
-  if (!isChartThere.value) return html`<${Panel} title="Trades" span="12"><div class="skeleton" role="status"><span class="sr">Loading Trades</span></div><//>`;
   return html`<${TradeList} goTo=${goTo} />
     ${layers.value.has('evaluation') && html`<${EvaluationList} goTo=${goTo} />`}
     ${layers.value.has('signals') && html`<${SignalList} goTo=${goTo} />`}

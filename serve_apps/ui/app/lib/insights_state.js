@@ -3,11 +3,9 @@
 import { computed, effect, signal, untracked } from '@preact/signals';
 import { INDICATOR_NAMES, stepMs } from '../chart/kline.js';
 import { get } from './api.js';
-import { tradesOf } from './evaluation_trades.js';
 import { money } from './format.js';
 import { summary } from './frame.js';
-import { sources } from './ingestion_controls.js';
-import { list, resource, throttled } from './store.js';
+import { behind, list, resource, throttled } from './store.js';
 import { on, onResync } from './stream.js';
 
 const AGENT = 'desk';
@@ -94,7 +92,10 @@ export const gaps = resource(async () => (await get('/ops/gaps/health', { pair: 
 
 export const evaluations = resource(async () => (await get(`/agents/${AGENT}/evaluations`, { pair: pair.value, limit: 50 })).items);
 
-export const evaluationTrades = resource(async () => (evaluation.value ? tradesOf(evaluation.value) : { id: null, items: [], more: false }));
+export const evaluationTrades = resource(async () => {
+  const id = evaluation.value;
+  return id ? (await import('./evaluation_trades.js')).tradesOf(id) : { id: null, items: [], more: false };
+});
 
 // Signals come in by the wall clock; a simulator's market may run faster.
 function marketOf(wallMs) {
@@ -126,6 +127,9 @@ export const retryLayer = (name) => NEEDS[name].forEach((each) => each.load());
 
 // What is not on the first chart is read when that stands there.
 export const isChartThere = signal(false);
+export const chartIsThere = new Promise((resolve) => {
+  effect(() => isChartThere.value && resolve());
+});
 
 const isOn = (name) => computed(() => layers.value.has(name));
 const whenOn = (name, held, ...also) => {
@@ -173,7 +177,8 @@ onResync(() => {
   for (const name of layers.peek()) retryLayer(name);
 });
 pairs.load();
-effect(() => isChartThere.value && untracked(sources.load));
+export const controls = behind(() => import('./ingestion_controls.js'), chartIsThere);
+controls.then(({ sources }) => sources.load());
 
 // --- what is drawn ----------------------------------------------------------------------------
 

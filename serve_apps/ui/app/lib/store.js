@@ -32,6 +32,20 @@ export function resource(read) {
 
 export const list = (path, query) => resource(async () => (await get(path, query)).items);
 
+// Code that no first picture needs, `load` imports it; asked for again while the desk is away, which the
+// stream's badge says.
+const AGAIN_MS = 2000;
+export async function behind(load, after = null) {
+  await after;
+  for (;;) {
+    try {
+      return await load();
+    } catch {
+      await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+    }
+  }
+}
+
 // At most one call per `ms`, the last one never lost.
 export function throttled(call, ms) {
   let timer = null;

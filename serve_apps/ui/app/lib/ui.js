@@ -212,3 +212,15 @@ export function toast(text, { bad = false, traceId = '' } = {}) {
 }
 
 export const Toasts = () => html`<div class="toasts" role="status" aria-live="polite">${toasts.value.map((each) => html`<div key=${each.id} class="toast ${each.bad ? 'bad' : ''}">${each.text} ${each.traceId && html`<code>${each.traceId}</code>`}</div>`)}</div>`;
+
+// The marks of the chart's layers, as its painters draw them.
+const SHAPES = {
+  paper: html`<path d="M8 3 L13 12 L3 12 Z" />`,
+  live: html`<path class="filled" d="M8 3 L13 12 L3 12 Z" />`,
+  evaluation: html`<circle cx="8" cy="8" r="4" />`,
+  blocked: html`<path d="M4 4 L12 12 M4 12 L12 4" />`,
+  signals: html`<path class="filled" d="M8 2 L13 8 L8 14 L3 8 Z" />`,
+  gaps: html`<rect class="band" x="4" y="1" width="8" height="14" /><path d="M4 1 V15 M12 1 V15" stroke-dasharray="2 2" />`,
+  levels: html`<path d="M1 4 H15" /><path d="M1 8 H15" stroke-dasharray="4 2" /><path d="M1 12 H15" stroke-dasharray="1 2" />`,
+};
+export const Glyph = ({ name }) => html`<svg class="glyph ${name}" viewBox="0 0 16 16" width="14" height="14" aria-hidden="true">${SHAPES[name]}</svg>`;

@@ -1,0 +1,62 @@
+"""Whether a process grows: the slope of its own memory over its calm hours."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+WARM_UP_S = 300.0
+"""Of a process's life: what it fills once is no leak."""
+LEAST_S = 600.0
+"""Of watching after the warm-up: over less a slope says nothing."""
+MOST_POINTS = 240
+HOUR_S, MB = 3_600.0, 1e6
+
+type Reading = tuple[float, int]
+"""Wall seconds, bytes."""
+
+
+def slope_mb_per_hour(readings: Sequence[Reading]) -> float:
+    """Median of the slopes between all pairs of readings (Theil 1950, Sen 1968), in 1e6 bytes per hour.
+
+    A single step or spike does not move it. Raises `ValueError` for fewer than two readings.
+    """
+    if len(readings) < 2:
+        raise ValueError(f"{len(readings)} readings were given, expected at least 2")
+    step = -(-len(readings) // MOST_POINTS)
+    at_s, size = np.array(readings[::step], dtype=float).T
+    first, second = np.triu_indices(len(at_s), k=1)
+    apart = at_s[second] - at_s[first]
+    rises = (size[second] - size[first])[apart > 0] / apart[apart > 0]
+    return float(np.median(rises)) * HOUR_S / MB
+
+
+@dataclass(slots=True)
+class Watched:
+    """Readings by process; a name may have had many."""
+
+    readings: defaultdict[tuple[str, int], list[Reading]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def read(self, name: str, pid: int, at_s: float, size_bytes: int) -> None:
+        """Take one reading."""
+        self.readings[name, pid].append((at_s, size_bytes))
+
+    def slopes(self) -> dict[str, dict[str, float]]:
+        """Of each name, the process that lived longest; without those that were never watched enough."""
+        found: dict[str, dict[str, float]] = {}
+        for (name, _pid), every in self.readings.items():
+            since_s = every[0][0] + WARM_UP_S
+            warm = [reading for reading in every if reading[0] >= since_s]
+            watched_s = warm[-1][0] - warm[0][0] if warm else 0.0
+            if watched_s < max(LEAST_S, found.get(name, {}).get("watched_s", 0.0)):
+                continue
+            found[name] = {
+                "slope_mb_per_hour": slope_mb_per_hour(warm),
+                "watched_s": watched_s,
+                "first_mb": warm[0][1] / MB,
+                "last_mb": warm[-1][1] / MB,
+            }
+        return found

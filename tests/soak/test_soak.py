@@ -1,0 +1,123 @@
+"""The soak's own rules: that it kills all in turn, sees growth where there is some, and notices a breach."""
+
+import json
+import random
+import subprocess
+import sys
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from desk.store.port import Event, Stream
+from desk.trading.orders import TRANSITIONS, OrderState
+from tests.soak.history import History
+from tests.soak.memory import LEAST_S, MB, WARM_UP_S, Watched, slope_mb_per_hour
+from tests.soak.run import RESULT
+from tests.soak.schedule import blows, choose, is_mortal
+
+STATES = st.sampled_from(list(OrderState))
+
+
+@given(st.integers(0, 99), st.floats(60, 86_400), st.integers(2, 500))
+def test_every_blow_falls_within_the_time_in_order_and_the_head_is_taken_once_a_half(
+    seed: int, seconds: float, kills: int
+) -> None:
+    found = blows(seed, seconds, kills)
+
+    assert found == blows(seed, seconds, kills)
+    assert len(found) == kills
+    assert [blow.at_s for blow in found] == sorted(blow.at_s for blow in found)
+    assert all(0 <= blow.at_s < seconds for blow in found)
+    assert [blow.at_s < seconds / 2 for blow in found if blow.takes_head] == [True, False]
+
+
+@given(st.sets(st.text(max_size=12), min_size=1, max_size=20), st.integers(0, 1))
+def test_each_process_may_be_killed_in_one_half_and_is_left_alone_in_the_other(
+    names: set[str], half: int
+) -> None:
+    assert all(is_mortal(name, 0) != is_mortal(name, 1) for name in names)
+    chosen = choose(random.Random(1), sorted(names), half)
+
+    assert (chosen is None) == all(is_mortal(name, 1 - half) for name in names)
+    assert chosen is None or is_mortal(chosen, half)
+
+
+@given(st.floats(-50, 50), st.integers(0, 2**32 - 1), st.integers(3, 400))
+def test_the_slope_is_that_of_the_line_whatever_a_spike_adds(
+    slope: float, seed: int, count: int
+) -> None:
+    line = [(10.0 * at, round((200 + slope * at / 360) * MB)) for at in range(count)]
+    spiked = list(line)
+    at = random.Random(seed).randrange(count)
+    spiked[at] = (spiked[at][0], spiked[at][1] + round(90 * MB))
+
+    assert slope_mb_per_hour(line) == pytest.approx(slope, abs=0.01)
+    if count > 30:
+        assert slope_mb_per_hour(spiked) == pytest.approx(slope, abs=0.01)
+
+
+def test_what_a_process_fills_at_first_is_no_growth_and_a_short_life_is_not_judged() -> None:
+    watched = Watched()
+    for at_s in range(0, round(WARM_UP_S + LEAST_S) + 20, 10):
+        watched.read("filling", 1, at_s, round(min(at_s, WARM_UP_S) * MB))
+        watched.read("leaking", 2, at_s, round(at_s / 3_600 * 7 * MB))
+        if at_s < LEAST_S:
+            watched.read("killed", 3, at_s, round(at_s * MB))
+
+    slopes = watched.slopes()
+
+    assert set(slopes) == {"filling", "leaking"}
+    assert slopes["filling"]["slope_mb_per_hour"] == 0
+    assert slopes["leaking"]["slope_mb_per_hour"] == pytest.approx(7, abs=0.01)
+
+
+def moved(state: OrderState, filled: str = "0", cid: str = "rd1") -> Event:
+    data = {"client_order_id": cid, "state": state.value, "filled_quantity": filled}
+    return Event(
+        topic="order", key=cid, data=data | {"quantity": "2"}, at_ms=1, stream=Stream.ORDERS
+    )
+
+
+@given(st.lists(STATES, min_size=1, max_size=8))
+def test_a_move_that_the_table_does_not_have_is_a_breach_and_no_other(
+    states: list[OrderState],
+) -> None:
+    history = History()
+    history.hear(moved(state) for state in [OrderState.INTENT, *states])
+
+    pairs = zip([OrderState.INTENT, *states], states, strict=False)
+    wrong = [(was, now) for was, now in pairs if now is not was and now not in TRANSITIONS[was]]
+    assert len(history.breaches) == len(wrong)
+
+
+def test_an_order_from_nowhere_an_overfill_and_a_fill_told_twice_are_breaches() -> None:
+    history = History()
+    fill = {"client_order_id": "rd1", "order_state": "filled", "fill_id": "f1"}
+    told = Event(topic="fill", key="t1", data=fill, at_ms=1, stream=Stream.ORDERS)
+
+    history.hear([moved(OrderState.OPEN), moved(OrderState.PARTIAL, "1.5")])
+    history.hear([moved(OrderState.PARTIAL, "1"), moved(OrderState.FILLED, "2.5"), told, told])
+
+    assert [text.split(":")[0] for text in history.breaches] == ["S6", "S1", "S1", "S2"]
+    assert history.filled["rd1"] == Decimal("2.5")
+
+
+@pytest.mark.nightly
+@pytest.mark.cluster
+@pytest.mark.timeout(1_500)
+def test_a_desk_that_is_killed_all_the_time_for_ten_minutes_keeps_its_books(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.soak.run", "--minutes", "10"],
+        capture_output=True, text=True, timeout=1_400, check=False,
+    )  # fmt: skip
+
+    told = json.loads(RESULT.read_text())
+    with capsys.disabled():
+        print("", told, sep="\n")
+    assert done.returncode == 0, done.stderr[-4_000:]
+    assert told["killed"] == 20
+    assert told["looks"] > 10

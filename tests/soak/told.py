@@ -1,0 +1,81 @@
+"""What a soak saw, as a record and as tables."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.soak.memory import Watched
+
+MOST_GROWTH_MB_PER_HOUR = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """What a soak saw."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    back_s: dict[str, list[float]] = field(default_factory=dict)
+    breaches: list[str] = field(default_factory=list)
+    looks: int = 0
+    missed_looks: int = 0
+    orders: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+def report(found: Found, memory: Watched, moves: int) -> dict[str, Any]:
+    """Everything that was seen, with what is a breach."""
+    slopes = memory.slopes()
+    grown = [
+        f"{name} grew by {each['slope_mb_per_hour']:.1f} MB an hour"
+        for name, each in slopes.items()
+        if each["slope_mb_per_hour"] >= MOST_GROWTH_MB_PER_HOUR
+    ]
+    return {
+        "kills": dict(found.kills),
+        "killed": found.kills.total(),
+        "faults": dict(found.faults),
+        "back_s": {
+            name: {"n": len(each), "median": sorted(each)[len(each) // 2], "most": max(each)}
+            for name, each in found.back_s.items()
+        },
+        "orders": {account: dict(states) for account, states in found.orders.items()},
+        "order_moves": moves,
+        "looks": found.looks,
+        "missed_looks": found.missed_looks,
+        "memory": slopes,
+        "breaches": list(dict.fromkeys([*found.breaches, *grown])),
+    }
+
+
+def show(told: dict[str, Any], console: Console) -> None:
+    """The report as tables."""
+    table = Table(title="killed", title_justify="left")
+    for column in ("process", "times", "trading again after, median s", "most s"):
+        table.add_column(column, justify="left" if column == "process" else "right")
+    for name, times in sorted(told["kills"].items()):
+        back = told["back_s"].get(name, {})
+        seconds = [f"{back[key]:.1f}" if back else "-" for key in ("median", "most")]
+        table.add_row(name, str(times), *seconds)
+    console.print(table)
+    table = Table(title="memory of its own, while left alone", title_justify="left")
+    for column in ("process", "minutes", "first MB", "last MB", "MB an hour"):
+        table.add_column(column, justify="left" if column == "process" else "right")
+    for name, each in sorted(told["memory"].items()):
+        table.add_row(
+            name,
+            f"{each['watched_s'] / 60:.0f}",
+            f"{each['first_mb']:.1f}",
+            f"{each['last_mb']:.1f}",
+            f"{each['slope_mb_per_hour']:+.2f}",
+        )
+    console.print(table)
+    console.print(
+        f"{told['killed']} kills, {sum(told['faults'].values())} faults of the exchange,"
+        f" {told['order_moves']} moves of orders followed, {told['looks']} looks at the books"
+        f" ({told['missed_looks']} met no quiet moment), orders {told['orders']}"
+    )
+    for breach in told["breaches"]:
+        console.print(f"[red]breach[/] {breach}")
