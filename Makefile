@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGES := desk actors serve_apps tune_configs bingx_sim
 
-.PHONY: help setup up down test nightly mutants check bench clean lock format screenshots wheel
+.PHONY: help setup up down test nightly soak mutants check bench clean lock format screenshots wheel
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -24,6 +24,9 @@ test: setup ## the whole suite
 
 nightly: setup ## the long tests: 100,000 storms, 250 kills of the store, 30 of each trading actor, 100,000 requests, every drill, nodes that die and hang, what is learnt over five seeds
 	$(BIN)/python -m pytest -m nightly
+
+soak: setup ## an hour of accelerated trading under random kills and faults, every order followed; `make soak MINUTES=10` for less
+	$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 mutants: setup ## plant faults in the core of orders, ledger and store: the tests must notice
 	$(BIN)/python -m tests.mutants.run

@@ -3,6 +3,11 @@
 import os
 from pathlib import Path
 
+from desk.cli.processes import marked
+
+HEAD_PARTS = ("start\0--head", "gcs_server", "raylet/raylet", "ray::")
+"""What the command lines of Ray's head and of all that it starts have in them."""
+
 
 def descendants(pid: int) -> set[int]:
     """Every process that this one started, and theirs."""
@@ -32,3 +37,23 @@ def processes_named(name: str) -> list[int]:
         if title.startswith(name.encode()):
             found.append(pid)
     return found
+
+
+def processes_of(home: Path) -> list[int]:
+    """Every process that was started for this home, by its environment."""
+    return marked(f"DESK_HOME={home}")
+
+
+def command_of(pid: int) -> str:
+    """The command line, its words apart by NUL; empty once the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def head_of(home: Path) -> list[int]:
+    """The head as a machine loses it: Ray's parent process and everything it keeps alive."""
+    return [
+        pid for pid in processes_of(home) if any(part in command_of(pid) for part in HEAD_PARTS)
+    ]

@@ -17,18 +17,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO
 
 from rich.console import Console
+from rich.markup import escape
 
 from actors.alerts import Cause, raise_alert
 from actors.parts.foundation import market_clock
 from actors.run_file import RunFile
 from desk.cli.processes import ProcessBook, Started, birth_of, end, is_alive
 from desk.cli.ray_cluster import head_command, joined, ray_environment
+from desk.cli.restarts import Restarts, StartFailed
 from desk.errors import DeskError, SettingsError
 from desk.settings import NAMED_VENUES, Settings
 from desk.store import server as store_server
@@ -41,11 +42,6 @@ BOOT_S = 420.0
 """More than the actors are given to come up (`actors.boot`), and Serve before them."""
 LEAVE_S = 60.0
 RAY_TRIES = 4
-RESTARTS, RESTART_WINDOW_S = 5, 60.0
-
-
-class StartFailed(DeskError):
-    """A part did not start; the text names its log."""
 
 
 class Beside(threading.Thread):
@@ -85,7 +81,7 @@ class Launcher:
         self._ray_address = ""
         self._dashboard_url = ""
         self._stopping = False
-        self._restarts: dict[str, deque[float]] = {}
+        self._restarts = Restarts(lambda text: console.print(f"[yellow]{escape(text)}[/]"))
 
     # --- the life of the desk -------------------------------------------------------------
 
@@ -331,17 +327,7 @@ class Launcher:
         self._book.strike_out(name)
 
     def _again(self, name: str, start: Callable[[], None]) -> None:
-        """Start a dead part again; more than 5 deaths in 60 s end the desk with an error."""
-        deaths = self._restarts.setdefault(name, deque())
-        deaths.append(monotonic_s())
-        while deaths[0] < monotonic_s() - RESTART_WINDOW_S:
-            deaths.popleft()
-        if len(deaths) > RESTARTS:
-            raise StartFailed(
-                f"{name} died {len(deaths)} times within a minute: read {self._log(name)}"
-            )
-        self._console.print(f"[yellow]{name} ended and is started again[/]")
-        start()
+        self._restarts.again(name, start, self._log(name))
 
     def _open_log(self, name: str) -> BinaryIO:
         return self._log(name).open("ab")

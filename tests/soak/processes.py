@@ -4,9 +4,9 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from desk.cli.processes import marked
 from desk.store import kinds
 from desk.store.valkey import ValkeyStore
+from tests.processes import command_of, processes_of
 
 KNOWN = {
     "ray::ServeReplica:policy": "policy replica",
@@ -27,15 +27,6 @@ KNOWN = {
     "desk\0up": "launcher",
 }
 """What a command line holds, longest first: what each is called."""
-HEAD_PARTS = ("start\0--head", "gcs_server", "raylet/raylet", "ray::")
-
-
-def command_of(pid: int) -> str:
-    """The command line, its words apart by NUL; empty once the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def own_bytes(pid: int) -> int | None:
@@ -47,22 +38,12 @@ def own_bytes(pid: int) -> int | None:
     return None
 
 
-def head_of(home: Path) -> list[int]:
-    """Ray's head with everything that it started."""
-    return [pid for pid in ours(home) if any(part in command_of(pid) for part in HEAD_PARTS)]
-
-
-def ours(home: Path) -> list[int]:
-    """Every process of the desk of this home."""
-    return marked(f"DESK_HOME={home}")
-
-
 def named(home: Path, store: ValkeyStore) -> dict[int, str]:
     """Name by pid: actors as their supervisor calls them, the others by what they are."""
     actors = {doc.value.pid: doc.key for doc in store.list(kinds.ACTORS, limit=500)}
     found: dict[int, str] = {}
     counts: Counter[str] = Counter()
-    for pid in sorted(ours(home)):
+    for pid in sorted(processes_of(home)):
         name = actors.get(pid) or _kind_of(command_of(pid))
         if not name:
             continue

@@ -25,6 +25,7 @@ from desk.errors import DeskError
 from desk.runs import RunStatus
 from desk.store import kinds
 from tests.orders.verdict import judge, orders_of
+from tests.processes import head_of
 from tests.soak import history, processes, schedule
 from tests.soak.desk import STEP_S, Soaked, SoakFailed, eventually, start
 from tests.soak.memory import Watched
@@ -85,7 +86,7 @@ class Soak:
     def _deal(self, blow: Blow) -> None:
         pids = processes.named(self._desk.home, self._desk.store)
         if blow.takes_head:
-            name, victims = HEAD, processes.head_of(self._desk.home)
+            name, victims = HEAD, head_of(self._desk.home)
         else:
             half = int(self._now_s() >= self._seconds / 2)
             mortal = {pid: known for pid, known in pids.items() if known not in UNKILLED}

@@ -16,9 +16,9 @@ import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
-from desk.cli.processes import marked
 from desk.drills import plan
 from desk.store import server
+from tests.processes import command_of, head_of, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
@@ -27,11 +27,6 @@ def paper_trades(desk: Any) -> list[dict[str, Any]]:
     return [
         trade for trade in desk.get("/trades?mode=paper")["items"] if trade["average_fill_price"]
     ]
-
-
-def processes_of(home: Path) -> list[int]:
-    """Every process that was started for this home, by its environment."""
-    return marked(f"DESK_HOME={home}")
 
 
 def healthy(desk: Any) -> bool:
@@ -162,18 +157,6 @@ def ray_process(desk: Any, program: bytes) -> int:
     return found
 
 
-def head_of(desk: Any) -> list[int]:
-    """The head as a machine loses it: Ray's parent process and everything it keeps alive."""
-    return [
-        pid
-        for pid in processes_of(desk.home)
-        if any(
-            word in Path(f"/proc/{pid}/cmdline").read_bytes()
-            for word in (b"start\0--head", b"gcs_server", b"raylet/raylet", b"ray::")
-        )
-    ]
-
-
 @pytest.mark.catalogue("I17")
 @pytest.mark.parametrize(
     "lost",
@@ -181,6 +164,7 @@ def head_of(desk: Any) -> list[int]:
         "whole head",
         pytest.param("raylet", marks=pytest.mark.nightly),
         pytest.param("control store", marks=pytest.mark.nightly),
+        pytest.param("whole head, and the next one as it starts", marks=pytest.mark.nightly),
     ],
 )
 def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost: str) -> None:
@@ -190,8 +174,7 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
     victims = {
         "raylet": lambda: [raylet],
         "control store": lambda: [ray_process(desk, b"gcs_server")],
-        "whole head": lambda: head_of(desk),
-    }[lost]()
+    }.get(lost, lambda: head_of(desk.home))()
 
     for pid in victims:
         with suppress(ProcessLookupError):
@@ -199,6 +182,8 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
 
     # The dying session may still answer for a moment: a new head is a new raylet that is up.
     desk.eventually(lambda: raylet not in processes_of(desk.home) and not healthy(desk))
+    if "next one" in lost:
+        kill_next_head(desk, raylet)
     after = desk.eventually(
         lambda: [
             each
@@ -209,6 +194,21 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
     )
     assert [each["run_id"] for each in after] == [run["run_id"]]
     assert trades <= {trade["trade_id"] for trade in paper_trades(desk)}
+
+
+def kill_next_head(desk: Any, raylet: int) -> None:
+    """While the actors are started on it."""
+
+    def starting() -> list[int]:
+        found = processes_of(desk.home)
+        booting = [pid for pid in found if "serve_apps.boot" in command_of(pid)]
+        fresh = [pid for pid in found if "raylet/raylet" in command_of(pid) and pid != raylet]
+        return fresh if booting else []
+
+    desk.eventually(starting, within_s=90)
+    for pid in head_of(desk.home):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def drilled(desk: Any, name: str, *, within_s: float) -> list[dict[str, Any]]:
