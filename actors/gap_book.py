@@ -107,15 +107,24 @@ class GapBook:
         fact = {"at_ms": now_ms, "open": len(pending), "absent_at_venue": len(absent)}
         await stored(lambda: self._store.put(kinds.STATE, "gap_scan", fact, at_ms=now_ms))
         samples = [
-            Sample(
-                name=name,
-                value=float(sum(gap.missing_points for gap in gaps if gap.pair == pair)),
-                unit="candles",
-                recorded_at_ms=now_ms,
-                tags={"pair": pair},
-            )
+            sample
             for pair in pairs
-            for name, gaps in (("gap_missing_candles", pending), ("gap_absent_candles", absent))
+            for sample in (
+                Sample(
+                    name="gap_missing_candles",
+                    value=_candles_of(pair, pending),
+                    unit="candles",
+                    recorded_at_ms=now_ms,
+                    tags={"pair": pair},
+                ),
+                Sample(
+                    name="gap_absent_candles",
+                    value=_candles_of(pair, absent),
+                    unit="candles",
+                    recorded_at_ms=now_ms,
+                    tags={"pair": pair},
+                ),
+            )
         ]
         await measured(self._store, samples)
         await self._forget(before_ms)
@@ -125,3 +134,7 @@ class GapBook:
         docs = await stored(lambda: self._store.list(kinds.GAPS, before_ms=before_ms))
         for doc in docs:
             await stored(lambda key=doc.key: self._store.delete(kinds.GAPS, key))
+
+
+def _candles_of(pair: Pair, gaps: Sequence[GapEvent]) -> float:
+    return float(sum(gap.missing_points for gap in gaps if gap.pair == pair))

@@ -23,6 +23,16 @@ type Money = Annotated[
     Field(pattern=r"^-?\d+(\.\d+)?$", json_schema_extra={"format": "decimal"}),
 ]
 """A decimal number as text; never a float."""
+type SampleName = Literal[
+    "decision_latency_ms",
+    "ingestion_lag_seconds",
+    "slippage_bps",
+    "venue_clock_offset_ms",
+    "actor_rss_bytes",
+    "gap_missing_candles",
+    "gap_absent_candles",
+]
+"""What the actors record into the store."""
 type ModeName = Literal["paper", "live"]
 type PolicyName = Literal["as_needed", "required", "forbidden"]
 type RunStatusName = Literal["starting", "running", "paused", "stopped", "failed"]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -24,6 +25,7 @@ from serve_apps import metrics
 from serve_apps.api import ROUTERS
 from serve_apps.patient_http import REFUSALS
 from serve_apps.problems import _STATUS as ERRORS_BY_STATUS
+from serve_apps.schemas import SampleName
 from tests.serve_apps.scene import make_scene
 
 ROOT = Path(__file__).parents[1]
@@ -498,6 +500,7 @@ def test_every_sample_is_listed_with_its_unit() -> None:
     listed = [f"{row[0].strip('`')} {row[2]}" for row in rows(section("metrics.md", "## Samples"))]
 
     assert_same(listed, recorded)
+    assert_same([each.split()[0] for each in listed], get_args(SampleName.__value__))
 
 
 def test_every_drill_is_in_the_runbook_with_all_that_an_operator_needs() -> None:

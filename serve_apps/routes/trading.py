@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
 from actors.reconciler import STATE_KEY
@@ -27,6 +27,7 @@ from serve_apps.schemas import (
     ReconcilerView,
     ReconcileView,
     RiskView,
+    SampleName,
     ServiceLevel,
     SummaryView,
 )
@@ -82,9 +83,7 @@ def read_risk(ctx: Ctx) -> RiskView:
 def read_metrics(
     ctx: Ctx,
     window: Windowed,
-    name: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=60)]] | None, Query(max_length=20)
-    ] = None,
+    name: Annotated[list[SampleName] | None, Query(max_length=20)] = None,
     step_ms: Annotated[int, Query(ge=1_000, le=DAY_MS)] = 60_000,
     stage: Annotated[str, Query(max_length=40)] = "total",
 ) -> MetricsView:

@@ -24,7 +24,8 @@ from desk.cli.progress import bars
 from desk.errors import DeskError
 from desk.runs import RunStatus
 from desk.store import kinds
-from tests.orders.verdict import judge, orders_of
+from desk.trading.orders import Order
+from tests.orders.verdict import PLACED, judge, orders_of
 from tests.processes import head_of
 from tests.soak import history, processes, schedule
 from tests.soak.desk import STEP_S, Soaked, SoakFailed, eventually, start
@@ -34,7 +35,8 @@ from tests.soak.told import Found, report, show
 
 PROJECT = Path(__file__).parents[2]
 RESULT = PROJECT / "bench" / "results" / "soak.json"
-BACK_S, HEAD_BACK_S, QUIET_S = 120.0, 240.0, 120.0
+BACK_S, QUIET_S = 240.0, 240.0
+"""Each process of Ray takes its whole head along."""
 WATCH_EVERY_S, BOOKS_EVERY_S = 10.0, 60.0
 FAULT_S = 6.0
 UNKILLED = frozenset({"launcher", "simulator"})
@@ -103,13 +105,13 @@ class Soak:
                 os.kill(pid, signal.SIGKILL)
         self.found.kills[name] += 1
         self._tell(f"{name} killed{f', {fault}' if fault else ''}")
-        self._await_trading(name, fault, HEAD_BACK_S if blow.takes_head else BACK_S)
+        self._await_trading(name, fault)
 
-    def _await_trading(self, name: str, fault: str, within_s: float) -> None:
+    def _await_trading(self, name: str, fault: str) -> None:
         """Until every run has decided on a candle that it had not seen; what the exchange did ends first."""
         began_s = time.monotonic()
         marks: dict[str, int] | None = None
-        while time.monotonic() < began_s + within_s:
+        while time.monotonic() < began_s + BACK_S:
             if fault and time.monotonic() > began_s + FAULT_S:
                 self._desk.simulator.remove_rules()
                 fault = ""
@@ -123,7 +125,7 @@ class Soak:
                     return
             self._look()
             time.sleep(STEP_S)
-        self.found.breaches.append(f"{name} was killed, and in {within_s:g} s not all runs decided")
+        self.found.breaches.append(f"{name} was killed, and in {BACK_S:g} s not all runs decided")
 
     # --- looks ----------------------------------------------------------------------------------
 
@@ -171,7 +173,11 @@ class Soak:
         for doc in self._desk.store.list(kinds.RUNS):
             ended = replace(doc.value, status=RunStatus.STOPPED)
             self._desk.store.put(kinds.RUNS, doc.key, ended, at_ms=doc.at_ms)
-        eventually(self._is_at_rest, QUIET_S, "nothing is on its way", self._desk.process)
+        try:
+            eventually(lambda: not self._under_way(), QUIET_S, "rest", self._desk.process)
+        except SoakFailed:
+            under_way = ", ".join(f"{one.client_order_id} {one.state}" for one in self._under_way())
+            self.found.breaches.append(f"{QUIET_S:g} s after the end still under way: {under_way}")
         self.history.follow(self._desk.store)
         self._check_books()
         self.found.breaches += self.history.breaches
@@ -187,9 +193,10 @@ class Soak:
                     f"{account}: nothing was filled: this soak proves nothing"
                 )
 
-    def _is_at_rest(self) -> bool:
-        resting = [one for name in history.ACCOUNTS for one in self._desk.store.active_orders(name)]
-        return not resting
+    def _under_way(self) -> list[Order]:
+        """What is neither ended nor rests at its venue."""
+        active = [one for name in history.ACCOUNTS for one in self._desk.store.active_orders(name)]
+        return [one for one in active if one.state not in PLACED]
 
 
 def main() -> int:

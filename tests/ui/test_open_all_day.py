@@ -22,7 +22,10 @@ pytestmark = pytest.mark.browser
 DAY_MINUTES = 24 * 60
 WARM_UP_MINUTES = 40
 FIRST_TRADES = 210
-"""More than the lists show: a new trade takes the place of an old one."""
+FIRST_DECISIONS = 510
+"""More than the lists show: a new trade or decision takes the place of an old one."""
+LISTED = 30
+"""Rows, at least, of the longest list of each page."""
 MOST_GROWTH = 0.20
 MOST_GROWTH_SOON = 0.06
 """In half an hour, of which the chart's new candles are half."""
@@ -124,6 +127,8 @@ def served(tmp_path: Path, candles: Candles) -> Iterator[Served]:
         for order in ((Leg.ENTRY, Side.BUY, row, row), (Leg.EXIT, Side.SELL, row + 3, row))
     ]
     trade(store, candles, account="live", plan=plan)
+    for row in range(CANDLES - FIRST_DECISIONS, CANDLES):
+        decide(store, candles, row)
     desk = FakeDesk(store)
     times = StreamTimes(coalesce_s=0.01, end_s=30.0)
     sources = (("tradingview", "main"),)
@@ -144,6 +149,8 @@ def check(page: Page, day: Day, url: str, *, minutes: int, most: float) -> None:
     page.clock.install()
     page.goto(url)
     expect(page.get_by_test_id("stream")).to_contain_text("live")
+    page.clock.fast_forward(1_000)  # the lists come behind the chart
+    expect(page.locator("table tbody tr").nth(LISTED)).to_be_attached()
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.enable")
     session.send("Performance.enable")

@@ -3,4 +3,9 @@
 import { h } from 'preact';
 import htm from 'htm';
 
-export const html = htm.bind(h);
+// `htm` keeps a piece without values and hands out the same one again. A kept piece knows where it first
+// stood, and so keeps the rows of the first picture for as long as the tab is open: 3 says "not to be kept".
+export const html = htm.bind(function made(...parts) {
+  this[0] = 3;
+  return h(...parts);
+});
