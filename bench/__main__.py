@@ -17,7 +17,7 @@ from bench.figures import Figure
 
 BENCHES = (
     *("store", "candles", "window", "features", "env", "rl"),
-    *("evaluation", "evaluation_tasks", "policy", "api", "insights"),
+    *("evaluation", "evaluation_tasks", "policy", "decision_path", "api", "insights"),
 )
 RESULTS = Path(__file__).parent / "results"
 
