@@ -204,10 +204,13 @@ class DecisionLoop:
             if run.status is not RunStatus.RUNNING or closed.open_ms <= run.last_decided_open_ms:
                 self._pulse.count("passed_over")
                 return
-            if await self._finish_claim(run) == closed.open_ms:
+            finished_ms = await self._finish_claim(run)
+            if finished_ms == closed.open_ms:
                 return
+            if finished_ms is not None:  # what came of it may have paused the run
+                run = await self._runs.get(self._parts.run_id)
             try:
-                await self._decide(closed)
+                await self._decide(closed, run)
             except (IllegalTransition, LedgerMismatch) as wrong:
                 # The model is wrong: nothing may be traded on it.
                 self._pulse.count("model_errors")
@@ -216,8 +219,7 @@ class DecisionLoop:
 
     # --- one decision ---------------------------------------------------------------------------
 
-    async def _decide(self, closed: CandleClosed) -> None:
-        run = await self._runs.get(self._parts.run_id)
+    async def _decide(self, closed: CandleClosed, run: Run) -> None:
         if self._window is None:
             self._window = CandleWindow(self._store, run.pair, run.interval)
         window, before = self._window, self._window.read_whole

@@ -6,7 +6,6 @@ loop hears of the candle, the floor when its loop is called; both end when the P
 simulator, by the monotonic clock that all processes of a machine share.
 """
 
-import time
 from collections.abc import Iterator
 from statistics import median
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +136,7 @@ def trading(speed: float) -> Generator[TradingDesk]:
         )
         _furnish(store, wiring)
         ends.enter_context(serving(wiring))
-        actors = [
-            tree.start(spec, wiring) for spec in tree.children(wiring) if spec.role in ROLES
-        ]
+        actors = [tree.start(spec, wiring) for spec in tree.children(wiring) if spec.role in ROLES]
         spec = replace(tree.loop_child(wiring, _run(store)), actor=ray.remote(StampedLoop))
         actors.append(tree.start(spec, wiring))
         ends.callback(_kill, actors)
