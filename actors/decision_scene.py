@@ -99,7 +99,7 @@ def read_scene(
     `home` holds the artifacts, which a live run with enforced provenance is proved by. `held` has the
     run's candles as they were last read, and reads what is new.
     """
-    store = read_ahead(store, run.account, _looked_at(run))
+    store = read_ahead(store, run.account, looked_at(run))
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
         raise NotFound("agent", run.agent_id)
@@ -166,9 +166,10 @@ def read_scene(
     )
 
 
-def _looked_at(run: Run) -> tuple[Wanted, ...]:
-    """The documents of every decision, in the order in which they are looked at."""
+def looked_at(run: Run) -> tuple[Wanted, ...]:
+    """The documents of every decision of a run."""
     return (
+        (kinds.RUNS, run.run_id),
         (kinds.AGENTS, run.agent_id),
         (kinds.STATE, follows_key(run.run_id)),
         (kinds.INSTRUMENTS, run.pair),

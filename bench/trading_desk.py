@@ -3,6 +3,7 @@
 Without the parts that no order passes: supervisor, feeds, gap monitor, observer, the operator API.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -145,8 +146,6 @@ def trading(speed: float) -> Generator[TradingDesk]:
 
 def _furnish(store: ValkeyStore, wiring: Wiring) -> None:
     """Rows that an operator would have made; limits that no bench reaches."""
-    import asyncio
-
     asyncio.run(read_clock(wiring))
     seed(store, wiring.home, wiring.pairs)
     _register_flipping_policy(store, wiring.home)

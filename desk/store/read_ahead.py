@@ -13,9 +13,11 @@ def read_ahead(
 ) -> Store:
     """The same store, which answers for these documents and this account as they stand now.
 
-    For one look at a moment: nothing of it is read again, so keep it no longer than that. Raises
-    `StoreUnavailable`.
+    For one look at a moment: nothing of it is read again, so keep it no longer than that. One that
+    has read all this ahead is returned as it is. Raises `StoreUnavailable`.
     """
+    if isinstance(store, _ReadAhead) and store.has(account, wanted, order_id):
+        return cast("Store", store)
     return cast("Store", _ReadAhead(store, account, wanted, order_id))
 
 
@@ -25,6 +27,10 @@ class _ReadAhead:
         self._seen = store.glance(account, wanted, order_id=order_id)
         names = ((kind.name, key) for kind, key in wanted)
         self._docs = dict(zip(names, self._seen.docs, strict=True))
+
+    def has(self, account: str, wanted: Sequence[Wanted], order_id: str) -> bool:
+        names = {(kind.name, key) for kind, key in wanted}
+        return (account, order_id) == (self._account, self._order_id) and names <= set(self._docs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -208,13 +208,14 @@ class ValkeyLedgers:
         )
 
     def kill_reason(self, account: str) -> str | None:
-        for scope in (account, "all"):
-            reason = self._connection.run(
-                lambda s=scope: self._connection.money.hget(f"risk:kill:{s}", "reason")
-            )
-            if reason is not None:
-                return reason.decode()
-        return None
+        def ask() -> list[bytes | None]:
+            pipeline = self._connection.money.pipeline(transaction=False)
+            for scope in (account, "all"):
+                pipeline.hget(f"risk:kill:{scope}", "reason")
+            return pipeline.execute()
+
+        reasons = self._connection.run(ask)
+        return next((reason.decode() for reason in reasons if reason is not None), None)
 
 
 def _move(before: Order, after: Order) -> list[Argument]:
