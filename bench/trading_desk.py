@@ -100,6 +100,17 @@ class TradingDesk:
                 self.arrivals.setdefault(name, entry["receive_ns"])
 
 
+def next_order_s(desk: TradingDesk, after_ms: int) -> tuple[int, float | None]:
+    """Wait for the next decision; its candle, and the seconds from hearing of it to its order's bytes
+    at the simulator. None for one without an order."""
+    decision = desk.next_decision(after_ms)
+    desk.read_journal()
+    heard_ns = ray.get(desk.loop.heard_ns.remote(decision.open_ms), timeout=WITHIN_S)
+    if not decision.client_order_ids or heard_ns is None:
+        return decision.open_ms, None
+    return decision.open_ms, (desk.arrivals[decision.client_order_ids[0]] - heard_ns) / 1e9
+
+
 @contextlib.contextmanager
 def trading(speed: float) -> Generator[TradingDesk]:
     """A live run whose policy goes in and out at every other candle; ended with the block."""
