@@ -237,6 +237,7 @@ def test_a_policy_that_fails_or_hangs_means_hold(stage: Stage, trouble: str) -> 
     record = stage.decide(1.0)
 
     assert (record.action, record.hold_reason) == (Action.HOLD, "policy_unavailable")
+    assert record.latency_ms["policy"] < 2_500.0, "the stage's deadline is 50 ms, the hang 5 s"
     assert stage.orders() == []
     assert stage.run.status is RunStatus.RUNNING
 

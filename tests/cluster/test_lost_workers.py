@@ -12,7 +12,7 @@ import pytest
 
 from actors.job_book import JobBook
 from actors.learning_jobs import cancel_job, period_of, start_training
-from actors.names import RECONCILER, SUPERVISOR, Door
+from actors.names import DECISION_LOOP, RECONCILER, SUPERVISOR, Door
 from actors.seed import AGENT_ID
 from actors.supervisor import Release
 from actors.training import TrainAsk
@@ -119,6 +119,8 @@ def test_I16_a_trial_beyond_its_memory_fails_with_a_clear_error_and_the_run_trad
     desk: RunningDesk, walk: Callable[..., Candles], tmp_path: Path
 ) -> None:
     eventually(lambda: desk.run_row().status is RunStatus.RUNNING, what="a run that trades")
+    loop = DECISION_LOOP.of(desk.run_id)
+    eventually(lambda: desk.is_back(loop, 0) and desk.decisions(), what="its decisions")
     pids = {doc.key: doc.value.pid for doc in desk.store.list(kinds.ACTORS)}
     decided = len(desk.decisions())
     from desk.engines.tuning import run_trials
