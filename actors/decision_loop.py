@@ -17,6 +17,7 @@ from actors.decision_scene import (
     Scene,
     ends_at,
     features_of,
+    looked_at,
     read_scene,
     read_sources,
     reference_price,
@@ -29,15 +30,17 @@ from actors.placement import Approver, Executor, Placement, place
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from desk import ids, runs
-from desk.errors import DeskError, IllegalTransition, LedgerMismatch
+from desk.errors import DeskError, IllegalTransition, LedgerMismatch, NotFound
 from desk.learning.observation import observation
 from desk.learning.policy import NON_FINITE_LOGITS, NON_FINITE_OBSERVATION, PolicyAnswer
 from desk.market import features
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
+from desk.store import kinds
 from desk.store.candle_window import CandleWindow
 from desk.store.port import Store
+from desk.store.read_ahead import read_ahead
 from desk.trading import intents
 from desk.trading import ledger as books
 from desk.trading.intents import OrderIntent, Protection
@@ -110,6 +113,8 @@ class DecisionLoop:
         self._pulse = Pulse(f"decision_loop:{parts.run_id}")
         self._one_at_a_time = asyncio.Lock()
         self._may_have_claim = True
+        self._known: Run | None = None
+        """The run as a turn last read it."""
         self._is_warm = False
         self._may_have_alert = True
         self._unheard: tuple[int, float] = (0, 0.0)
@@ -131,7 +136,7 @@ class DecisionLoop:
 
     async def turn(self) -> float:
         """Start, finish what a crash left, catch up with the newest candle, notice silence."""
-        run = await self._runs.get(self._parts.run_id)
+        self._known = run = await self._runs.get(self._parts.run_id)
         if not self._is_warm:
             await self._warm(run)
         if run.status is RunStatus.STARTING:
@@ -200,14 +205,16 @@ class DecisionLoop:
 
     async def _hear(self, closed: CandleClosed) -> None:
         async with self._one_at_a_time:
-            run = await self._runs.get(self._parts.run_id)
-            if run.status is not RunStatus.RUNNING or closed.open_ms <= run.last_decided_open_ms:
-                self._pulse.count("passed_over")
-                return
-            if await self._finish_claim(run) == closed.open_ms:
-                return
+            run = self._known
+            if run is None or self._may_have_claim:
+                run = await self._runs.get(self._parts.run_id)
+                if not _is_due(run, closed):
+                    self._pulse.count("passed_over")
+                    return
+                if await self._finish_claim(run) == closed.open_ms:
+                    return
             try:
-                await self._decide(closed)
+                await self._decide(closed, run)
             except (IllegalTransition, LedgerMismatch) as wrong:
                 # The model is wrong: nothing may be traded on it.
                 self._pulse.count("model_errors")
@@ -216,23 +223,38 @@ class DecisionLoop:
 
     # --- one decision ---------------------------------------------------------------------------
 
-    async def _decide(self, closed: CandleClosed) -> None:
-        run = await self._runs.get(self._parts.run_id)
-        if self._window is None:
-            self._window = CandleWindow(self._store, run.pair, run.interval)
-        window, before = self._window, self._window.read_whole
-        scene = await stored(
-            lambda: read_scene(
-                self._store,
-                run,
-                now_ms=self._clock.now_ms(),
-                speed=self._clock.anchor.speed,
-                enforce_provenance=self._parts.enforce_provenance,
-                held=window,
-                home=self._parts.home,
-            )
+    def _look(self, closed: CandleClosed, known: Run) -> tuple[Run, Scene] | None:
+        """The run and its scene as they stand now, in few trips; None: there is nothing to decide.
+
+        What was known of the run says only where to look.
+        """
+        store = read_ahead(self._store, known.account, looked_at(known))
+        found = store.get(kinds.RUNS, known.run_id)
+        if found is None:
+            raise NotFound("run", known.run_id)
+        if not _is_due(found.value, closed):
+            return None
+        scene = read_scene(
+            store,
+            found.value,
+            now_ms=self._clock.now_ms(),
+            speed=self._clock.anchor.speed,
+            enforce_provenance=self._parts.enforce_provenance,
+            held=self._window,
+            home=self._parts.home,
         )
+        return found.value, scene
+
+    async def _decide(self, closed: CandleClosed, known: Run) -> None:
+        if self._window is None:
+            self._window = CandleWindow(self._store, known.pair, known.interval)
+        window, before = self._window, self._window.read_whole
+        seen = await stored(lambda: self._look(closed, known))
         self._pulse.count("windows_read", window.read_whole - before)
+        if seen is None:
+            self._pulse.count("passed_over")
+            return
+        run, scene = seen
         if len(scene.window) and not ends_at(scene.window, closed.open_ms):
             self._pulse.count("superseded")
             return
@@ -494,6 +516,11 @@ class DecisionLoop:
             return []
         legs = _intend(scene, claim.target, claim.decision_id, claim.open_ms, claim.trace_id)
         return [leg for leg in legs if leg.client_order_id in claim.client_order_ids]
+
+
+def _is_due(run: Run, closed: CandleClosed) -> bool:
+    """Whether the run decides, and has not decided on this candle or a later one."""
+    return run.status is RunStatus.RUNNING and closed.open_ms > run.last_decided_open_ms
 
 
 def _detail(refused: Refused) -> str:

@@ -30,7 +30,8 @@ from desk.store import kinds
 from desk.store.candle_window import CandleWindow
 from desk.store.feature_sets import feature_set_of, find_feature_set
 from desk.store.funding_history import last_settled
-from desk.store.port import Doc, DocStore, Store
+from desk.store.port import Doc, DocStore, Store, Wanted
+from desk.store.read_ahead import read_ahead
 from desk.store.signal_history import last_heard
 from desk.trading.instruments import Instrument
 from desk.trading.ledger import Ledger
@@ -98,6 +99,7 @@ def read_scene(
     `home` holds the artifacts, which a live run with enforced provenance is proved by. `held` has the
     run's candles as they were last read, and reads what is new.
     """
+    store = read_ahead(store, run.account, looked_at(run))
     agent = store.get(kinds.AGENTS, run.agent_id)
     if agent is None:
         raise NotFound("agent", run.agent_id)
@@ -161,6 +163,22 @@ def read_scene(
             window_move=window_move(_moved_in(window, features)),
         ),
         now_ms=now_ms,
+    )
+
+
+def looked_at(run: Run) -> tuple[Wanted, ...]:
+    """The documents of every decision of a run."""
+    return (
+        (kinds.RUNS, run.run_id),
+        (kinds.AGENTS, run.agent_id),
+        (kinds.STATE, follows_key(run.run_id)),
+        (kinds.INSTRUMENTS, run.pair),
+        (kinds.RISK_LIMITS, run.risk_limit_set_id),
+        (kinds.SOURCES, key_of(CANDLES, run.pair, run.interval)),
+        (kinds.VERSIONS, run.version_id),
+        (kinds.MARKS, run.pair),
+        (kinds.INTAKE, f"{run.pair}:{run.interval}"),
+        (kinds.BAR_CLOSES, run.pair),
     )
 
 

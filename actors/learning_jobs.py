@@ -16,7 +16,6 @@ from actors.job_book import (
     JobCancelled,
     worker_name,
 )
-from actors.memory_budget import within_budget
 from actors.parts.jobs import JobParts, job_parts
 from actors.study_period import Period
 from actors.trainer import Train, TrainerActor
@@ -24,6 +23,7 @@ from actors.training import TrainAsk
 from actors.training_asks import TrainingAsks
 from actors.wiring import Wiring
 from desk.clock import Clock
+from desk.engines.memory_budget import within_budget
 from desk.engines.rllib import check_processors
 from desk.errors import NotFound
 from desk.ids import Pair

@@ -172,8 +172,11 @@ class OrderExecutor:
         """
         if not ask.approved.value.reduce_only:
             await self._recover()
-        order = await self._rows.load(ask.approved.value.client_order_id)
-        return await self._send(order) if order.state is OrderState.INTENT else order
+        # Not read again: the commit before the sending proves that it is still the stored row.
+        order = ask.approved.value
+        if order.state is not OrderState.INTENT:
+            return await self._rows.load(order.client_order_id)
+        return await self._send(order)
 
     @ray.method(max_task_retries=0)
     async def cancel(self, ask: Cancel) -> Order:

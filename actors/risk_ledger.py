@@ -20,17 +20,20 @@ from desk.errors import BadInput, Fenced, LimitReached, NotFound
 from desk.ids import Pair
 from desk.runs import agent_kill_reason
 from desk.store import kinds
-from desk.store.port import Doc, Event, Reading, Store, Stream
+from desk.store.port import Doc, Event, Reading, Store, Stream, Wanted
+from desk.store.read_ahead import read_ahead
 from desk.trading import admission, intents, risk
 from desk.trading import breaker as breakers
 from desk.trading import ledger as books
 from desk.trading.admission import Mandate
 from desk.trading.breaker import Breaker
 from desk.trading.commit_pace import MOST_P99_MS, CommitPace
+from desk.trading.instruments import Instrument
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
-from desk.trading.risk import AccountPolicy, Approved, Refused, VenueView
+from desk.trading.risk import AccountPolicy, Approved, Refused, RiskLimitSet, VenueView
+from desk.trading.venue_health import VenueHealth
 from desk.wallclock import monotonic_s, wall_ms
 
 log = structlog.stdlib.get_logger()
@@ -89,6 +92,23 @@ class LedgerParts:
     """Whether entries need an exchange that answers."""
     lease_ttl_s: float = 6.0
     lease_renew_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What an intent is judged by, as it was read in one go."""
+
+    ledger: Ledger
+    instrument: Instrument | None
+    mandate: Mandate | None
+    """None for an exit, and for a run that is not stored."""
+    limits: Doc[RiskLimitSet] | None
+    policy: Doc[AccountPolicy] | None
+    """None: the account's defaults count."""
+    open_orders: Sequence[Order]
+    breaker: Breaker
+    cooldown_until_ms: int
+    venue: VenueHealth | None
 
 
 # --- the shell ----------------------------------------------------------------------------------
@@ -235,67 +255,87 @@ class RiskLedger:
 
     async def _judge(self, ask: Approve) -> Approved[Order] | Refused:
         intent = ask.intent
-        known = await stored(lambda: self._store.order(intent.client_order_id))
-        if known is not None:
-            return Approved(value=known, limits_set_id=ask.limits_set_id)
-        ledger = await self._ledger()
-        if (unfit := await self._unfit(intent, ledger)) is not None:
+        seen = await stored(lambda: self._look(ask))
+        if isinstance(seen, Order):
+            return Approved(value=seen, limits_set_id=ask.limits_set_id)
+        ledger, now_ms = seen.ledger, self._clock.now_ms()
+        unfit = admission.check(
+            intent,
+            instrument=seen.instrument,
+            mandate=seen.mandate,
+            held_quantity=books.held_quantity(ledger, intent.pair),
+        )
+        if unfit is not None:
             return unfit
-        limits = await stored(lambda: self._store.get(kinds.RISK_LIMITS, ask.limits_set_id))
-        if limits is None:
+        if seen.limits is None:
             return Refused(
                 limit="risk_limit_set_missing", asked=ask.limits_set_id, allowed="an existing set"
             )
-        found = await self._policy_row()
-        policy, now_ms = found.value if found else self._parts.default_policy, self._clock.now_ms()
+        policy = seen.policy.value if seen.policy else self._parts.default_policy
         verdict = risk.check(
             intent,
             ledger=ledger,
-            open_orders=await stored(lambda: self._store.active_orders(self._account)),
-            limits=limits.value,
+            open_orders=seen.open_orders,
+            limits=seen.limits.value,
             policy=policy,
             # As these books make it: between a mark and the row of the breaker nothing slips in.
-            breaker=breakers.observe(
-                await self._breaker(), ledger=ledger, policy=policy, now_ms=now_ms
-            ),
+            breaker=breakers.observe(seen.breaker, ledger=ledger, policy=policy, now_ms=now_ms),
             price=intent.reference_price,
             leverage=self._parts.leverage,
             now_ms=now_ms,
             max_mark_age_ms=self._parts.max_mark_age_ms
             + acceleration_grace_ms(self._clock.anchor.speed),
-            pair_cooldown_until_ms=await self._cooldown(intent.pair),
-            venue=await self._venue_view(),
+            pair_cooldown_until_ms=seen.cooldown_until_ms,
+            venue=VenueView(health=seen.venue, wall_ms=wall_ms())
+            if self._parts.heeds_venue
+            else None,
             slow_commit_ms=self._pace.slow_p99_ms(now_s=monotonic_s()),
             min_liquidation_buffer_bps=self._parts.min_liquidation_buffer_bps,
         )
         if isinstance(verdict, Refused):
             return verdict
         readings = (
-            Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, limits),
-            Reading.of(kinds.ACCOUNT_POLICIES, self._account, found),
+            Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, seen.limits),
+            Reading.of(kinds.ACCOUNT_POLICIES, self._account, seen.policy),
         )
         return await self._create(verdict, ledger, () if intent.reduce_only else readings)
 
-    async def _unfit(self, intent: OrderIntent, ledger: Ledger) -> Refused | None:
-        """The rule of pair, mode, side or size that the intent breaks."""
-        instrument = await stored(lambda: self._store.get(kinds.INSTRUMENTS, intent.pair))
-        return admission.check(
-            intent,
-            instrument=instrument.value if instrument else None,
-            mandate=None if intent.reduce_only else await self._mandate(intent.run_id),
-            held_quantity=books.held_quantity(ledger, intent.pair),
-        )
+    def _look(self, ask: Approve) -> Order | Seen:
+        """Read what an intent is judged by, in few trips; the order itself if it is known already.
 
-    async def _mandate(self, run_id: str) -> Mandate | None:
-        run = await stored(lambda: self._store.get(kinds.RUNS, run_id))
-        if run is None:
-            return None
-        agent = await stored(lambda: self._store.get(kinds.AGENTS, run.value.agent_id))
-        return Mandate(
-            account=run.value.account,
-            pair=run.value.pair,
-            allowed_pairs=agent.value.allowed_instruments if agent else (),
-            kill_reason=agent_kill_reason(agent.value) if agent else None,
+        The books first: the commit proves that they have not moved since.
+        """
+        intent, account = ask.intent, self._account
+        cooldown = cooldown_key(account, intent.pair)
+        wanted: list[Wanted] = [
+            (kinds.INSTRUMENTS, intent.pair),
+            (kinds.RUNS, intent.run_id),
+            (kinds.RISK_LIMITS, ask.limits_set_id),
+            (kinds.ACCOUNT_POLICIES, account),
+            (kinds.BREAKERS, account),
+            (kinds.STATE, cooldown),
+            (kinds.VENUES, account),
+        ]
+        store = read_ahead(self._store, account, wanted, order_id=intent.client_order_id)
+        if (known := store.order(intent.client_order_id)) is not None:
+            return known
+        if (ledger := store.ledger(account)) is None:
+            raise NotFound("ledger", account)
+        instrument, breaker = (
+            store.get(kinds.INSTRUMENTS, intent.pair),
+            store.get(kinds.BREAKERS, account),
+        )
+        cooling, venue = store.get(kinds.STATE, cooldown), store.get(kinds.VENUES, account)
+        return Seen(
+            ledger=ledger,
+            instrument=instrument.value if instrument else None,
+            mandate=None if intent.reduce_only else _mandate(store, intent.run_id),
+            limits=store.get(kinds.RISK_LIMITS, ask.limits_set_id),
+            policy=store.get(kinds.ACCOUNT_POLICIES, account),
+            open_orders=store.active_orders(account),
+            breaker=breaker.value if breaker else Breaker(account=account),
+            cooldown_until_ms=int(cooling.value["until_ms"]) if cooling else 0,
+            venue=venue.value if venue else None,
         )
 
     async def _create(
@@ -380,26 +420,8 @@ class RiskLedger:
         return ledger
 
     async def _policy(self) -> AccountPolicy:
-        found = await self._policy_row()
+        found = await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
         return found.value if found else self._parts.default_policy
-
-    async def _policy_row(self) -> Doc[AccountPolicy] | None:
-        return await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
-
-    async def _cooldown(self, pair: Pair) -> int:
-        key = cooldown_key(self._account, pair)
-        found = await stored(lambda: self._store.get(kinds.STATE, key))
-        return int(found.value["until_ms"]) if found else 0
-
-    async def _venue_view(self) -> VenueView | None:
-        if not self._parts.heeds_venue:
-            return None
-        found = await stored(lambda: self._store.get(kinds.VENUES, self._account))
-        return VenueView(health=found.value if found else None, wall_ms=wall_ms())
-
-    async def _breaker(self) -> Breaker:
-        found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))
-        return found.value if found else Breaker(account=self._account)
 
     async def _watch(self, ledger: Ledger, trace_id: str = "") -> None:
         """Let the breaker see the books, then the limits of losses; a trip or a breach is an alert."""
@@ -462,6 +484,19 @@ class RiskLedger:
             leave(str(newer))
         self._pace.took(spent_s * 1000, now_s=monotonic_s())
         return done
+
+
+def _mandate(store: Store, run_id: str) -> Mandate | None:
+    run = store.get(kinds.RUNS, run_id)
+    if run is None:
+        return None
+    agent = store.get(kinds.AGENTS, run.value.agent_id)
+    return Mandate(
+        account=run.value.account,
+        pair=run.value.pair,
+        allowed_pairs=agent.value.allowed_instruments if agent else (),
+        kill_reason=agent_kill_reason(agent.value) if agent else None,
+    )
 
 
 RiskLedgerActor = ray.remote(RiskLedger)

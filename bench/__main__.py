@@ -1,4 +1,7 @@
-"""`make bench`, or `make bench ONLY=NAME`: one table and one JSON file; a goal not measured is not met."""
+"""`make bench`, or `make bench ONLY=NAME`: one table and one JSON file; a goal not measured is not met.
+
+With `--keep` (`make bench KEEP=1`) what was measured is kept for this release too, see `bench.releases`.
+"""
 
 import importlib
 import json
@@ -9,21 +12,25 @@ import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench import releases
 from bench.figures import Figure
 
 BENCHES = (
     *("store", "candles", "window", "features", "env", "rl"),
-    *("evaluation", "evaluation_tasks", "policy", "api", "insights"),
+    *("evaluation", "evaluation_tasks", "policy", "decision_path", "isolation", "api", "insights"),
 )
 RESULTS = Path(__file__).parent / "results"
+KEEP = "--keep"
 
 
 def main(chosen: list[str]) -> int:
     """Run the benches named, or all; 0 when every goal measured was met."""
+    is_kept, chosen = KEEP in chosen, [name for name in chosen if name != KEEP]
     unknown = sorted(set(chosen) - set(BENCHES))
     if unknown:
         sys.stderr.write(
@@ -31,12 +38,19 @@ def main(chosen: list[str]) -> int:
         )
         return 2
     console = Console()
-    figures: list[Figure] = []
+    measured: dict[str, list[Figure]] = {}
     for name in chosen or BENCHES:
         with console.status(f"measuring {name} …"):
-            figures += list(importlib.import_module(f"bench.{name}").figures())
+            measured[name] = list(importlib.import_module(f"bench.{name}").figures())
+    figures = [figure for each in measured.values() for figure in each]
     console.print(_table(figures))
-    _write(figures)
+    record = _record(figures)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+    path.write_text(json.dumps(record, indent=1))
+    if is_kept:
+        for name, each in measured.items():
+            releases.keep(name, record | {"figures": [_row(figure) for figure in each]})
     return 0 if all(figure.met for figure in figures) else 1
 
 
@@ -58,8 +72,11 @@ def _table(figures: list[Figure]) -> Table:
     return table
 
 
-def _write(figures: list[Figure]) -> None:
-    RESULTS.mkdir(exist_ok=True)
+def _row(figure: Figure) -> dict[str, Any]:
+    return asdict(figure) | {"ratio": figure.ratio}
+
+
+def _record(figures: list[Figure]) -> dict[str, Any]:
     packages = (
         "raydesk",
         "numpy",
@@ -72,14 +89,12 @@ def _write(figures: list[Figure]) -> None:
         "pyarrow",
         "duckdb",
     )
-    record = {
+    return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cpus": os.cpu_count(), "machine": platform.machine(), "load": os.getloadavg()},
         "versions": {name: version(name) for name in packages},
-        "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in figures],
+        "figures": [_row(figure) for figure in figures],
     }
-    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
-    path.write_text(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

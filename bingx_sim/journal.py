@@ -1,5 +1,6 @@
 """Every request that reached the venue, in order: what tests judge by."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,8 @@ class Entry:
     answered: bool = False
     """Whether the whole answer was handed to the connection."""
     answer_ms: int = 0
+    receive_ns: int = field(default_factory=time.monotonic_ns)
+    """When it came by the machine's monotonic clock, which every process here shares: for latencies."""
 
 
 class Journal:

@@ -12,13 +12,13 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from actors.channel_book import source_of
-from actors.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
 from actors.parts.control import control
 from actors.parts.decisions import SERVE_APP
 from actors.parts.foundation import market_clock, open_store
 from actors.run_file import RunFile
 from actors.tree import trading_resource
 from actors.wiring import LIVE, PAPER, Wiring
+from desk.engines.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
 from desk.errors import SettingsError
 from desk.logs import configure_logs
 from desk.market.channel_messages import TELEGRAM

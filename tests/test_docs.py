@@ -20,7 +20,7 @@ from desk.evaluation import gates, promotion
 from desk.settings import OUR_PREFIXES, setting_names
 from desk.trading.limits import default_limits, default_live_policy, default_paper_policy
 from desk.venues.bingx_errors import Meaning
-from docs import tables
+from docs import performance, tables
 from serve_apps import metrics
 from serve_apps.api import ROUTERS
 from serve_apps.patient_http import REFUSALS
@@ -519,6 +519,19 @@ def test_every_actor_is_listed() -> None:
 
 
 # --- reliability --------------------------------------------------------------------------------
+
+
+def test_the_page_of_performance_is_what_the_kept_results_give() -> None:
+    stale = "stale: run `python -m docs.performance`"
+    assert text("performance.md") == performance.current(), stale
+
+
+def test_every_bench_is_behind_a_goal_or_told_of_in_the_page() -> None:
+    benches = importlib.import_module("bench.__main__").BENCHES
+    page = text("performance.md")
+
+    assert {goal.bench for goal in performance.GOALS} <= set(benches)
+    assert {name for name in benches if f"`{name}`" not in page} == set()
 
 
 def test_the_tables_of_reliability_are_current() -> None:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from actors.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
 from actors.run_file import RunFile
 from desk.cli.findings import Finding, fail, ok, warn
 from desk.cli.processes import ProcessBook, marked
+from desk.engines.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
 from desk.errors import DeskError, SettingsError
 from desk.settings import Settings, settings_problems
 from desk.store import server

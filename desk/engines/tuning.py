@@ -25,7 +25,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.stopper import NoopStopper
 
+from desk.engines.memory_budget import limit_memory
 from desk.engines.trials import Trial, TrialTask
+from desk.errors import DeskError
 from desk.learning.sweep_results import PlannedTrial, TrialStatus
 from desk.learning.sweep_space import (
     PARAMETERS,
@@ -104,6 +106,7 @@ def run_trials(
                 keys=keys,
                 is_replayed=_is_replayed(sweep),
                 slots=folder / "slots",
+                at_once=sweep.budget.concurrent_trials,
             ),
             {"cpu": 1},
         ),
@@ -244,10 +247,25 @@ def _mutation(name: str, domain: Choice | Grid | Uniform | LogUniform | RandInt)
     return _domain(name, domain)
 
 
+class TrialTooLarge(DeskError):
+    """A trial was refused memory; the trading actors of its machine were not."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(most_bytes)
+        self.most_bytes = most_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"the trial needed more than its {self.most_bytes / 2**30:.1f} GiB of memory: take fewer"
+            " lanes, a smaller network, a shorter range, or fewer trials at once"
+        )
+
+
 class _TrialActor(tune.Trainable):
     """A trial in a process of its own: one `step` is one point."""
 
     _lock: BinaryIO
+    _memory_bytes: int
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - `with_parameters` adds them
         self,
@@ -257,7 +275,9 @@ class _TrialActor(tune.Trainable):
         keys: TrialKeys,
         is_replayed: bool,
         slots: Path,
+        at_once: int,
     ) -> None:
+        self._memory_bytes = limit_memory(at_once)
         trial_key, configuration = keys(self._own(_point_of(config), slots))
         self._lock = _locked(task.home, trial_key)
         self._trial = Trial(task, trial_key, configuration, is_stopped=_is_stopped(task, trial_key))
@@ -277,7 +297,10 @@ class _TrialActor(tune.Trainable):
         return {**point, SLOT: json.loads(kept.read_text())}
 
     def step(self) -> dict[str, Any]:
-        point = self._trial.advance()
+        try:
+            point = self._trial.advance()
+        except MemoryError:
+            raise TrialTooLarge(self._memory_bytes) from None
         return {SCORE: point.score, STEPS: point.steps, "done": self._trial.is_over}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -101,6 +101,9 @@ class Rows:
         return total
 
     def _extreme(self, column: Floats, size: int, pick: np.ufunc) -> Floats:
+        if self._count <= FEW_ROWS:
+            ends = range(self._first + 1, self._first + 1 + self._count)
+            return np.array([pick.reduce(column[end - size : end]) for end in ends])
         best = self.lag(column, 0)
         for candles in range(1, size):
             best = pick(best, self.lag(column, candles))

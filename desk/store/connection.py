@@ -87,13 +87,13 @@ class Connection:
                 return self.money.fcall(function, 0, *arguments)
             return self._change_and_wait(function, arguments)
 
-        return cast("list[bytes]", self._with_functions(once))
+        return cast("list[bytes]", self.with_functions(once))
 
     def read(self, function: str, *arguments: Argument, bulk: bool = False) -> list[bytes]:
         """Call a reading function."""
         return cast(
             "list[bytes]",
-            self._with_functions(
+            self.with_functions(
                 lambda: (self.bulk if bulk else self.money).fcall_ro(function, 0, *arguments)
             ),
         )
@@ -158,7 +158,8 @@ class Connection:
             raise
         return int(version), digest.decode()
 
-    def _with_functions(self, call: Callable[[], object]) -> object:
+    def with_functions(self, call: Callable[[], Any]) -> Any:
+        """Run reads that call our functions, with the library loaded."""
         with self._lock:
             if not self._has_functions:
                 self.load_functions()

@@ -3,6 +3,7 @@
 from desk.store.memory_audit import MemoryAudit
 from desk.store.memory_candles import MemoryCandles
 from desk.store.memory_documents import MemoryDocuments, MemoryEvents
+from desk.store.memory_glance import MemoryGlance
 from desk.store.memory_money import MemoryLeases, MemoryLedgers, MemoryOrders
 from desk.store.memory_requests import MemoryRequests
 from desk.store.memory_state import MemoryState
@@ -17,6 +18,7 @@ class MemoryStore(
     MemoryDocuments,
     MemoryAudit,
     MemoryVersions,
+    MemoryGlance,
     MemoryRequests,
     MemoryTurns,
     MemoryEvents,

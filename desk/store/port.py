@@ -70,6 +70,22 @@ class Doc[T]:
     at_ms: int
 
 
+type Wanted = tuple[Kind[Any], str]
+"""A document by kind and key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """An account and some documents as they stood at one moment."""
+
+    order: Order | None
+    ledger: Ledger | None
+    active_orders: list[Order]
+    kill_reason: str | None
+    docs: list[Doc[Any] | None]
+    """In the order in which they were asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A document as a decision read it; version 0: it was not there."""
@@ -537,6 +553,13 @@ class Store(
     Protocol,
 ):
     """The whole store."""
+
+    def glance(self, account: str, wanted: Sequence[Wanted] = (), *, order_id: str = "") -> Glance:
+        """What `order`, `ledger`, `active_orders`, `kill_reason` and `get` answer, in one round trip.
+
+        In that order: what is committed against the ledger's version was read after it.
+        """
+        ...
 
     def ping(self) -> None: ...
 

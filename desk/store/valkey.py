@@ -6,6 +6,7 @@ from desk.store.connection import Connection
 from desk.store.valkey_audit import ValkeyAudit
 from desk.store.valkey_candles import ValkeyCandles
 from desk.store.valkey_documents import ValkeyDocuments, ValkeyEvents
+from desk.store.valkey_glance import ValkeyGlance
 from desk.store.valkey_money import ValkeyLeases, ValkeyLedgers, ValkeyOrders
 from desk.store.valkey_requests import ValkeyRequests
 from desk.store.valkey_turns import ValkeyTurns
@@ -19,6 +20,7 @@ class ValkeyStore(
     ValkeyDocuments,
     ValkeyAudit,
     ValkeyVersions,
+    ValkeyGlance,
     ValkeyRequests,
     ValkeyTurns,
     ValkeyEvents,

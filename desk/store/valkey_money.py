@@ -148,7 +148,7 @@ class ValkeyLedgers:
         version, row = self._connection.run(
             lambda: self._connection.money.hmget(f"led:{account}", "v", "row")
         )
-        return None if version is None else _ledger(version, row)
+        return None if version is None else ledger_of(version, row)
 
     def create_ledger(self, ledger: Ledger, *, fence: Fence, event: Event) -> Ledger:
         answer = self._connection.change(
@@ -158,7 +158,7 @@ class ValkeyLedgers:
             to_json(Ledger, replace(ledger, version=1)),
         )
         version, row = accepted(answer, fence=fence) or []
-        return _ledger(version, row)
+        return ledger_of(version, row)
 
     def move_ledger(
         self, before: Ledger, after: Ledger, *, fence: Fence, request_id: str, event: Event
@@ -172,7 +172,7 @@ class ValkeyLedgers:
         )
         expected = {f"led:{before.account}": before.version}
         version, row = accepted(answer, fence=fence, expected=expected) or []
-        return _ledger(version, row)
+        return ledger_of(version, row)
 
     def adjust_ledger(
         self,
@@ -196,7 +196,7 @@ class ValkeyLedgers:
         )
         expected = {f"led:{before.account}": before.version}
         booked = accepted(answer, fence=fence, expected=expected)
-        return None if booked is None else _ledger(*booked)
+        return None if booked is None else ledger_of(*booked)
 
     def adjustments(self, account: str) -> list[Adjustment]:
         rows = self._connection.read("rows_of", f"ordx:adjustments:{account}", "adj:")
@@ -208,13 +208,14 @@ class ValkeyLedgers:
         )
 
     def kill_reason(self, account: str) -> str | None:
-        for scope in (account, "all"):
-            reason = self._connection.run(
-                lambda s=scope: self._connection.money.hget(f"risk:kill:{s}", "reason")
-            )
-            if reason is not None:
-                return reason.decode()
-        return None
+        def ask() -> list[bytes | None]:
+            pipeline = self._connection.money.pipeline(transaction=False)
+            for scope in (account, "all"):
+                pipeline.hget(f"risk:kill:{scope}", "reason")
+            return pipeline.execute()
+
+        reasons = self._connection.run(ask)
+        return next((reason.decode() for reason in reasons if reason is not None), None)
 
 
 def _move(before: Order, after: Order) -> list[Argument]:
@@ -229,7 +230,8 @@ def _move(before: Order, after: Order) -> list[Argument]:
     ]
 
 
-def _ledger(version: bytes, row: bytes) -> Ledger:
+def ledger_of(version: bytes, row: bytes) -> Ledger:
+    """A ledger as the server keeps it."""
     # Reserving moves the version without rewriting the row.
     ledger = from_json(Ledger, row)
     return ledger if ledger.version == int(version) else replace(ledger, version=int(version))

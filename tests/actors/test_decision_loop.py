@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from actors import decision_loop, source_book
+from actors.candle_messages import CandleClosed
 from actors.decision_loop import TURN_S
 from actors.decision_scene import silence
 from actors.source_book import CANDLES, key_of, new_status
@@ -21,7 +22,7 @@ from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
 from desk.market.interval import interval_ms
 from desk.market.quality import IntakeTally
-from desk.runs import Action, PauseLift, RunStatus, SourcePolicy, SourceStatus
+from desk.runs import Action, DecisionRecord, PauseLift, RunStatus, SourcePolicy, SourceStatus
 from desk.store import kinds
 from desk.store.port import Event, Stream
 from desk.trading import invariants, risk
@@ -105,6 +106,43 @@ def test_a_candle_delivered_twice_is_one_decision_and_one_order(stage: Stage) ->
     assert len(stage.decisions()) == 1
     assert len(stage.orders()) == 1
     assert len(stage.policy.asked) == 1
+
+
+def test_what_a_turn_knew_of_the_run_decides_nothing_once_it_is_otherwise(stage: Stage) -> None:
+    stage.decide(0.0)
+    asyncio.run(stage.loop.turn())
+    stage.policy.target = 1.0
+    stage.change_run(lambda run: runs.pause(run, "operator"))
+
+    stage.tell(stage.next_candle())
+
+    assert len(stage.decisions()) == 1
+    assert stage.orders() == []
+    assert len(stage.policy.asked) == 1
+
+
+def test_a_decision_after_a_turn_stands_on_the_run_as_it_is_now(stage: Stage) -> None:
+    stage.decide(0.0)
+    asyncio.run(stage.loop.turn())
+    tight = replace(risk.default_limits(), set_id="tight", max_position_size=Decimal(100))
+    stage.store.put(kinds.RISK_LIMITS, "tight", tight, at_ms=stage.clock.now_ms())
+    stage.change_run(lambda run: replace(run, risk_limit_set_id="tight"))
+
+    record = stage.decide(1.0)
+    stage.tell(_again(record))
+
+    (order,) = stage.orders()
+    assert order.quantity * order.reference_price <= 100
+    assert len(stage.decisions()) == 2
+
+
+def _again(record: DecisionRecord) -> CandleClosed:
+    return CandleClosed(
+        pair=record.pair,
+        interval=record.interval,
+        open_ms=record.open_ms,
+        trace_id=record.trace_id,
+    )
 
 
 def test_two_loops_of_one_run_make_one_decision_and_one_order(stage: Stage) -> None:
@@ -237,6 +275,7 @@ def test_a_policy_that_fails_or_hangs_means_hold(stage: Stage, trouble: str) -> 
     record = stage.decide(1.0)
 
     assert (record.action, record.hold_reason) == (Action.HOLD, "policy_unavailable")
+    assert record.latency_ms["policy"] < 2_500.0, "the stage's deadline is 50 ms, the hang 5 s"
     assert stage.orders() == []
     assert stage.run.status is RunStatus.RUNNING
 

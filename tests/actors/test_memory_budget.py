@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.memory_budget import FRACTION, budget_bytes
+from desk.engines.memory_budget import FRACTION, budget_bytes
 
 GROWS = """
-from actors import memory_budget
+from desk.engines import memory_budget
 
 memory_budget.budget_bytes = lambda *_: 1 << 27
 with_parts = memory_budget.within_budget(lambda: "parts")

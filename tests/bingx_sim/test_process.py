@@ -162,7 +162,7 @@ def script(venue: Any, start_ms: int) -> list[dict[str, Any]]:
         params = {"symbol": "BTC-USDT", "interval": "1m", "limit": 3}
         venue.call("GET", "swap/v3/quote/klines", params, stamp=STAMP_MS)
         venue.sim.clock(advance_ms=3_600_000)
-    wall = {"receive_ms", "answer_ms", "connection"}
+    wall = {"receive_ms", "receive_ns", "answer_ms", "connection"}
     return [
         {name: value for name, value in entry.items() if name not in wall}
         for entry in venue.sim.journal()

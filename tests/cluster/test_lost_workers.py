@@ -3,22 +3,32 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actors.job_book import JobBook
 from actors.learning_jobs import cancel_job, period_of, start_training
-from actors.names import RECONCILER, SUPERVISOR, Door
+from actors.names import DECISION_LOOP, RECONCILER, SUPERVISOR, Door
 from actors.seed import AGENT_ID
 from actors.supervisor import Release
 from actors.training import TrainAsk
 from actors.watch import MAX_RESTARTS
 from desk.clock import DAY_MS, HOUR_MS, ManualClock
-from desk.engines.rllib import TrainingSpec
+from desk.engines.memory_budget import budget_bytes
+from desk.engines.rllib import MakeEnv, TrainingSpec
+from desk.engines.stretches import Stretch
+from desk.learning.sweep_results import PlannedTrial
+from desk.market.candles import Candles
 from desk.runs import JobStatus, RunStatus
 from desk.store import kinds
 from tests.cluster.desk_on_ray import RunningDesk, eventually
 from tests.processes import processes_named
+from tests.sweeps.tasks import task_on
+from tests.sweeps.test_tuning_on_ray import Heard, Keys, sweep_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -92,3 +102,41 @@ def release(desk: RunningDesk, name: str) -> None:
     door = Door(SUPERVISOR, "", namespace=desk.wiring.namespace)
     ask = Release(name=name)
     asyncio.run(door.ask(lambda actor: actor.release.remote(ask), within_s=15))
+
+
+@dataclass(frozen=True, slots=True)
+class Hungry:
+    """Trains by wanting more than any process of a sweep may have."""
+
+    def __call__(self, make_env: MakeEnv, spec: TrainingSpec, **given: Any) -> Stretch:
+        machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        wanted = bytearray(budget_bytes(machine_bytes, ""))  # asked for, never touched
+        raise AssertionError(f"was given {len(wanted)} bytes")
+
+
+@pytest.mark.catalogue("I16")
+def test_I16_a_trial_beyond_its_memory_fails_with_a_clear_error_and_the_run_trades_on(
+    desk: RunningDesk, walk: Callable[..., Candles], tmp_path: Path
+) -> None:
+    eventually(lambda: desk.run_row().status is RunStatus.RUNNING, what="a run that trades")
+    loop = DECISION_LOOP.of(desk.run_id)
+    eventually(lambda: desk.is_back(loop, 0) and desk.decisions(), what="its decisions")
+    pids = {doc.key: doc.value.pid for doc in desk.store.list(kinds.ACTORS)}
+    decided = len(desk.decisions())
+    from desk.engines.tuning import run_trials
+
+    task = replace(task_on(walk(2_000, seed=5), tmp_path), train=Hungry())
+    heard = Heard()
+
+    point = {"learning_rate": 1e-3}
+    trial_key, configuration = Keys()(point)
+    planned = PlannedTrial(trial_key=trial_key, point=point, configuration=configuration)
+    sweep = sweep_of(budget={"trials": 1})
+    run_trials(sweep, task, [planned], heard, keys=Keys(), folder=tmp_path / "tune")
+
+    (error,) = heard.errors.values()
+    assert "the trial needed more than its" in error
+    assert "GiB of memory: take fewer lanes" in error
+    assert heard.points == []
+    eventually(lambda: len(desk.decisions()) > decided + 2, what="new decisions")
+    assert {doc.key: doc.value.pid for doc in desk.store.list(kinds.ACTORS)} == pids

@@ -7,6 +7,8 @@ from pathlib import Path
 
 FRACTION = 0.5
 """Of what the machine, or the container, has."""
+LEAST_SHARE_BYTES = 4 << 30
+"""A training process has this much private data in its address space before it grows."""
 LIGHT_MEMORY_BYTES = 3 << 30
 """Below this much free memory one policy replica has to do."""
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -28,20 +30,28 @@ def free_memory_bytes() -> int:
     return int(rows["MemAvailable"].split()[0]) * 1024
 
 
-def within_budget[R](build: Callable[[], R]) -> R:
-    """Build in a process that from now on is refused memory beyond the budget.
+def limit_memory(shares: int = 1) -> int:
+    """Let this process be refused memory beyond its share of the budget; returns that, in bytes.
 
-    The refusal is a `MemoryError` in that process alone, where the kernel would otherwise choose
+    The refusal is a `MemoryError` in this process alone, where the kernel would otherwise choose
     whom to kill. The limit is on private data, so mapped candles and Ray's shared store do not count.
+    `shares` is how many processes may grow at once; none gets less than `LEAST_SHARE_BYTES`.
     """
     machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         container = CONTAINER_LIMIT.read_text()
     except OSError:
         container = ""
-    most = budget_bytes(machine_bytes, container)
+    budget = budget_bytes(machine_bytes, container)
+    most = min(budget, max(budget // shares, LEAST_SHARE_BYTES))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    return most
+
+
+def within_budget[R](build: Callable[[], R]) -> R:
+    """Build in a process that from now on is refused memory beyond the budget."""
+    limit_memory()
     return build()
