@@ -230,6 +230,28 @@ class PromotionAnswer(Answer):
     evaluation_id: str
 
 
+class StartGateView(Answer):
+    gate: str
+    passed: bool
+    value: str
+    threshold: str
+    problem: str
+    """With the remedy; empty when it is passed."""
+
+
+class PromotionGateRowView(StartGateView):
+    margin: str
+    """Signed distance to the threshold, above zero where there is room; empty where none is measured."""
+
+
+class PnlHistogramView(Answer):
+    """Trades by their result: a bin holds its lower edge and not its upper one."""
+
+    edges: list[Money]
+    """Rising, in USDT, one more than there are counts."""
+    counts: list[int]
+
+
 class EvaluationView(Answer):
     evaluation_id: str
     agent_id: str
@@ -274,6 +296,10 @@ class EvaluationView(Answer):
     overfitting_probability: float | None
     evidence: Evidence | None
     """Folds, baselines, stress, intervals; null in lists, and in reports of older releases."""
+    gates: list[PromotionGateRowView] | None = None
+    """This very report against the promotion gate as it stands now; null in lists."""
+    pnl_histogram: PnlHistogramView | None = None
+    """Of its trades, after fees and funding; null in lists, and where no trades are kept."""
 
 
 class EvaluationDelta(Answer):
@@ -458,15 +484,6 @@ class FeatureSetView(Answer):
 # --- risk and trades ----------------------------------------------------------------------------
 
 
-class StartGateView(Answer):
-    gate: str
-    passed: bool
-    value: str
-    threshold: str
-    problem: str
-    """With the remedy; empty when it is passed."""
-
-
 class PreflightView(Answer):
     action: str
     agent_id: str
@@ -479,6 +496,28 @@ class PreflightView(Answer):
     """What `confirm_name` has to be for a live start."""
     confirm_token: str | None
     """Null while a gate is not passed, and for what needs none."""
+    expires_at_ms: int | None
+    """Wall ms."""
+
+
+class PromotionPreflightView(Answer):
+    """What would become of a promotion."""
+
+    action: str
+    agent_id: str
+    version_id: str
+    pair: str
+    active_version_id: str
+    """Which it would replace."""
+    evaluation_id: str
+    """The evaluation that decides; empty: there is none on this pair."""
+    allowed: bool
+    gates: list[PromotionGateRowView]
+    runs: list[str]
+    """Runs that would decide with it from the next candle on."""
+    confirm_name: str
+    confirm_token: str | None
+    """Null while a gate is not passed."""
     expires_at_ms: int | None
     """Wall ms."""
 

@@ -124,7 +124,6 @@ test_agent_page::test_a_training_shows_its_progress_is_paused_resumed_and_cancel
 /rl-agent | Learning | Pause; Resume; Cancel
 test_agent_page::test_a_promotion_that_the_gate_refuses_says_why
 /rl-agent | Versions | Promote … of a row
-every page | dialog Promote VERSION? | Pair; Promote
 test_agent_page::test_a_version_that_was_promoted_before_is_rolled_back_to
 /rl-agent | Versions | Roll back … of a row
 every page | dialog Roll back to VERSION? | Roll back
@@ -142,6 +141,16 @@ test_evaluations_page::test_an_older_report_shows_its_figures_alone
 /rl-evaluations | Reports | row
 test_evaluations_page::test_equity_and_drawdown_share_a_cursor_and_their_curves_are_switched
 /rl-evaluations | Equity | CURVE; Log scale
+test_evaluations_page::test_trades_are_ticked_below_the_equity_where_they_ended
+/rl-evaluations | Equity | Trades ▲▽
+test_evaluations_page::test_trades_and_curves_are_saved_whole_for_other_tools
+/rl-evaluations | Equity | Save as Arrow
+/rl-evaluations | Trades of the report | Save as Arrow
+test_evaluations_page::test_a_report_is_saved_as_the_route_answers_it
+/rl-evaluations | Report | Save as JSON
+test_promoting_page::test_a_version_is_promoted_from_its_report_after_every_gate
+/rl-evaluations | Report | Promote …
+every page | dialog Promote VERSION? | Pair; Check the gates; Type ppo-1 to confirm; Promote
 test_evaluations_page::test_ticked_reports_are_compared_with_the_first_and_the_address_keeps_them
 /rl-evaluations | Reports | Compare VERSION of a row
 /rl-evaluations | Compared | Clear

@@ -5,14 +5,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from actors import retry_queue
 from actors.audit import note
 from actors.signal_status import new_signal_status, status_key
 from desk.clock import HOUR_MS, MINUTE_MS
-from desk.evaluation.bootstrap import Interval
-from desk.evaluation.evidence import FoldResult
 from desk.learning.versions import VersionStatus
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
@@ -20,13 +16,11 @@ from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.market.retries import RetryStatus
 from desk.market.signals import receive
 from desk.store import kinds, signals
-from desk.store.evaluation_files import EvaluationFiles, tables_of
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.trading.breaker import Breaker, BreakerState
 from desk.trading.orders import Leg, Side
 from desk.wallclock import wall_ms
-from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
-from tests.serve_apps.test_learning import WEIGHED, report
 from tests.serve_apps.test_retries import DEAD
 from tests.ui.conftest import (
     NOW_MS,
@@ -39,6 +33,7 @@ from tests.ui.conftest import (
     rest,
     serve,
 )
+from tests.ui.reports import put_reports, traded
 
 CHANNEL = "telegram:calls"
 CANDLES = 2_000
@@ -105,33 +100,6 @@ def put_signals(store: MemoryStore, now_wall_ms: int) -> None:
         signals.append(store, receive(CHANNEL, text.encode(), received_ms=at_ms))
 
 
-def put_reports(store: MemoryStore, files: EvaluationFiles) -> None:
-    """A report with evidence and an older one of another pair."""
-    fold = FoldResult(
-        number=0,
-        pair=PAIR,
-        train_start_ms=NOW_MS,
-        train_end_ms=NOW_MS,
-        test_start_ms=NOW_MS,
-        test_end_ms=NOW_MS + 1,
-        is_in_sample=False,
-        candle_count=60,
-        win_rate=0.5,
-        outcome=outcome("12.5"),
-    )
-    sure = {"net_pnl": Interval(estimate=100.0, low=-3.5, high=250.0)}
-    evidence = replace(GOOD, folds=(fold,), intervals=sure, trials=9)
-    close_ms = np.arange(1, 61, dtype=np.int64) * 60_000
-    equity = 10_000.0 + np.sin(np.arange(60.0))
-    tables = tables_of(evidence, close_ms, equity, [], {"hold": equity + 5.0})
-    weighed = replace(
-        report(WEIGHED, NOW_MS), evidence=replace(evidence, files=files.write(WEIGHED, tables))
-    )
-    other = replace(report("older", NOW_MS - 1), pair="ETH-USDT")
-    for one in (weighed, other):
-        store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
-
-
 def fill_lists(store: MemoryStore, candles: Candles, now_wall_ms: int) -> None:
     """What `fill_store` leaves empty: a gap, failed jobs, an open breaker, versions, an audit."""
     store.put(kinds.GAPS, OPEN_GAP.gap_id, OPEN_GAP, at_ms=OPEN_GAP.start_ms)
@@ -183,7 +151,8 @@ def serve_whole(walk: Callable[..., Candles], folder: Path) -> Iterator[Served]:
     candles = replace_times(walk(CANDLES, seed=11))
     fill_store(store, candles)
     fill_lists(store, candles, wall_ms())
-    put_reports(store, files)
+    trades = [traded(number, since_ms=0, every_ms=4 * MINUTE_MS) for number in range(12)]
+    put_reports(store, files, trades=trades, older_pair="ETH-USDT", version_id="ppo-1")
     desk = FakeDesk(store)
     with serve(store, desk, files, signal_sources=(("telegram", CHANNEL),)) as url:
         yield Served(url=url, store=store, desk=desk)
