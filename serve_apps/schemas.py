@@ -737,6 +737,48 @@ class ReconcilerView(Answer):
     errors: int
 
 
+class PositionSidesView(Answer):
+    """A pair that one side holds, in coins; 0: that side holds none."""
+
+    pair: str
+    ours: Money
+    theirs: Money
+    our_price: Money | None
+    their_price: Money | None
+    differs: bool
+
+
+class OrderSidesView(Answer):
+    """An order that is open on one side."""
+
+    pair: str
+    side: Literal["buy", "sell"]
+    quantity: Money
+    client_order_id: str
+    venue_order_id: str
+    kind: str
+    """`order`, or which exit it is."""
+    ours: str
+    """Our state; `noted`: an exit of an open trade; empty: we know nothing of it."""
+    theirs: str
+    """The venue's status; empty: it does not list it."""
+    our_filled: Money
+    their_filled: Money
+    differs: bool
+
+
+class SidesView(Answer):
+    """Both sides of an account at its last comparison, before anything was put right."""
+
+    account: str
+    compared_ms: int
+    positions: list[PositionSidesView]
+    """At most 50, as of the orders; those that differ come first."""
+    orders: list[OrderSidesView]
+    left_off: int
+    """Rows beyond those."""
+
+
 class WorstFreshness(Answer):
     status: Freshness
     source: str

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse
 
+from actors.reconcile_sides import sides_key
 from actors.reconciler import STATE_KEY
 from actors.slo_watch import STATE_KEY as LEVELS_KEY
 from desk.clock import DAY_MS, HOUR_MS
@@ -24,10 +25,12 @@ from serve_apps.requests import KillBody, ReconcileBody
 from serve_apps.schemas import (
     KillView,
     MetricsView,
+    Page,
     ReconcilerView,
     ReconcileView,
     RiskView,
     ServiceLevel,
+    SidesView,
     SummaryView,
 )
 from serve_apps.views import accounts, ops
@@ -120,6 +123,17 @@ def read_metrics(
             for level in (judged.value["levels"] if judged else ())
         ],
         judged_at_ms=judged.value["at_ms"] if judged else None,
+    )
+
+
+@router.get("/ops/trading/reconcile")
+def read_sides(ctx: Ctx) -> Page[SidesView]:
+    """Show positions and open orders of each account beside the venue's, as the last comparison saw them."""
+    docs = [
+        (account, ctx.store.get(kinds.STATE, sides_key(account))) for account in ctx.facts.accounts
+    ]
+    return Page(
+        items=[SidesView(account=account, **doc.value) for account, doc in docs if doc is not None]
     )
 
 

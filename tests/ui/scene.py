@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 from actors import retry_queue
 from actors.audit import note
+from actors.reconcile_sides import Sides, sides_key, sides_row
 from actors.signal_status import new_signal_status, status_key
 from desk.clock import HOUR_MS, MINUTE_MS
 from desk.learning.versions import VersionStatus
@@ -19,7 +21,13 @@ from desk.store import kinds, signals
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.trading.breaker import Breaker, BreakerState
-from desk.trading.orders import Leg, Side
+from desk.trading.orders import (
+    Leg,
+    Side,
+    VenueOrder,
+    VenueOrderStatus,
+    VenuePosition,
+)
 from desk.wallclock import wall_ms
 from tests.serve_apps.test_retries import DEAD
 from tests.ui.conftest import (
@@ -89,6 +97,45 @@ def put_entry(store: MemoryStore, candles: Candles) -> str:
     return rest(store, ledger, candles, fence, Leg.ENTRY, Side.BUY, 1_950, 1_950).trade_id
 
 
+def put_sides(store: MemoryStore) -> None:
+    """What a comparison of the paper account kept: a position and an order that only the venue knows."""
+    ledger = store.ledger("paper")
+    assert ledger is not None
+    held = [
+        VenuePosition(
+            pair=pair,
+            quantity=quantity,
+            average_price=price,
+            leverage=1,
+            unrealized_pnl=Decimal(0),
+        )
+        for pair, quantity, price in (
+            *((row.pair, row.quantity, row.average_price) for row in ledger.positions.values()),
+            ("ETH-USDT", Decimal("0.5"), Decimal(2_500)),
+        )
+    ]
+    ours = tuple(store.active_orders("paper"))
+    listed = [
+        VenueOrder(
+            client_order_id=name,
+            venue_order_id=f"7{at}",
+            pair=PAIR,
+            side=Side.BUY,
+            status=VenueOrderStatus.OPEN,
+            quantity=Decimal("0.02"),
+            filled_quantity=Decimal(0),
+            average_price=Decimal(0),
+            fees=Decimal(0),
+            reduce_only=False,
+            updated_ms=NOW_MS,
+        )
+        for at, name in enumerate([*(order.client_order_id for order in ours), "by-hand"])
+    ]
+    sides = Sides(ours=ours, theirs=tuple(listed), ledger=ledger, positions=tuple(held), traded=())
+    row = sides_row(sides, {}, now_ms=NOW_MS)
+    store.put(kinds.STATE, sides_key("paper"), row, at_ms=NOW_MS)
+
+
 def put_signals(store: MemoryStore, now_wall_ms: int) -> None:
     """A channel that was synced, with two messages of the last hour."""
     status = replace(
@@ -111,6 +158,7 @@ def fill_lists(store: MemoryStore, candles: Candles, now_wall_ms: int) -> None:
     trip(store)
     put_versions(store)
     put_entry(store, candles)
+    put_sides(store)
     put_signals(store, now_wall_ms)
     limits = store.get(kinds.RISK_LIMITS, "default")
     assert limits is not None
