@@ -873,6 +873,8 @@ class MetricPoint(Answer):
 
 class MetricSeries(Answer):
     name: str
+    tags: dict[str, str]
+    """Pair and interval where the series are asked for apart; else empty."""
     unit: str
     start_ms: int
     end_ms: int
@@ -1079,6 +1081,10 @@ class IngestionRunView(Answer):
     from_ms: int | None
     to_ms: int | None
     """Exclusive end of the event times that were read."""
+    hour_wall_ms: int | None
+    """Wall time at which the hour of a poll session begins; null for what is none."""
+    new_by_minute: list[int]
+    """New rows by wall minute of that hour, up to the newest that brought any."""
 
 
 class IngestionSourceView(Answer):

@@ -1,6 +1,6 @@
 """Trading as a whole: summary, guardrails, metrics, reconciliation, the kill switch."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, ValidationError
@@ -18,12 +18,20 @@ from serve_apps.context import By, Context, Ctx
 from serve_apps.idempotency import MAX_KEY_CHARS
 from serve_apps.intake import body_of
 from serve_apps.media import FORM
-from serve_apps.metric_series import KNOWN, MAX_POINTS, of_stage, percentile, series_of
+from serve_apps.metric_series import (
+    KNOWN,
+    MAX_POINTS,
+    apart,
+    of_stage,
+    percentile,
+    series_of,
+)
 from serve_apps.paging import Windowed
 from serve_apps.parameters import refuse_repeated
 from serve_apps.requests import KillBody, ReconcileBody
 from serve_apps.schemas import (
     KillView,
+    MetricSeries,
     MetricsView,
     Page,
     ReconcilerView,
@@ -85,15 +93,18 @@ def read_risk(ctx: Ctx) -> RiskView:
 def read_metrics(
     ctx: Ctx,
     window: Windowed,
+    *,
     name: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=60)]] | None, Query(max_length=20)
     ] = None,
     step_ms: Annotated[int, Query(ge=1_000, le=DAY_MS)] = 60_000,
     stage: Annotated[str, Query(max_length=40)] = "total",
+    by: Literal["all", "series"] = "all",
 ) -> MetricsView:
     """Read metric series in buckets; without bounds the last hour of market time.
 
-    `stage` chooses a part of the decision latency: features, policy, risk, execute or total.
+    `stage` chooses a part of the decision latency: features, policy, risk, execute or total. With `by`
+    `series` each pair and interval has an item of its own.
     """
     end_ms = window.end_ms if window.end_ms is not None else ctx.clock.now_ms() + 1
     start_ms = window.start_ms if window.start_ms is not None else max(end_ms - HOUR_MS, 0)
@@ -102,19 +113,18 @@ def read_metrics(
             "step_ms",
             f"was {step_ms}, expected at most {MAX_POINTS} buckets: take a longer step",
         )
-    items = [
-        series_of(
-            each,
-            of_stage(
-                ctx.store.samples(each, start_ms=start_ms, end_ms=end_ms, limit=METRIC_SAMPLES),
-                stage,
-            ),
-            start_ms=start_ms,
-            end_ms=end_ms,
-            step_ms=step_ms,
+    items = list[MetricSeries]()
+    for each in name or KNOWN:
+        samples = of_stage(
+            ctx.store.samples(each, start_ms=start_ms, end_ms=end_ms, limit=METRIC_SAMPLES), stage
         )
-        for each in (name or KNOWN)
-    ]
+        groups = apart(samples) if by == "series" else {(): samples}
+        items += [
+            series_of(
+                each, found, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, tags=dict(tags)
+            )
+            for tags, found in groups.items()
+        ]
     judged = ctx.store.get(kinds.STATE, LEVELS_KEY)
     return MetricsView(
         items=items,

@@ -215,6 +215,32 @@ def test_metrics_come_in_buckets_with_their_quantiles(scene: Scene, client: Test
     assert series["p50"] == 2.5
 
 
+def test_series_of_pairs_and_intervals_are_told_apart_when_asked(
+    scene: Scene, client: TestClient
+) -> None:
+    for pair, interval, lag_s in (("B", "1m", 3.0), ("A", "1m", 1.0), ("A", "5m", 9.0)):
+        sample = Sample(
+            name="ingestion_lag_seconds",
+            value=lag_s,
+            unit="s",
+            recorded_at_ms=NOW_MS,
+            tags={"pair": pair, "interval": interval},
+        )
+        scene.store.record([sample])
+    query = {"name": "ingestion_lag_seconds"}
+
+    items = client.get("/ops/trading/metrics", params={**query, "by": "series"}).json()["items"]
+    (together,) = client.get("/ops/trading/metrics", params=query).json()["items"]
+
+    assert [(item["tags"]["pair"], item["tags"]["interval"], item["p95"]) for item in items] == [
+        ("A", "1m", 1.0),
+        ("A", "5m", 9.0),
+        ("B", "1m", 3.0),
+    ]
+    assert (together["tags"], together["count"]) == ({}, 3)
+    assert client.get("/ops/trading/metrics", params={"by": "pairs"}).status_code == 422
+
+
 def test_metrics_without_a_name_are_those_the_desk_records(client: TestClient) -> None:
     items = client.get("/ops/trading/metrics").json()["items"]
 
