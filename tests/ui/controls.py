@@ -160,7 +160,11 @@ test_sweep_panel::test_an_older_sweep_can_be_looked_at_and_a_failed_one_says_why
 /rl-agent | Sweeps | Sweep
 test_dialog_fields::test_an_evaluation_judges_what_was_chosen
 /rl-evaluations | Reports | Evaluate …
-every page | dialog Evaluate a version | Version; Pair; Start, UTC (2026-01-31 12:00); End, UTC; Folds; Evaluate
+every page | dialog Evaluate a version | Version; Pair; Interval; Period; Start, UTC (2026-01-31 12:00); End, UTC; Decision threshold, 0 to; Candles missing, at most, %; Folds; Bars that the first fold trains on; Purge, bars; Embargo, bars; Stop loss, fraction of the entry price; Take profit, fraction of the entry price; Leverage, whose loss liquidates; Policies tried, this one included; Check the candles; Evaluate
+test_dialog_fields::test_an_evaluation_shows_its_progress_and_is_cancelled
+/rl-evaluations | Reports | Cancel
+test_dialog_fields::test_a_period_whose_candles_are_not_there_is_refused_with_the_way_to_them
+every page | dialog Evaluate a version | Fetch them
 
 test_sources_page::test_every_source_is_listed_with_its_age_and_the_filters_are_in_the_address
 /rl-data-sources | Sources | Kind; Pair; Show

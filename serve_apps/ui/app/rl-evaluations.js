@@ -3,17 +3,18 @@
 import { computed, effect, signal } from '@preact/signals';
 import { Curves } from './chart/curves.js';
 import { Histogram, Over } from './chart/figures.js';
-import { get, post } from './lib/api.js';
+import { get } from './lib/api.js';
 import { Choice, Comparison, curvesOfReport, equityOf } from './lib/evaluation_compare.js';
+import { evaluate } from './lib/evaluation_form.js';
 import { EvaluationTrades, tradesOf } from './lib/evaluation_trades.js';
 import { ARROW, saveAnswer } from './lib/files.js';
 import { money, percent, tone } from './lib/format.js';
 import { start } from './lib/frame.js';
+import { JobLine, jobsOf } from './lib/jobs.js';
 import { agent, versions } from './lib/run_controls.js';
 import { list, resource, throttled } from './lib/store.js';
 import { on, onResync } from './lib/stream.js';
-import { moment } from './lib/times.js';
-import { ask, Baseline, html, Panel, Pill, Table, toast, When } from './lib/ui.js';
+import { Baseline, html, Panel, Pill, Table, When } from './lib/ui.js';
 import { promote } from './lib/version_controls.js';
 import { keepFresh } from './lib/watch.js';
 
@@ -64,27 +65,6 @@ keepFresh([], { others: [agent, versions] });
 for (const topic of ['version', 'run']) on(topic, throttled(() => { agent.load(); versions.load(); }, 1000));
 if (chosen.value) show(chosen.value);
 
-function evaluate() {
-  const offered = versions.held.value.data ?? [];
-  const active = offered.find((version) => version.active);
-  ask({
-    title: 'Evaluate a version', verb: 'Evaluate',
-    text: 'A backtest in NautilusTrader on stored candles. Choose a period after the version was trained.',
-    fields: [
-      { name: 'agent_version_id', label: 'Version', value: active?.version_id, options: offered.map((version) => ({ value: version.version_id, label: version.name })) },
-      { name: 'pair', label: 'Pair', options: (pairs.held.value.data ?? []).map((row) => ({ value: row.pair, label: row.pair })) },
-      { name: 'start', label: 'Start, UTC (2026-01-31 12:00)', required: true },
-      { name: 'end', label: 'End, UTC', required: true },
-      { name: 'folds', label: 'Folds', type: 'number', min: 1, hint: 'five' },
-    ],
-    send: ({ start: from, end: to, folds, ...body }, key) => post(EVALUATIONS, {
-      ...body, period_start_ms: moment('start', from), period_end_ms: moment('end', to),
-      ...(folds ? { walk_forward: { folds: Number(folds) } } : {}),
-    }, key),
-    done: (job) => toast(`Evaluation of ${job.arguments.version_id} started`),
-  });
-}
-
 // --- the page ---------------------------------------------------------------------------------
 
 function Page() {
@@ -96,10 +76,16 @@ function Page() {
 const Verdict = ({ report }) => html`<${Pill} tone=${report.verdict === 'pass' ? 'ok' : 'bad'} icon=${report.verdict === 'pass' ? '✓' : '✕'}>${report.verdict}<//>`;
 const Pnl = ({ of }) => html`<span class=${tone(of)}>${money(of)}</span>`;
 
+// Evaluations at work, or just over, as their events tell.
+function Working() {
+  const jobs = jobsOf('evaluation').slice(-3);
+  return jobs.length ? html`<div class="pad stack">${jobs.map((job) => html`<${JobLine} key=${job.job_id} job=${job} />`)}</div>` : null;
+}
+
 function Reports() {
   return html`<${Panel} title="Reports" span="7" resource=${reports.held} retry=${reports.load} isEmpty=${(rows) => !rows.length}
-    empty="No evaluation yet." actions=${html`<button onClick=${evaluate}>Evaluate …</button>`}>
-    ${(rows) => html`<${Table} label="Reports" rows=${rows} rowKey=${(row) => row.evaluation_id} onPick=${(row) => show(row.evaluation_id)} selected=${chosen.value} columns=${[
+    empty=${html`<${Working} /><span>No evaluation yet.</span>`} actions=${html`<button onClick=${() => evaluate(pairs.held.value.data ?? [])}>Evaluate …</button>`}>
+    ${(rows) => html`<${Working} /><${Table} label="Reports" rows=${rows} rowKey=${(row) => row.evaluation_id} onPick=${(row) => show(row.evaluation_id)} selected=${chosen.value} columns=${[
       { name: '', title: 'compare', cell: (row) => html`<${Choice} id=${row.evaluation_id} />` }, { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` },
       { name: 'version', cell: (row) => html`${row.version_id} <${Baseline} on=${row.baseline} />` }, { name: 'pair', cell: (row) => row.pair },
       { name: 'net PnL', num: true, cell: (row) => html`<${Pnl} of=${row.net_pnl_after_fees} />` },
