@@ -39,9 +39,11 @@ class OpenRun:
         self._written_s = float("-inf")
         """The first reading is evidence at once."""
 
-    async def add(self, reading: Reading) -> None:
-        """Count a reading; stored now, or with a later one."""
+    async def add(self, reading: Reading, *, wall_ms: int | None = None) -> None:
+        """Count a reading, in a session also in its wall minute; stored now, or with a later one."""
         self.run = ingestion.counted(self.run, reading, now_ms=self._now_ms())
+        if wall_ms is not None:
+            self.run = ingestion.counted_in_minute(self.run, reading.new, wall_ms=wall_ms)
         if self._now_s() - self._written_s >= WRITE_EVERY_S:
             self._written_s = self._now_s()
             await keep(self._store, self.run)

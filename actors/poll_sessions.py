@@ -65,7 +65,7 @@ class PollSessions:
     async def answered(self, series: Series, reading: Reading, *, is_last: bool = False) -> None:
         """Count an answer. `is_last`: no other is due within the hour, so the session ends here."""
         session = await self._session(series)
-        await session.add(reading)
+        await session.add(reading, wall_ms=self._wall_ms())
         if is_last:
             del self._open[series]
             await session.end()
@@ -87,12 +87,12 @@ class PollSessions:
             await known[1].end()
         else:
             await self._end_left_open(series, run_id)
-        session = await self._log.begin(self._fresh(series, run_id))
+        session = await self._log.begin(self._fresh(series, run_id, hour * HOUR_MS))
         self._open[series] = hour, session
         await self._remember(series, run_id)
         return session
 
-    def _fresh(self, series: Series, run_id: str) -> IngestionRun:
+    def _fresh(self, series: Series, run_id: str, hour_wall_ms: int) -> IngestionRun:
         now_ms = self._now_ms()
         return IngestionRun(
             run_id=run_id,
@@ -104,6 +104,7 @@ class PollSessions:
             source_id=series.source_id,
             started_ms=now_ms,
             updated_ms=now_ms,
+            hour_wall_ms=hour_wall_ms,
         )
 
     async def _end_left_open(self, series: Series, run_id: str) -> None:

@@ -68,9 +68,7 @@ def promote_version(
     """
     doc, found = _pointer_and_version(store, version_id)
     version = found.value
-    if pair not in doc.value.allowed_instruments:
-        allowed = " ".join(doc.value.allowed_instruments)
-        raise BadInput("pair", f"was {pair}, expected one that the agent may trade: {allowed}")
+    check_pair(doc.value, pair)
     _expect_active(doc, expected_active, version_id)
     asked = _Asked(actor=actor, at_ms=now_ms, trace_id=trace_id)
     evaluations = _all(store, kinds.EVALUATIONS)
@@ -153,6 +151,13 @@ def widen(store: Store, agent_id: str, version_id: str, *, actor: str, now_ms: i
     )
     _audit(store, asked, "promote_widened", agent, {"version_id": version_id, "size_fraction": 1.0})
     return whole
+
+
+def check_pair(agent: Agent, pair: Pair) -> None:
+    """Raise `BadInput` for a pair that the agent may not trade."""
+    if pair not in agent.allowed_instruments:
+        allowed = " ".join(agent.allowed_instruments)
+        raise BadInput("pair", f"was {pair}, expected one that the agent may trade: {allowed}")
 
 
 def begin_evaluating(store: DocStore, version_id: str, now_ms: int) -> None:

@@ -1,7 +1,9 @@
 """Our side and the venue's, read at one moment, so that a fill on its way is not taken for a drift."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
 
 from actors.store_calls import stored
 from actors.venue_talk import in_time
@@ -10,6 +12,7 @@ from desk.clock import DAY_MS, HOUR_MS, MINUTE_MS, Clock
 from desk.errors import NotFound
 from desk.ids import Pair
 from desk.store.port import Store
+from desk.trading.both_sides import both_sides
 from desk.trading.ledger import Ledger, Position
 from desk.trading.orders import Order, VenueOrder, VenuePosition
 from desk.venues.port import TradingVenue
@@ -20,6 +23,11 @@ HISTORY_LIMIT_MS = 7 * DAY_MS
 STILL_TRIES = 5
 TRADES_WITH_EXITS = 20
 """Newest trades whose exits are recognised at the venue, besides those that are open."""
+
+
+def sides_key(account: str) -> str:
+    """Name of the fact with both sides of an account's last comparison."""
+    return f"venue_sides:{account}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +160,30 @@ class SideReader:
         if ledger is None:
             raise NotFound("ledger", self._account)
         return ledger
+
+
+def sides_row(sides: Sides, dust: Mapping[Pair, Decimal], *, now_ms: int) -> dict[str, Any]:
+    """What both sides said, as it is kept in the place of what they said before."""
+    beside = both_sides(
+        ours=sides.ours,
+        theirs=sides.theirs,
+        ledger=sides.ledger,
+        venue_positions=sides.positions,
+        dust=dust,
+        traded=sides.traded,
+    )
+    return {
+        "compared_ms": now_ms,
+        "positions": [_as_row(each) for each in beside.positions],
+        "orders": [_as_row(each) for each in beside.orders],
+        "left_off": beside.left_off,
+    }
+
+
+def _as_row(beside: Any) -> dict[str, Any]:
+    """Amounts as plain digits, as a document holds them."""
+    row = asdict(beside)
+    return {name: f"{it:f}" if isinstance(it, Decimal) else it for name, it in row.items()}
 
 
 def _moved(ledger: Ledger, positions: Sequence[VenuePosition]) -> dict[Pair, Position]:

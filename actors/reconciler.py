@@ -1,10 +1,10 @@
 """The reconciler of one account: our orders and positions against the venue's, corrected by their owners."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import ray
 import structlog
@@ -15,7 +15,7 @@ from actors.dead_man import foreign_key
 from actors.events import ops_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.market_time import MarketClock
-from actors.reconcile_sides import SideReader, Sides
+from actors.reconcile_sides import SideReader, Sides, sides_key, sides_row
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from actors.venue_watch import VenueWatch
@@ -171,13 +171,14 @@ class Reconciler:
     async def _pass(self, *, full: bool, trace_id: str = "") -> ReconcileReport:
         async with self._one_at_a_time:
             began_s, now_ms = monotonic_s(), self._clock.now_ms()
-            sides = await self._read_sides(full=full)
+            sides, dust = await self._read_sides(full=full), await self._dust()
+            await self._keep(sides_key(self._account), sides_row(sides, dust, now_ms=now_ms))
             corrections = rules.compare(
                 ours=sides.ours,
                 theirs=sides.theirs,
                 ledger=sides.ledger,
                 venue_positions=sides.positions,
-                dust=await self._dust(),
+                dust=dust,
                 now_ms=now_ms,
                 wall_ms=wall_ms(),
                 pause_above_quote=self._parts.pause_above_quote,
@@ -319,7 +320,11 @@ class Reconciler:
         strange = (rules.ReportForeignOrder, rules.ReportOrphanOrder)
         count = sum(isinstance(item, strange) for item in corrections)
         row = {"open_orders": count, "wall_ms": wall_ms()}
-        key, at_ms = foreign_key(self._account), self._clock.now_ms()
+        await self._keep(foreign_key(self._account), row)
+
+    async def _keep(self, key: str, row: Mapping[str, Any]) -> None:
+        """A fact of the last pass, in the place of the pass before."""
+        at_ms = self._clock.now_ms()
         await stored(lambda: self._store.put(kinds.STATE, key, row, at_ms=at_ms))
 
     async def _pause_pair(self, pair: Pair, reason: str) -> None:

@@ -101,6 +101,8 @@ class Caller:
     actor: str
     trace_id: str
     expected_version: int | None
+    by_cookie: bool = False
+    """Logged in on the pages: what raises risk needs a confirmation even where scripts need none."""
 
     def expect(self, key: str, found: int) -> None:
         """Raise `VersionConflict` if the row moved on since the caller saw it."""
@@ -118,6 +120,7 @@ def _caller(request: Request) -> Caller:
         actor=session.actor if session else "operator",
         trace_id=trace_id_of(request.scope),
         expected_version=None,
+        by_cookie=session is not None and session.authenticated_by == "cookie",
     )
 
 

@@ -6,7 +6,9 @@ from actors.signal_status import judged_signal, new_signal_status, status_key
 from actors.source_book import configured, key_of
 from actors.watch import LATE, UP
 from desk.errors import NotFound
-from desk.evaluation.promotion import PromotionVerdict
+from desk.evaluation.promotion import PromotionVerdict, judge_report, on_dataset
+from desk.evaluation.promotion_rows import GateRow, gate_rows
+from desk.evaluation.report import EvaluationReport
 from desk.ids import Pair
 from desk.learning.versions import AgentVersion
 from desk.market.channel_messages import TELEGRAM
@@ -82,6 +84,16 @@ def gate_of_active_version(
         return None
     verdict = promotion_verdict(store, agent.active_version_id, pair)
     return verdict if verdict.evaluation_id else None
+
+
+def gate_rows_of(store: DocStore, agent: Agent, report: EvaluationReport) -> tuple[GateRow, ...]:
+    """A report against its agent's promotion gate as it stands now, whether or not it is the newest."""
+    version = store.get(kinds.VERSIONS, report.version_id)
+    dataset = store.get(kinds.DATASETS, report.dataset_id)
+    feature_set_id = version.value.feature_set_id if version else report.feature_set_id
+    judged = judge_report(report, feature_set_id, agent.promotion_gate)
+    verdict = on_dataset(judged, dataset.value.sha256 if dataset else None)
+    return gate_rows(verdict, report, agent.promotion_gate)
 
 
 def ledgers(ctx: Context) -> list[Ledger]:

@@ -1,6 +1,6 @@
 """Metric samples as buckets of time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,8 +17,23 @@ def of_stage(samples: Sequence[Sample], stage: str = "total") -> list[Sample]:
     return [sample for sample in samples if sample.tags.get("stage", "total") == stage]
 
 
+def apart(samples: Sequence[Sample]) -> dict[tuple[tuple[str, str], ...], list[Sample]]:
+    """Samples by the pair and interval they are of; those that name neither stand together."""
+    found: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+    for sample in samples:
+        named = ((name, sample.tags[name]) for name in ("pair", "interval") if name in sample.tags)
+        found.setdefault(tuple(named), []).append(sample)
+    return dict(sorted(found.items()))
+
+
 def series_of(
-    name: str, samples: Sequence[Sample], *, start_ms: int, end_ms: int, step_ms: int
+    name: str,
+    samples: Sequence[Sample],
+    *,
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,
+    tags: Mapping[str, str] | None = None,
 ) -> MetricSeries:
     """Fold samples of one name into buckets of `step_ms` that start on multiples of it."""
     finite = [sample for sample in samples if np.isfinite(sample.value)]
@@ -29,6 +44,7 @@ def series_of(
     ]
     return MetricSeries(
         name=name,
+        tags=dict(tags or {}),
         unit=samples[-1].unit if samples else "",
         start_ms=start_ms,
         end_ms=end_ms,

@@ -418,3 +418,26 @@ class PromoteBody(Body):
 
     pair: Annotated[str, Field(max_length=32)] | None = None
     """The pair the version shall trade; may be left out while the agent may trade only one."""
+    confirm_token: Annotated[str, Field(max_length=200)] = ""
+    """Of a preflight of this promotion, at most a minute old; who is logged in on the pages needs one."""
+    confirm_name: Annotated[str, Field(max_length=100)] = ""
+    """The version's id, spelled out; goes with the token."""
+
+
+class PromotePreflightBody(Body):
+    """Ask what would become of a promotion."""
+
+    model_config = example(
+        {
+            "action": "version.promote",
+            "agent_id": "desk",
+            "version_id": "baseline-trend-v1",
+            "pair": "BTC-USDT",
+        }
+    )
+
+    action: Literal["version.promote"]
+    agent_id: Name = "desk"
+    version_id: Name
+    pair: Annotated[str, Field(max_length=32)] | None = None
+    """As of a promotion."""

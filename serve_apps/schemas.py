@@ -249,6 +249,28 @@ class PromotionAnswer(Answer):
     evaluation_id: str
 
 
+class StartGateView(Answer):
+    gate: str
+    passed: bool
+    value: str
+    threshold: str
+    problem: str
+    """With the remedy; empty when it is passed."""
+
+
+class PromotionGateRowView(StartGateView):
+    margin: str
+    """Signed distance to the threshold, above zero where there is room; empty where none is measured."""
+
+
+class PnlHistogramView(Answer):
+    """Trades by their result: a bin holds its lower edge and not its upper one."""
+
+    edges: list[Money]
+    """Rising, in USDT, one more than there are counts."""
+    counts: list[int]
+
+
 class EvaluationView(Answer):
     evaluation_id: str
     agent_id: str
@@ -293,6 +315,10 @@ class EvaluationView(Answer):
     overfitting_probability: float | None
     evidence: Evidence | None
     """Folds, baselines, stress, intervals; null in lists, and in reports of older releases."""
+    gates: list[PromotionGateRowView] | None = None
+    """This very report against the promotion gate as it stands now; null in lists."""
+    pnl_histogram: PnlHistogramView | None = None
+    """Of its trades, after fees and funding; null in lists, and where no trades are kept."""
 
 
 class EvaluationDelta(Answer):
@@ -477,15 +503,6 @@ class FeatureSetView(Answer):
 # --- risk and trades ----------------------------------------------------------------------------
 
 
-class StartGateView(Answer):
-    gate: str
-    passed: bool
-    value: str
-    threshold: str
-    problem: str
-    """With the remedy; empty when it is passed."""
-
-
 class PreflightView(Answer):
     action: str
     agent_id: str
@@ -498,6 +515,28 @@ class PreflightView(Answer):
     """What `confirm_name` has to be for a live start."""
     confirm_token: str | None
     """Null while a gate is not passed, and for what needs none."""
+    expires_at_ms: int | None
+    """Wall ms."""
+
+
+class PromotionPreflightView(Answer):
+    """What would become of a promotion."""
+
+    action: str
+    agent_id: str
+    version_id: str
+    pair: str
+    active_version_id: str
+    """Which it would replace."""
+    evaluation_id: str
+    """The evaluation that decides; empty: there is none on this pair."""
+    allowed: bool
+    gates: list[PromotionGateRowView]
+    runs: list[str]
+    """Runs that would decide with it from the next candle on."""
+    confirm_name: str
+    confirm_token: str | None
+    """Null while a gate is not passed."""
     expires_at_ms: int | None
     """Wall ms."""
 
@@ -717,6 +756,48 @@ class ReconcilerView(Answer):
     errors: int
 
 
+class PositionSidesView(Answer):
+    """A pair that one side holds, in coins; 0: that side holds none."""
+
+    pair: str
+    ours: Money
+    theirs: Money
+    our_price: Money | None
+    their_price: Money | None
+    differs: bool
+
+
+class OrderSidesView(Answer):
+    """An order that is open on one side."""
+
+    pair: str
+    side: Literal["buy", "sell"]
+    quantity: Money
+    client_order_id: str
+    venue_order_id: str
+    kind: str
+    """`order`, or which exit it is."""
+    ours: str
+    """Our state; `noted`: an exit of an open trade; empty: we know nothing of it."""
+    theirs: str
+    """The venue's status; empty: it does not list it."""
+    our_filled: Money
+    their_filled: Money
+    differs: bool
+
+
+class SidesView(Answer):
+    """Both sides of an account at its last comparison, before anything was put right."""
+
+    account: str
+    compared_ms: int
+    positions: list[PositionSidesView]
+    """At most 50, as of the orders; those that differ come first."""
+    orders: list[OrderSidesView]
+    left_off: int
+    """Rows beyond those."""
+
+
 class WorstFreshness(Answer):
     status: Freshness
     source: str
@@ -811,6 +892,8 @@ class MetricPoint(Answer):
 
 class MetricSeries(Answer):
     name: str
+    tags: dict[str, str]
+    """Pair and interval where the series are asked for apart; else empty."""
     unit: str
     start_ms: int
     end_ms: int
@@ -1017,6 +1100,10 @@ class IngestionRunView(Answer):
     from_ms: int | None
     to_ms: int | None
     """Exclusive end of the event times that were read."""
+    hour_wall_ms: int | None
+    """Wall time at which the hour of a poll session begins; null for what is none."""
+    new_by_minute: list[int]
+    """New rows by wall minute of that hour, up to the newest that brought any."""
 
 
 class IngestionSourceView(Answer):

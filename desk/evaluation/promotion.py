@@ -46,18 +46,25 @@ def judge_promotion(
     if not own:
         return PromotionVerdict(reasons=(NOT_EVALUATED,), evaluation_id="")
     newest = max(own, key=lambda report: (report.created_ms, report.evaluation_id))
+    return judge_report(newest, feature_set_id, gate)
+
+
+def judge_report(
+    report: EvaluationReport, feature_set_id: str, gate: PromotionGate
+) -> PromotionVerdict:
+    """Judge by this very report, as if it were the newest of its version on its pair."""
     reasons = dict.fromkeys(
-        [*newest.reasons, *judge(_Figures(newest), _parity(newest), gate).reasons]
+        [*report.reasons, *judge(_Figures(report), _parity(report), gate).reasons]
     )
-    if newest.feature_set_id != feature_set_id:
+    if report.feature_set_id != feature_set_id:
         reasons[OTHER_FEATURES] = None
-    if newest.verdict != "pass" and not reasons:
+    if report.verdict != "pass" and not reasons:
         reasons[VERDICT_FAIL] = None
     return PromotionVerdict(
         reasons=tuple(reasons),
-        evaluation_id=newest.evaluation_id,
-        dataset_id=newest.dataset_id,
-        dataset_sha256=newest.dataset_sha256,
+        evaluation_id=report.evaluation_id,
+        dataset_id=report.dataset_id,
+        dataset_sha256=report.dataset_sha256,
     )
 
 

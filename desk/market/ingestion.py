@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from desk.clock import HOUR_MS, MINUTE_MS
 from desk.ids import Pair
 
 BINGX = "bingx"
@@ -65,6 +66,10 @@ class IngestionRun:
     """The newest error."""
     from_ms: int | None = None
     to_ms: int | None = None
+    hour_wall_ms: int | None = None
+    """Wall time at which the hour of a session begins; None: it is no session."""
+    new_by_minute: tuple[int, ...] = ()
+    """Of `new`, what each wall minute of that hour brought, up to the newest that brought anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,16 @@ def counted(run: IngestionRun, reading: Reading, *, now_ms: int) -> IngestionRun
         from_ms=min(starts, default=None),
         to_ms=max(ends, default=None),
     )
+
+
+def counted_in_minute(run: IngestionRun, new: int, *, wall_ms: int) -> IngestionRun:
+    """The session with rows in the wall minute that brought them; outside of its hour none are noted."""
+    if not new or run.hour_wall_ms is None or wall_ms // HOUR_MS != run.hour_wall_ms // HOUR_MS:
+        return run
+    minute = wall_ms % HOUR_MS // MINUTE_MS
+    counts = [*run.new_by_minute, *[0] * (minute + 1 - len(run.new_by_minute))]
+    counts[minute] += new
+    return replace(run, new_by_minute=tuple(counts))
 
 
 def ended(

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from desk.errors import BadInput, NotFound
+from desk.errors import BadInput, NotFound, StoreCorrupt
 from desk.evaluation.by_pair import Together, by_pair, together
+from desk.evaluation.pnl_histogram import PnlHistogram, pnl_histogram
 from desk.evaluation.report import EvaluationReport
 from desk.evaluation.tearsheet import extremes
 from desk.market.candles import Ints
@@ -116,6 +117,20 @@ def _report(ctx: Context, agent_id: str, evaluation_id: str) -> EvaluationReport
     if report.agent_id != agent_id:
         raise NotFound("evaluation", evaluation_id)
     return report
+
+
+def pnl_spread(ctx: Context, report: EvaluationReport) -> PnlHistogram | None:
+    """How the results of its trades are spread; None where no trades are kept.
+
+    Files that are gone or damaged leave a report readable: whoever asks for its trades is told.
+    """
+    try:
+        table = _table(ctx, report, TRADES)
+    except (NotFound, StoreCorrupt):
+        return None
+    if not table.num_rows:
+        return pnl_histogram(())
+    return pnl_histogram([Decimal(text) for text in table.column("pnl").to_pylist()])
 
 
 def _table(ctx: Context, report: EvaluationReport, name: str) -> Any:

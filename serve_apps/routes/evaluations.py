@@ -24,8 +24,9 @@ from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.paging import Paged, page_of
 from serve_apps.parameters import AgentId, AnyPair, EvaluationId
 from serve_apps.requests import EvaluationBody, TrainingBody
+from serve_apps.routes.evaluation_files import pnl_spread
 from serve_apps.schemas import EvaluationView, JobView, Page
-from serve_apps.views.agents import evaluation_view, job_view
+from serve_apps.views.agents import evaluation_view, job_view, whole_evaluation_view
 
 router = APIRouter(tags=["learning"])
 
@@ -56,11 +57,12 @@ def list_evaluations(
 
 @router.get("/agents/{agent_id}/evaluations/{evaluation_id}")
 def read_evaluation(ctx: Ctx, agent_id: AgentId, evaluation_id: EvaluationId) -> EvaluationView:
-    """Show one report."""
+    """Show one report, with its promotion gate row by row and the spread of its trades."""
     report = lookups.need(ctx.store, kinds.EVALUATIONS, evaluation_id, "evaluation").value
     if report.agent_id != agent_id:
         raise NotFound("evaluation", evaluation_id)
-    return evaluation_view(report)
+    gates = lookups.gate_rows_of(ctx.store, lookups.agent(ctx.store, agent_id).value, report)
+    return whole_evaluation_view(report, gates, pnl_spread(ctx, report))
 
 
 @router.post("/agents/{agent_id}/training", status_code=202)

@@ -1,17 +1,31 @@
 """What would be allowed, gate by gate, and the token that confirms it."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import Discriminator, Tag
 
 from actors.limit_book import LimitBook
+from actors.promoting import preflight_promotion
 from serve_apps.context import ByVersion, Caller, Ctx
 from serve_apps.problems import MISSING
-from serve_apps.requests import LimitsPreflightBody, PolicyPreflightBody, StartPreflightBody
+from serve_apps.requests import (
+    LimitsPreflightBody,
+    PolicyPreflightBody,
+    PromotePreflightBody,
+    StartPreflightBody,
+)
 from serve_apps.routes.agents import start_ask
 from serve_apps.routes.risk import Limits, asked_of, changes_of
-from serve_apps.schemas import PreflightView, RiskPreflightView, StartGateView
+from serve_apps.routes.versions import agent_of, pair_of
+from serve_apps.schemas import (
+    PreflightView,
+    PromotionPreflightView,
+    RiskPreflightView,
+    StartGateView,
+)
+from serve_apps.views.agents import gate_row_view
 
 router = APIRouter(tags=["operations"])
 
@@ -26,7 +40,8 @@ def _action(body: object) -> str:
 type PreflightBody = Annotated[
     Annotated[StartPreflightBody, Tag("start")]
     | Annotated[LimitsPreflightBody, Tag("risk-limits.edit")]
-    | Annotated[PolicyPreflightBody, Tag("risk-policy.edit")],
+    | Annotated[PolicyPreflightBody, Tag("risk-policy.edit")]
+    | Annotated[PromotePreflightBody, Tag("version.promote")],
     Discriminator(_action),
 ]
 
@@ -34,10 +49,15 @@ type PreflightBody = Annotated[
 @router.post("/ops/preflight", responses=MISSING)
 async def preflight(
     ctx: Ctx, by: ByVersion, book: Limits, body: PreflightBody
-) -> PreflightView | RiskPreflightView:
-    """Judge a live start or a raise of limits without doing it; what may be done gets its 60 s token."""
+) -> PreflightView | RiskPreflightView | PromotionPreflightView:
+    """Judge a live start, a promotion or a raise of limits without doing it.
+
+    What may be done gets its 60 s token.
+    """
     if isinstance(body, StartPreflightBody):
         return await _of_start(ctx, by, body)
+    if isinstance(body, PromotePreflightBody):
+        return await _of_promotion(ctx, by, body)
     return await _of_limits(by, book, body)
 
 
@@ -56,6 +76,32 @@ async def _of_limits(
         raises=list(edit.raises),
         confirm_token=issued.token if issued else None,
         expires_at_ms=issued.expires_at_ms if issued else None,
+    )
+
+
+async def _of_promotion(ctx: Ctx, by: Caller, body: PromotePreflightBody) -> PromotionPreflightView:
+    agent = await asyncio.to_thread(agent_of, ctx, by, body.agent_id, body.version_id)
+    found = await preflight_promotion(
+        ctx.store,
+        ctx.clock,
+        body.version_id,
+        pair_of(agent, body.pair),
+        actor=by.actor,
+        trace_id=by.trace_id,
+    )
+    return PromotionPreflightView(
+        action=body.action,
+        agent_id=found.agent_id,
+        version_id=found.version_id,
+        pair=found.pair,
+        active_version_id=found.active_version_id,
+        evaluation_id=found.evaluation_id,
+        allowed=found.allowed,
+        gates=[gate_row_view(row) for row in found.gates],
+        runs=list(found.run_ids),
+        confirm_name=found.confirm_name,
+        confirm_token=found.confirm_token,
+        expires_at_ms=found.expires_at_ms,
     )
 
 

@@ -1,11 +1,12 @@
 """Trading as a whole: summary, guardrails, metrics, reconciliation, the kill switch."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
+from actors.reconcile_sides import sides_key
 from actors.reconciler import STATE_KEY
 from actors.slo_watch import STATE_KEY as LEVELS_KEY
 from desk.clock import DAY_MS, HOUR_MS
@@ -17,18 +18,28 @@ from serve_apps.context import By, Context, Ctx
 from serve_apps.idempotency import MAX_KEY_CHARS
 from serve_apps.intake import body_of
 from serve_apps.media import FORM
-from serve_apps.metric_series import KNOWN, MAX_POINTS, of_stage, percentile, series_of
+from serve_apps.metric_series import (
+    KNOWN,
+    MAX_POINTS,
+    apart,
+    of_stage,
+    percentile,
+    series_of,
+)
 from serve_apps.paging import Windowed
 from serve_apps.parameters import refuse_repeated
 from serve_apps.requests import KillBody, ReconcileBody
 from serve_apps.schemas import (
     KillView,
+    MetricSeries,
     MetricsView,
+    Page,
     ReconcilerView,
     ReconcileView,
     RiskView,
     SampleName,
     ServiceLevel,
+    SidesView,
     SummaryView,
 )
 from serve_apps.views import accounts, ops
@@ -83,13 +94,16 @@ def read_risk(ctx: Ctx) -> RiskView:
 def read_metrics(
     ctx: Ctx,
     window: Windowed,
+    *,
     name: Annotated[list[SampleName] | None, Query(max_length=20)] = None,
     step_ms: Annotated[int, Query(ge=1_000, le=DAY_MS)] = 60_000,
     stage: Annotated[str, Query(max_length=40)] = "total",
+    by: Literal["all", "series"] = "all",
 ) -> MetricsView:
     """Read metric series in buckets; without bounds the last hour of market time.
 
-    `stage` chooses a part of the decision latency: features, policy, risk, execute or total.
+    `stage` chooses a part of the decision latency: features, policy, risk, execute or total. With `by`
+    `series` each pair and interval has an item of its own.
     """
     end_ms = window.end_ms if window.end_ms is not None else ctx.clock.now_ms() + 1
     start_ms = window.start_ms if window.start_ms is not None else max(end_ms - HOUR_MS, 0)
@@ -98,19 +112,18 @@ def read_metrics(
             "step_ms",
             f"was {step_ms}, expected at most {MAX_POINTS} buckets: take a longer step",
         )
-    items = [
-        series_of(
-            each,
-            of_stage(
-                ctx.store.samples(each, start_ms=start_ms, end_ms=end_ms, limit=METRIC_SAMPLES),
-                stage,
-            ),
-            start_ms=start_ms,
-            end_ms=end_ms,
-            step_ms=step_ms,
+    items = list[MetricSeries]()
+    for each in name or KNOWN:
+        samples = of_stage(
+            ctx.store.samples(each, start_ms=start_ms, end_ms=end_ms, limit=METRIC_SAMPLES), stage
         )
-        for each in (name or KNOWN)
-    ]
+        groups = apart(samples) if by == "series" else {(): samples}
+        items += [
+            series_of(
+                each, found, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, tags=dict(tags)
+            )
+            for tags, found in groups.items()
+        ]
     judged = ctx.store.get(kinds.STATE, LEVELS_KEY)
     return MetricsView(
         items=items,
@@ -119,6 +132,17 @@ def read_metrics(
             for level in (judged.value["levels"] if judged else ())
         ],
         judged_at_ms=judged.value["at_ms"] if judged else None,
+    )
+
+
+@router.get("/ops/trading/reconcile")
+def read_sides(ctx: Ctx) -> Page[SidesView]:
+    """Show positions and open orders of each account beside the venue's, as the last comparison saw them."""
+    docs = [
+        (account, ctx.store.get(kinds.STATE, sides_key(account))) for account in ctx.facts.accounts
+    ]
+    return Page(
+        items=[SidesView(account=account, **doc.value) for account, doc in docs if doc is not None]
     )
 
 

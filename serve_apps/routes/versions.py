@@ -1,7 +1,10 @@
 """Versions of an agent's policy: which there are, and which one is to be active."""
 
+import asyncio
+
 from fastapi import APIRouter
 
+from actors.promoting import confirm_promotion
 from actors.promotion import promote_version, rollback_version
 from desk.errors import BadInput, NotFound
 from desk.ids import parse_pair
@@ -32,19 +35,34 @@ def list_versions(ctx: Ctx, agent_id: AgentId, page: Paged) -> Page[VersionView]
 
 
 @router.post("/agents/{agent_id}/versions/{version_id}/promote")
-def promote(
+async def promote(
     ctx: Ctx,
     by: ByVersion,
     agent_id: AgentId,
     version_id: VersionId,
     body: PromoteBody | None = None,
 ) -> PromotionAnswer:
-    """Make a version the active one if its own evaluation on the pair passes the gate; else 409."""
-    agent = _agent_of(ctx, by, agent_id, version_id)
-    verdict = promote_version(
+    """Make a version the active one if its own evaluation on the pair passes the gate; else 409.
+
+    Who is logged in on the pages confirms it by the token of a preflight.
+    """
+    ask = body or PromoteBody()
+    agent = await asyncio.to_thread(agent_of, ctx, by, agent_id, version_id)
+    pair = pair_of(agent, ask.pair)
+    if by.by_cookie or ask.confirm_token:
+        await confirm_promotion(
+            ctx.store,
+            version_id,
+            pair,
+            confirm_name=ask.confirm_name,
+            confirm_token=ask.confirm_token,
+            trace_id=by.trace_id,
+        )
+    verdict = await asyncio.to_thread(
+        promote_version,
         ctx.store,
         version_id,
-        pair=_pair(agent, body),
+        pair=pair,
         actor=by.actor,
         now_ms=ctx.clock.now_ms(),
         trace_id=by.trace_id,
@@ -62,7 +80,7 @@ def promote(
 @router.post("/agents/{agent_id}/versions/{version_id}/rollback")
 def roll_back(ctx: Ctx, by: ByVersion, agent_id: AgentId, version_id: VersionId) -> PromotionAnswer:
     """Make a version that was promoted before the active one again."""
-    agent = _agent_of(ctx, by, agent_id, version_id)
+    agent = agent_of(ctx, by, agent_id, version_id)
     rollback_version(
         ctx.store,
         version_id,
@@ -79,7 +97,7 @@ def roll_back(ctx: Ctx, by: ByVersion, agent_id: AgentId, version_id: VersionId)
     )
 
 
-def _agent_of(ctx: Context, by: Caller, agent_id: str, version_id: str) -> Agent:
+def agent_of(ctx: Context, by: Caller, agent_id: str, version_id: str) -> Agent:
     """The agent as the caller saw it; raises `NotFound` if the version is another agent's."""
     doc = lookups.agent(ctx.store, agent_id)
     by.expect(f"agent {agent_id}", doc.version)
@@ -89,10 +107,10 @@ def _agent_of(ctx: Context, by: Caller, agent_id: str, version_id: str) -> Agent
     return doc.value
 
 
-def _pair(agent: Agent, body: PromoteBody | None) -> str:
+def pair_of(agent: Agent, asked: str | None) -> str:
     """The pair the version shall trade; the only allowed one when it is left out."""
-    if body is not None and body.pair is not None:
-        return parse_pair(body.pair)
+    if asked is not None:
+        return parse_pair(asked)
     if len(agent.allowed_instruments) != 1:
         allowed = " ".join(agent.allowed_instruments)
         raise BadInput("pair", f"was left out, expected one of {allowed}")

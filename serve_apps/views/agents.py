@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from desk.evaluation.pnl_histogram import PnlHistogram
 from desk.evaluation.promotion import PromotionVerdict
+from desk.evaluation.promotion_rows import GateRow
 from desk.evaluation.report import EvaluationReport
 from desk.learning.versions import AgentVersion
 from desk.runs import Agent, DecisionRecord, Job, JobStatus, PromotionGate, Run, RunStatus
@@ -16,12 +18,14 @@ from serve_apps.schemas import (
     GateView,
     JobView,
     LearningView,
+    PnlHistogramView,
+    PromotionGateRowView,
     PromotionGateView,
     RunView,
     VersionView,
 )
 from serve_apps.views.provenance import evidence_view
-from serve_apps.views.text import finite, json_object, money_if_set
+from serve_apps.views.text import finite, json_object, money, money_if_set
 
 type Versions = Mapping[str, Doc[AgentVersion]]
 """Every version, by id: what tells a baseline from a trained policy."""
@@ -194,6 +198,29 @@ def decision_view(decision: DecisionRecord) -> DecisionView:
         evidence=evidence_view(decision.evidence),
         trace_id=decision.trace_id,
     )
+
+
+def gate_row_view(row: GateRow) -> PromotionGateRowView:
+    """One part of the promotion gate."""
+    return PromotionGateRowView(
+        gate=row.gate,
+        passed=row.passed,
+        value=row.value,
+        threshold=row.threshold,
+        problem=row.problem,
+        margin=row.margin,
+    )
+
+
+def whole_evaluation_view(
+    report: EvaluationReport, gates: Sequence[GateRow], spread: PnlHistogram | None
+) -> EvaluationView:
+    """One report with its promotion gate and the spread of its trades."""
+    histogram = spread and PnlHistogramView(
+        edges=[money(edge) for edge in spread.edges], counts=list(spread.counts)
+    )
+    rows = [gate_row_view(row) for row in gates]
+    return evaluation_view(report).model_copy(update={"gates": rows, "pnl_histogram": histogram})
 
 
 def evaluation_view(report: EvaluationReport, *, in_list: bool = False) -> EvaluationView:

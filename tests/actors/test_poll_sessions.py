@@ -164,3 +164,14 @@ def test_a_store_that_is_away_keeps_no_poller_from_polling(
     hour.store = Away()
 
     poll(hour.poller(), hour, 3)
+
+
+def test_a_session_knows_its_hour_and_what_each_of_its_minutes_brought(hour: Hour) -> None:
+    sessions = hour.poller()
+
+    poll(sessions, hour, 239, every_s=30)
+    [new, old] = hour.rows()
+
+    assert (old.hour_wall_ms, new.hour_wall_ms) == (BEGIN_MS, BEGIN_MS + HOUR_MS)
+    assert old.new_by_minute == (1, *[2] * 59)
+    assert sum(old.new_by_minute) == old.new

@@ -5,11 +5,13 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from actors.closing import Closer
 from actors.commands import ReconcileReport
+from actors.reconcile_sides import sides_key
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
 from desk.runs import RunStatus
 from desk.store import kinds
@@ -315,3 +317,31 @@ def test_where_no_stop_can_be_put_back_the_run_pauses(office: Office) -> None:
 
 def _event() -> Event:
     return Event(topic="test", key="test", data={}, at_ms=0)
+
+
+def sides(office: Office) -> dict[str, Any]:
+    found = office.stage.store.get(kinds.STATE, sides_key("paper"))
+    assert found is not None
+    return found.value
+
+
+def test_every_comparison_keeps_what_both_sides_said_before_it_put_anything_right(
+    office: Office,
+) -> None:
+    office.stage.decide(1.0)
+    office.stage.next_candle()
+    office.reconcile()
+    [row] = sides(office)["positions"]
+    assert (row["ours"], row["differs"]) == (row["theirs"], False)
+
+    office.venue.drift = Decimal("0.0050")
+    office.reconcile()
+    office.reconcile()
+
+    [row] = sides(office)["positions"]  # the second one books the drift: it was still there
+    assert Decimal(row["theirs"]) - Decimal(row["ours"]) == Decimal("0.0050")
+    assert row["differs"]
+    office.reconcile()
+    [row] = sides(office)["positions"]
+    assert not row["differs"]
+    assert sides(office)["compared_ms"] == office.stage.clock.now_ms()

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from actors.audit import append_row
 from actors.commands import BackfillAsk
 from actors.names import ActorAway
+from actors.reconcile_sides import Sides, sides_key, sides_row
 from desk.clock import HOUR_MS, MINUTE_MS
 from desk.market.gaps import GapEvent, GapStatus
 from desk.runs import AuditEvent, JobStatus, Mode
@@ -16,6 +17,7 @@ from desk.store import kinds
 from desk.store.port import Sample
 from desk.trading import ledger as books
 from desk.trading.breaker import Breaker, BreakerState
+from desk.trading.orders import VenuePosition
 from tests.serve_apps.scene import NOW_MS, OPEN_MS, PAIR, WALL_MS, Scene, make_job, make_run, note
 
 
@@ -25,6 +27,42 @@ def mark(scene: Scene, price: str) -> None:
     scene.store.move_ledger(
         before, after, fence=scene.fence, request_id=f"mark-{price}", event=note(NOW_MS)
     )
+
+
+def test_both_sides_of_an_account_are_shown_as_its_last_comparison_kept_them(
+    scene: Scene, client: TestClient
+) -> None:
+    assert client.get("/ops/trading/reconcile").json()["items"] == []
+    sides = Sides(
+        ours=(),
+        theirs=(),
+        ledger=scene.ledger(),
+        positions=(
+            VenuePosition(
+                pair=PAIR,
+                quantity=Decimal("-0.5"),
+                average_price=Decimal("40000.10"),
+                leverage=1,
+                unrealized_pnl=Decimal(3),
+            ),
+        ),
+        traded=(),
+    )
+    scene.store.put(kinds.STATE, sides_key("paper"), sides_row(sides, {}, now_ms=5), at_ms=5)
+
+    (account,) = client.get("/ops/trading/reconcile").json()["items"]
+
+    assert (account["account"], account["compared_ms"], account["left_off"]) == ("paper", 5, 0)
+    assert account["positions"] == [
+        {
+            "pair": PAIR,
+            "ours": "0",
+            "theirs": "-0.5",
+            "our_price": None,
+            "their_price": "40000.10",
+            "differs": True,
+        }
+    ]
 
 
 def test_the_latency_of_a_stage_is_not_mixed_into_the_total(
@@ -175,6 +213,32 @@ def test_metrics_come_in_buckets_with_their_quantiles(scene: Scene, client: Test
     assert sum(point["count"] for point in series["points"]) == 4
     assert all(point["t"] % 60_000 == 0 for point in series["points"])
     assert series["p50"] == 2.5
+
+
+def test_series_of_pairs_and_intervals_are_told_apart_when_asked(
+    scene: Scene, client: TestClient
+) -> None:
+    for pair, interval, lag_s in (("B", "1m", 3.0), ("A", "1m", 1.0), ("A", "5m", 9.0)):
+        sample = Sample(
+            name="ingestion_lag_seconds",
+            value=lag_s,
+            unit="s",
+            recorded_at_ms=NOW_MS,
+            tags={"pair": pair, "interval": interval},
+        )
+        scene.store.record([sample])
+    query = {"name": "ingestion_lag_seconds"}
+
+    items = client.get("/ops/trading/metrics", params={**query, "by": "series"}).json()["items"]
+    (together,) = client.get("/ops/trading/metrics", params=query).json()["items"]
+
+    assert [(item["tags"]["pair"], item["tags"]["interval"], item["p95"]) for item in items] == [
+        ("A", "1m", 1.0),
+        ("A", "5m", 9.0),
+        ("B", "1m", 3.0),
+    ]
+    assert (together["tags"], together["count"]) == ({}, 3)
+    assert client.get("/ops/trading/metrics", params={"by": "pairs"}).status_code == 422
 
 
 def test_metrics_without_a_name_are_those_the_desk_records(client: TestClient) -> None:

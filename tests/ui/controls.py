@@ -124,7 +124,6 @@ test_agent_page::test_a_training_shows_its_progress_is_paused_resumed_and_cancel
 /rl-agent | Learning | Pause; Resume; Cancel
 test_agent_page::test_a_promotion_that_the_gate_refuses_says_why
 /rl-agent | Versions | Promote … of a row
-every page | dialog Promote VERSION? | Pair; Promote
 test_agent_page::test_a_version_that_was_promoted_before_is_rolled_back_to
 /rl-agent | Versions | Roll back … of a row
 every page | dialog Roll back to VERSION? | Roll back
@@ -142,6 +141,16 @@ test_evaluations_page::test_an_older_report_shows_its_figures_alone
 /rl-evaluations | Reports | row
 test_evaluations_page::test_equity_and_drawdown_share_a_cursor_and_their_curves_are_switched
 /rl-evaluations | Equity | CURVE; Log scale
+test_evaluations_page::test_trades_are_ticked_below_the_equity_where_they_ended
+/rl-evaluations | Equity | Trades ▲▽
+test_evaluations_page::test_trades_and_curves_are_saved_whole_for_other_tools
+/rl-evaluations | Equity | Save as Arrow
+/rl-evaluations | Trades of the report | Save as Arrow
+test_evaluations_page::test_a_report_is_saved_as_the_route_answers_it
+/rl-evaluations | Report | Save as JSON
+test_promoting_page::test_a_version_is_promoted_from_its_report_after_every_gate
+/rl-evaluations | Report | Promote …
+every page | dialog Promote VERSION? | Pair; Check the gates; Type ppo-1 to confirm; Promote
 test_evaluations_page::test_ticked_reports_are_compared_with_the_first_and_the_address_keeps_them
 /rl-evaluations | Reports | Compare VERSION of a row
 /rl-evaluations | Compared | Clear
@@ -151,7 +160,11 @@ test_sweep_panel::test_an_older_sweep_can_be_looked_at_and_a_failed_one_says_why
 /rl-agent | Sweeps | Sweep
 test_dialog_fields::test_an_evaluation_judges_what_was_chosen
 /rl-evaluations | Reports | Evaluate …
-every page | dialog Evaluate a version | Version; Pair; Start, UTC (2026-01-31 12:00); End, UTC; Folds; Evaluate
+every page | dialog Evaluate a version | Version; Pair; Interval; Period; Start, UTC (2026-01-31 12:00); End, UTC; Decision threshold, 0 to; Candles missing, at most, %; Folds; Bars that the first fold trains on; Purge, bars; Embargo, bars; Stop loss, fraction of the entry price; Take profit, fraction of the entry price; Leverage, whose loss liquidates; Policies tried, this one included; Check the candles; Evaluate
+test_dialog_fields::test_an_evaluation_shows_its_progress_and_is_cancelled
+/rl-evaluations | Reports | Cancel
+test_dialog_fields::test_a_period_whose_candles_are_not_there_is_refused_with_the_way_to_them
+every page | dialog Evaluate a version | Fetch them
 
 test_sources_page::test_every_source_is_listed_with_its_age_and_the_filters_are_in_the_address
 /rl-data-sources | Sources | Kind; Pair; Show

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
-
-import numpy as np
 
 from actors import retry_queue
 from actors.audit import note
+from actors.reconcile_sides import Sides, sides_key, sides_row
 from actors.signal_status import new_signal_status, status_key
 from desk.clock import HOUR_MS, MINUTE_MS
-from desk.evaluation.bootstrap import Interval
-from desk.evaluation.evidence import FoldResult
 from desk.learning.versions import VersionStatus
 from desk.market.candles import Candles
 from desk.market.gaps import GapEvent, GapStatus
@@ -20,13 +18,17 @@ from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.market.retries import RetryStatus
 from desk.market.signals import receive
 from desk.store import kinds, signals
-from desk.store.evaluation_files import EvaluationFiles, tables_of
+from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.trading.breaker import Breaker, BreakerState
-from desk.trading.orders import Leg, Side
+from desk.trading.orders import (
+    Leg,
+    Side,
+    VenueOrder,
+    VenueOrderStatus,
+    VenuePosition,
+)
 from desk.wallclock import wall_ms
-from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
-from tests.serve_apps.test_learning import WEIGHED, report
 from tests.serve_apps.test_retries import DEAD
 from tests.ui.conftest import (
     NOW_MS,
@@ -39,6 +41,7 @@ from tests.ui.conftest import (
     rest,
     serve,
 )
+from tests.ui.reports import put_reports, traded
 
 CHANNEL = "telegram:calls"
 CANDLES = 2_000
@@ -94,6 +97,45 @@ def put_entry(store: MemoryStore, candles: Candles) -> str:
     return rest(store, ledger, candles, fence, Leg.ENTRY, Side.BUY, 1_950, 1_950).trade_id
 
 
+def put_sides(store: MemoryStore) -> None:
+    """What a comparison of the paper account kept: a position and an order that only the venue knows."""
+    ledger = store.ledger("paper")
+    assert ledger is not None
+    held = [
+        VenuePosition(
+            pair=pair,
+            quantity=quantity,
+            average_price=price,
+            leverage=1,
+            unrealized_pnl=Decimal(0),
+        )
+        for pair, quantity, price in (
+            *((row.pair, row.quantity, row.average_price) for row in ledger.positions.values()),
+            ("ETH-USDT", Decimal("0.5"), Decimal(2_500)),
+        )
+    ]
+    ours = tuple(store.active_orders("paper"))
+    listed = [
+        VenueOrder(
+            client_order_id=name,
+            venue_order_id=f"7{at}",
+            pair=PAIR,
+            side=Side.BUY,
+            status=VenueOrderStatus.OPEN,
+            quantity=Decimal("0.02"),
+            filled_quantity=Decimal(0),
+            average_price=Decimal(0),
+            fees=Decimal(0),
+            reduce_only=False,
+            updated_ms=NOW_MS,
+        )
+        for at, name in enumerate([*(order.client_order_id for order in ours), "by-hand"])
+    ]
+    sides = Sides(ours=ours, theirs=tuple(listed), ledger=ledger, positions=tuple(held), traded=())
+    row = sides_row(sides, {}, now_ms=NOW_MS)
+    store.put(kinds.STATE, sides_key("paper"), row, at_ms=NOW_MS)
+
+
 def put_signals(store: MemoryStore, now_wall_ms: int) -> None:
     """A channel that was synced, with two messages of the last hour."""
     status = replace(
@@ -103,33 +145,6 @@ def put_signals(store: MemoryStore, now_wall_ms: int) -> None:
     for minute, text in ((5, "BTC long at 43,000"), (9, "<b>ETH</b> short now")):
         at_ms = now_wall_ms - minute * MINUTE_MS
         signals.append(store, receive(CHANNEL, text.encode(), received_ms=at_ms))
-
-
-def put_reports(store: MemoryStore, files: EvaluationFiles) -> None:
-    """A report with evidence and an older one of another pair."""
-    fold = FoldResult(
-        number=0,
-        pair=PAIR,
-        train_start_ms=NOW_MS,
-        train_end_ms=NOW_MS,
-        test_start_ms=NOW_MS,
-        test_end_ms=NOW_MS + 1,
-        is_in_sample=False,
-        candle_count=60,
-        win_rate=0.5,
-        outcome=outcome("12.5"),
-    )
-    sure = {"net_pnl": Interval(estimate=100.0, low=-3.5, high=250.0)}
-    evidence = replace(GOOD, folds=(fold,), intervals=sure, trials=9)
-    close_ms = np.arange(1, 61, dtype=np.int64) * 60_000
-    equity = 10_000.0 + np.sin(np.arange(60.0))
-    tables = tables_of(evidence, close_ms, equity, [], {"hold": equity + 5.0})
-    weighed = replace(
-        report(WEIGHED, NOW_MS), evidence=replace(evidence, files=files.write(WEIGHED, tables))
-    )
-    other = replace(report("older", NOW_MS - 1), pair="ETH-USDT")
-    for one in (weighed, other):
-        store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
 
 
 def fill_lists(store: MemoryStore, candles: Candles, now_wall_ms: int) -> None:
@@ -143,6 +158,7 @@ def fill_lists(store: MemoryStore, candles: Candles, now_wall_ms: int) -> None:
     trip(store)
     put_versions(store)
     put_entry(store, candles)
+    put_sides(store)
     put_signals(store, now_wall_ms)
     limits = store.get(kinds.RISK_LIMITS, "default")
     assert limits is not None
@@ -183,7 +199,8 @@ def serve_whole(walk: Callable[..., Candles], folder: Path) -> Iterator[Served]:
     candles = replace_times(walk(CANDLES, seed=11))
     fill_store(store, candles)
     fill_lists(store, candles, wall_ms())
-    put_reports(store, files)
+    trades = [traded(number, since_ms=0, every_ms=4 * MINUTE_MS) for number in range(12)]
+    put_reports(store, files, trades=trades, older_pair="ETH-USDT", version_id="ppo-1")
     desk = FakeDesk(store)
     with serve(store, desk, files, signal_sources=(("telegram", CHANNEL),)) as url:
         yield Served(url=url, store=store, desk=desk)

@@ -137,6 +137,18 @@ def test_the_answers_of_a_dialog_bar_nobody(page: Page, whole: Served, axe: str)
     page.get_by_role("dialog").get_by_role("button", name="Show the change").click()
     expect(page.get_by_role("table", name="Changes")).to_be_visible()
     wrong += judged(page, axe, "changes", "dialog")
+    opened(page, whole, "/rl-evaluations")
+    page.get_by_role("button", name="Promote").click()
+    page.get_by_role("dialog").get_by_role("button", name="Check the gates").click()
+    expect(page.get_by_test_id("checked")).to_be_visible()
+    wrong += judged(page, axe, "promotion", "dialog")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("dialog").get_by_label("Start, UTC").fill("2025-12-31 18:00")
+    page.get_by_role("dialog").get_by_label("End, UTC").fill("2026-01-01 18:00")
+    page.get_by_role("dialog").get_by_role("button", name="Check the candles").click()
+    expect(page.get_by_test_id("checked")).to_be_visible()
+    wrong += judged(page, axe, "candles of an evaluation", "dialog")
 
     assert wrong == []
 

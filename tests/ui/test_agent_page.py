@@ -308,7 +308,6 @@ def test_a_training_shows_its_progress_is_paused_resumed_and_cancelled(
     assert served.desk.commands[0][1].timesteps == 1000
 
 
-@pytest.mark.allow_console("409")
 def test_a_promotion_that_the_gate_refuses_says_why(page: Page, served: Any) -> None:
     baseline = served.store.get(kinds.VERSIONS, "baseline-trend-v1").value
     draft = replace(
@@ -319,9 +318,10 @@ def test_a_promotion_that_the_gate_refuses_says_why(page: Page, served: Any) -> 
 
     press(page, "Versions", "Promote")
     expect(dialog(page)).to_contain_text("ppo-1")
-    dialog(page).get_by_role("button", name="Promote").click()
+    dialog(page).get_by_role("button", name="Check the gates").click()
 
-    expect(dialog(page).get_by_role("alert")).to_contain_text("not_evaluated_on_pair")
+    expect(dialog(page)).to_contain_text("not_evaluated_on_pair: evaluate it on this pair first")
+    expect(dialog(page).get_by_role("button", name="Promote")).to_be_disabled()
     assert agent_of(served).active_version_id == "baseline-trend-v1"
 
 

@@ -1,6 +1,7 @@
 """Every field of every dialog, filled with a value of its own, is found where the command arrives."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -9,17 +10,21 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from desk.clock import DAY_MS, MINUTE_MS
+from desk.evaluation.walk_forward import FoldPlan
 from desk.market.candles import Candles
-from desk.runs import SourcePolicy
+from desk.runs import JobStatus, SourcePolicy
 from desk.store import kinds
+from desk.trading.intents import Protection
 from serve_apps.routes.governance import FORBIDDABLE, REQUIRABLE
-from tests.ui.conftest import PAIR, Served
+from tests.ui.conftest import NOW_MS, PAIR, Served
 from tests.ui.scene import serve_whole
 from tests.ui.test_operations_page import opened, panel
 
 pytestmark = pytest.mark.browser
 FORBIDDEN, REQUIRED = SourcePolicy.FORBIDDEN, SourcePolicy.REQUIRED
 START, END = "2026-01-01 06:00", "2026-01-01 18:00"
+LAST_MS = NOW_MS // MINUTE_MS * MINUTE_MS
 
 
 @pytest.fixture
@@ -235,16 +240,124 @@ def test_the_policy_of_every_source_is_edited(page: Page, served: Any) -> None:
     assert {name: after[name] for name in names} == wanted
 
 
-def test_an_evaluation_judges_what_was_chosen(page: Page, served: Any) -> None:
-    opened(page, served.url, "/rl-evaluations")
+EVALUATION = {
+    "Version": "ppo-1",
+    "Pair": PAIR,
+    "Interval": "1m",
+    "Period": "typed",
+    "Start, UTC": START,
+    "End, UTC": END,
+    "Decision threshold": "0.45",
+    "Candles missing, at most": "2.5",
+    "Folds": "3",
+    "Bars that the first fold": "100",
+    "Purge": "5",
+    "Embargo": "7",
+    "Stop loss": "0.02",
+    "Take profit": "0.04",
+    "Leverage": "5",
+    "Policies tried": "12",
+}
 
+
+def evaluation(page: Page, served: Any, **changes: str) -> Any:
+    """The dialog of an evaluation, filled and checked."""
+    opened(page, served.url, "/rl-evaluations")
     panel(page, "Reports").get_by_role("button", name="Evaluate").click()
-    values = {"Version": "ppo-1", "Pair": PAIR, "Start, UTC": START, "End, UTC": END}
-    fill(page, {**values, "Folds": "3"})
+    fill(page, EVALUATION | changes)
+    press(page, "Check the candles")
+    return page.get_by_role("dialog")
+
+
+def test_an_evaluation_judges_what_was_chosen(page: Page, served: Any) -> None:
+    dialog = evaluation(page, served)
+    expect(dialog).to_contain_text("720 of 720 candles stored")
     press(page, "Evaluate")
     ask = answered(page, served)
 
-    assert (ask.version_id, ask.pair) == ("ppo-1", PAIR)
+    assert (ask.version_id, ask.pair, ask.interval) == ("ppo-1", PAIR, "1m")
     assert (ask.start_ms, ask.end_ms) == (typed_ms(START), typed_ms(END))
-    assert ask.folds is not None
-    assert ask.folds.folds == 3
+    assert (ask.decision_threshold, ask.most_missing_fraction) == (0.45, 0.025)
+    assert ask.folds == FoldPlan(folds=3, purge_bars=5, embargo_bars=7, min_train_bars=100)
+    assert ask.protection == Protection(
+        stop_loss_fraction=Decimal("0.02"), take_profit_fraction=Decimal("0.04")
+    )
+    assert (ask.leverage, ask.trials) == (5, 12)
+
+
+def test_an_evaluation_shows_its_progress_and_is_cancelled(page: Page, served: Any) -> None:
+    evaluation(page, served)
+    press(page, "Evaluate")
+
+    reports = panel(page, "Reports")
+    expect(reports.get_by_role("progressbar")).to_be_visible()
+    expect(reports).to_contain_text("250 of 1,000")
+    reports.get_by_role("button", name="Cancel").click()
+    expect(reports.locator("[data-job=job-e]")).to_contain_text("cancelled")
+
+    assert served.store.get(kinds.JOBS, "job-e").value.status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"Start, UTC": "2025-12-31 18:00"}, "25.00 % of them missing"),
+        ({"Pair": "ETH-USDT"}, "0 of 720 candles stored"),
+    ],
+)
+def test_a_period_whose_candles_are_not_there_is_refused_with_the_way_to_them(
+    page: Page, served: Any, changes: dict[str, str], told: str
+) -> None:
+    dialog = evaluation(page, served, **changes)
+
+    expect(dialog).to_contain_text(told)
+    expect(dialog.get_by_role("link", name="Fetch them")).to_have_attribute("href", "/ingestion")
+    expect(dialog.get_by_role("button", name="Evaluate")).to_be_disabled()
+    assert served.desk.commands == []
+
+
+def test_some_missing_candles_are_told_and_may_be_gone_on_without(page: Page, served: Any) -> None:
+    evaluation(page, served, **{"Start, UTC": "2025-12-31 18:00", "Candles missing, at most": "50"})
+    expect(page.get_by_role("dialog")).to_contain_text("or go on without")
+    press(page, "Evaluate")
+
+    assert answered(page, served).most_missing_fraction == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"Start, UTC": "soon"}, "start: expected a UTC date"),
+        ({"End, UTC": ""}, "start, end: type both"),
+        ({"End, UTC": START}, "end: expected a candle or more"),
+        ({"Period": "7"}, "period: choose"),
+        ({"Folds": ""}, "folds: say how many"),
+        ({"Period": "unseen", "Start, UTC": "", "End, UTC": ""}, "was not trained"),
+    ],
+)
+def test_a_form_that_cannot_be_meant_is_refused_by_its_field_before_it_is_sent(
+    page: Page, served: Any, changes: dict[str, str], told: str
+) -> None:
+    dialog = evaluation(page, served, **changes)
+
+    expect(dialog.get_by_role("alert")).to_contain_text(told)
+    assert served.desk.commands == []
+
+
+@pytest.mark.parametrize(
+    ("period", "start_ms"), [("1", LAST_MS - DAY_MS), ("unseen", typed_ms("2026-01-02 03:00"))]
+)
+def test_a_period_is_chosen_up_to_the_newest_candle(
+    page: Page, served: Any, period: str, start_ms: int
+) -> None:
+    version = served.store.get(kinds.VERSIONS, "ppo-1").value
+    trained = replace(version, training_end_ms=typed_ms("2026-01-02 03:00"))
+    served.store.put(kinds.VERSIONS, "ppo-1", trained, at_ms=version.created_ms)
+    evaluation(page, served, **{"Period": period, "Start, UTC": "", "End, UTC": ""})
+    expect(page.get_by_test_id("checked")).to_be_visible()
+    press(page, "Evaluate")
+    ask = answered(page, served)
+
+    assert abs(ask.end_ms - LAST_MS) <= 5 * MINUTE_MS, "the market's clock goes on"
+    assert abs(ask.start_ms - start_ms) <= 5 * MINUTE_MS
+    assert ask.end_ms % MINUTE_MS == 0

@@ -1,6 +1,7 @@
 """The evaluations page, used by a browser against the real API."""
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,22 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from playwright.sync_api import Page, expect
 
-from desk.clock import HOUR_MS
-from desk.evaluation.bootstrap import Interval
-from desk.evaluation.evidence import FoldResult
-from desk.evaluation.metrics import ClosedTrade
+from desk.clock import MINUTE_MS
+from desk.evaluation.evidence import ThresholdPoint
 from desk.runs import Agent
 from desk.store import kinds
 from desk.store.evaluation_files import EvaluationFiles, tables_of
 from desk.store.memory import MemoryStore
-from desk.trading.fills import FillCause
-from desk.trading.orders import Side
 from tests.desk.evaluation.test_gate_evidence import GOOD, outcome
 from tests.serve_apps.test_learning import WEIGHED, report
 from tests.ui.conftest import NOW_MS, PAIR, FakeDesk, Served, serve
+from tests.ui.reports import put_reports, traded
 from tests.ui.test_operations_page import opened, panel
 
 pytestmark = pytest.mark.browser
@@ -38,31 +37,13 @@ def served(tmp_path: Path) -> Iterator[Served]:
     store, files = MemoryStore(), EvaluationFiles(tmp_path)
     agent = Agent(agent_id="desk", name="desk", allowed_instruments=(PAIR,))
     store.put(kinds.AGENTS, "desk", agent, at_ms=NOW_MS)
-    fold = FoldResult(
-        number=0,
-        pair=PAIR,
-        train_start_ms=NOW_MS,
-        train_end_ms=NOW_MS,
-        test_start_ms=NOW_MS,
-        test_end_ms=NOW_MS + 1,
+    put_reports(
+        store,
+        files,
         is_in_sample=True,
-        candle_count=60,
-        win_rate=0.5,
-        outcome=outcome("12.5"),
-    )
-    sure = {"net_pnl": Interval(estimate=100.0, low=-3.5, high=250.0)}
-    evidence = replace(GOOD, folds=(fold,), intervals=sure, trials=9)
-    equity = 10_000.0 + np.sin(np.arange(60.0))
-    close_ms = np.arange(1, 61, dtype=np.int64) * 60_000
-    tables = tables_of(evidence, close_ms, equity, [], {"hold": equity + 5.0})
-    weighed = replace(
-        report(WEIGHED, NOW_MS),
         version_id=HOSTILE,
         reasons=("deflated_sharpe_below_threshold",),
-        evidence=replace(evidence, files=files.write(WEIGHED, tables)),
     )
-    for one in (weighed, report("older", NOW_MS - 1)):
-        store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
     desk = FakeDesk(store)
     with serve(store, desk, files) as url:
         yield Served(url=url, store=store, desk=desk)
@@ -222,38 +203,14 @@ MONDAY_MS = 1_704_067_200_000
 """2024-01-01 00:00 UTC."""
 
 
-def traded(number: int) -> ClosedTrade:
-    """Two hours apart from Monday on: buys win 2 and sells lose 1 USDT."""
-    side = Side.BUY if number % 2 == 0 else Side.SELL
-    opened_ms = MONDAY_MS + number * 2 * HOUR_MS
-    return ClosedTrade(
-        side=side,
-        quantity=Decimal("0.0200"),
-        entry_price=Decimal(40_000 + number),
-        exit_price=Decimal(40_100),
-        opened_ms=opened_ms,
-        closed_ms=opened_ms + 600_000,
-        pnl=Decimal(2) if side is Side.BUY else Decimal(-1),
-        fees=Decimal("0.4"),
-        funding=Decimal(0),
-        cause=FillCause.TAKE_PROFIT,
-    )
-
-
 @pytest.fixture
 def served_busy(tmp_path: Path) -> Iterator[Served]:
-    """A desk whose one report made 120 trades in ten days."""
+    """A desk whose newest report made 120 trades in ten days."""
     store, files = MemoryStore(), EvaluationFiles(tmp_path)
     agent = Agent(agent_id="desk", name="desk", allowed_instruments=(PAIR,))
     store.put(kinds.AGENTS, "desk", agent, at_ms=NOW_MS)
-    equity = 10_000.0 + np.sin(np.arange(60.0))
-    close_ms = np.arange(1, 61, dtype=np.int64) * 60_000
-    trades = [traded(number) for number in range(120)]
-    tables = tables_of(GOOD, close_ms, equity, trades, {"hold": equity})
-    one = replace(
-        report(WEIGHED, NOW_MS), evidence=replace(GOOD, files=files.write(WEIGHED, tables))
-    )
-    store.put(kinds.EVALUATIONS, one.evaluation_id, one, at_ms=one.created_ms)
+    trades = [traded(number, since_ms=MONDAY_MS) for number in range(120)]
+    put_reports(store, files, trades=trades)
     with serve(store, FakeDesk(store), files) as url:
         yield Served(url=url, store=store, desk=FakeDesk(store))
 
@@ -311,3 +268,118 @@ def test_a_report_without_trades_says_so(page: Page, served: Served) -> None:
     opened(page, served.url, "/rl-evaluations")
 
     expect(panel(page, "Trades of the report")).to_contain_text("It made no trade.")
+
+
+# --- the gate, the trades as figures, files ----------------------------------------------------
+
+
+def test_a_report_is_held_against_the_gate_part_by_part(page: Page, served: Served) -> None:
+    opened(page, served.url, "/rl-evaluations")
+
+    rows = panel(page, "Promotion gate").locator("tbody tr")
+    expect(rows).to_have_count(13)
+    trades = panel(page, "Promotion gate").locator("tr[data-key=trades]")
+    expect(trades).to_contain_text("2at least 20\N{MINUS SIGN}18")
+    expect(
+        trades.get_by_title("insufficient_trade_count: evaluate a longer period")
+    ).to_be_visible()
+    sharpe = panel(page, "Promotion gate").locator("tr[data-key=deflated_sharpe]")
+    expect(sharpe).to_contain_text("0.950at least 0.95+0.000")
+
+
+@pytest.fixture
+def served_even(tmp_path: Path) -> Iterator[Served]:
+    """A desk whose report made 12 trades within its hour, and was judged at three thresholds."""
+    store, files = MemoryStore(), EvaluationFiles(tmp_path)
+    agent = Agent(agent_id="desk", name="desk", allowed_instruments=(PAIR,))
+    store.put(kinds.AGENTS, "desk", agent, at_ms=NOW_MS)
+    trades = [traded(number, since_ms=0, every_ms=4 * MINUTE_MS) for number in range(12)]
+    one = put_reports(store, files, trades=trades)
+    assert one.evidence is not None
+    curve = tuple(
+        ThresholdPoint(decision_threshold=at, outcome=outcome(net))
+        for at, net in ((0.25, "-40"), (0.35, "12.5"), (0.45, "3"))
+    )
+    judged = replace(one, evidence=replace(one.evidence, threshold_curve=curve))
+    store.put(kinds.EVALUATIONS, one.evaluation_id, judged, at_ms=NOW_MS)
+    with serve(store, FakeDesk(store), files) as url:
+        yield Served(url=url, store=store, desk=FakeDesk(store))
+
+
+def test_trades_are_ticked_below_the_equity_where_they_ended(
+    page: Page, served_even: Served
+) -> None:
+    opened(page, served_even.url, "/rl-evaluations")
+    plot = panel(page, "Equity").locator("[data-curves]")
+    expect(plot).to_have_attribute("data-ticks", "12")
+    ticked = colours(page, "equity")
+
+    panel(page, "Equity").get_by_role("button", name="Trades").click()
+
+    expect(plot).to_have_attribute("data-ticks", "0")
+    assert colours(page, "equity") < ticked
+
+
+def test_the_spread_of_the_trades_and_the_other_thresholds_are_drawn(
+    page: Page, served_even: Served
+) -> None:
+    opened(page, served_even.url, "/rl-evaluations")
+
+    spread = panel(page, "Results of the trades").get_by_role("img")
+    expect(spread.locator("rect.won")).to_have_count(11)
+    expect(spread.locator("rect.lost")).to_have_count(5)
+    told = spread.locator("rect title").all_text_contents()
+    assert [text for text in told if not text.endswith("0 trades")] == [
+        "\N{MINUS SIGN}1.00 to \N{MINUS SIGN}0.80 USDT: 6 trades",
+        "2.00 to 2.20 USDT: 6 trades",
+    ]
+    thresholds = panel(page, "Other thresholds").get_by_role("img")
+    expect(thresholds).to_have_attribute("data-points", "3")
+    expect(thresholds).to_have_accessible_name(re.compile("\N{MINUS SIGN}40.00 to 12.50 USDT"))
+
+
+@pytest.mark.parametrize(
+    ("area", "name", "rows"),
+    [("Trades of the report", "trades.arrows", 12), ("Equity", "equity.arrows", 60)],
+)
+def test_trades_and_curves_are_saved_whole_for_other_tools(  # noqa: PLR0917 - a row
+    page: Page, served_even: Served, tmp_path: Path, area: str, name: str, rows: int
+) -> None:
+    opened(page, served_even.url, "/rl-evaluations")
+
+    with page.expect_download() as download:
+        panel(page, area).get_by_role("button", name="Save as Arrow").click()
+    saved = tmp_path / name
+    download.value.save_as(saved)
+
+    assert download.value.suggested_filename == f"{WEIGHED}-{name}"
+    assert pa.ipc.open_stream(saved.read_bytes()).read_all().num_rows == rows
+
+
+def test_a_report_is_saved_as_the_route_answers_it(
+    page: Page, served_even: Served, tmp_path: Path
+) -> None:
+    opened(page, served_even.url, "/rl-evaluations")
+
+    with page.expect_download() as download:
+        panel(page, "Report").get_by_role("button", name="Save as JSON").click()
+    saved = tmp_path / "report.json"
+    download.value.save_as(saved)
+
+    told = json.loads(saved.read_text())
+    assert download.value.suggested_filename == f"{WEIGHED}.json"
+    assert (told["evaluation_id"], len(told["evidence"]["threshold_curve"])) == (WEIGHED, 3)
+
+
+@pytest.mark.allow_console("503")
+def test_a_file_that_the_desk_does_not_answer_is_told_and_not_saved(
+    page: Page, served_even: Served
+) -> None:
+    opened(page, served_even.url, "/rl-evaluations")
+    expect(panel(page, "Trades of the report").locator("tbody tr").first).to_be_visible()
+    told = {"title": "The store is away", "status": 503, "detail": "no answer within 2 s"}
+    page.route("**/trades", lambda route: route.fulfill(status=503, json=told))
+
+    panel(page, "Trades of the report").get_by_role("button", name="Save as Arrow").click()
+
+    expect(page.get_by_role("status").get_by_text("was not saved: no answer")).to_be_visible()

@@ -134,6 +134,7 @@ CALL = re.compile(
 )
 BEYOND = {
     "PATCH /ops/trading/risk",
+    "GET /ops/trading/reconcile",
     "POST /ops/learning/pause",
     "POST /ops/learning/resume",
     "GET /ingestion/tradingview/sync",

@@ -299,10 +299,32 @@ def test_reconciliation_sets_ours_beside_the_venues(page: Page, served: Any) -> 
 
     expect(beside.get_by_role("table", name="Ours and the venue's")).to_contain_text("paper")
     expect(beside).to_contain_text("No trade shown differs")
+    held = beside.get_by_role("table", name="Positions of paper")
+    expect(held.locator("tr[data-key=BTC-USDT]")).to_contain_text("0.02")
+    expect(held.locator("tr[data-key=BTC-USDT]")).to_contain_text("agrees")
+    expect(held.locator("tbody tr").first).to_contain_text("ETH-USDT00.5")
+    expect(held.locator("tbody tr").first).to_contain_text("differs")
+    orders = beside.get_by_role("table", name="Open orders of paper").locator("tbody tr")
+    expect(orders.first).to_contain_text("unknown to us")
+    expect(orders.last).to_contain_text("agrees")
     beside.get_by_role("button", name="Reconcile now").click()
 
     expect(page.get_by_text("4 checked, 0 updated, 0 errors")).to_be_visible()
     assert served.desk.commands == [("reconcile", None)]
+
+
+@pytest.mark.allow_console("503")
+def test_sides_that_cannot_be_read_say_so_and_are_asked_for_again(page: Page, served: Any) -> None:
+    told = {"title": "The store is away", "status": 503, "detail": "no answer within 2 s"}
+    page.route("**/ops/trading/reconcile", lambda route: route.fulfill(status=503, json=told))
+    opened(page, served.url, "/rl-ops?tab=reconciliation")
+    beside = panel(page, "Reconciliation")
+
+    expect(beside.get_by_role("alert")).to_contain_text("no answer within 2 s")
+    page.unroute("**/ops/trading/reconcile")
+    beside.get_by_role("button", name="Retry").click()
+
+    expect(beside.get_by_role("table", name="Positions of paper")).to_be_visible()
 
 
 def test_the_retry_queue_of_the_operations_page_acts(page: Page, served: Any) -> None:

@@ -7,10 +7,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from actors.commands import FeedScope
-from desk.clock import MINUTE_MS
+from desk.clock import HOUR_MS, MINUTE_MS
 from desk.market.ingestion import IngestionKind, IngestionRun
 from desk.runs import SourceStatus
 from desk.store import kinds
+from desk.store.port import Sample
+from desk.wallclock import wall_ms
 from tests.ui.conftest import NOW_MS
 
 pytestmark = pytest.mark.browser
@@ -125,6 +127,44 @@ def test_a_source_shows_what_the_polls_of_this_hour_brought_and_what_failed(
     expect(row.get_by_title("of 43 requests since")).to_have_text("▲ 3")
     expect(row.get_by_title("HTTP 503")).to_be_visible()
     expect(row.get_by_role("cell", name="38", exact=True)).to_be_visible()
+
+
+def test_a_source_shows_its_lag_and_what_each_minute_of_the_last_hour_brought(
+    page: Page, served: Any
+) -> None:
+    for lag_s in (1.0, 2.0, 9.0):
+        sample = Sample(
+            name="ingestion_lag_seconds",
+            value=lag_s,
+            unit="s",
+            recorded_at_ms=NOW_MS - MINUTE_MS,
+            tags={"pair": "BTC-USDT", "interval": "1m"},
+        )
+        served.store.record([sample])
+    hour_ms = wall_ms() // HOUR_MS * HOUR_MS
+    for hour, counts in ((hour_ms - HOUR_MS, (2,) * 60), (hour_ms, (2,) * 60)):
+        run = IngestionRun(
+            run_id=f"ir{hour}",
+            source="bingx",
+            source_type="bingx_candles",
+            kind=IngestionKind.POLL,
+            pair="BTC-USDT",
+            interval="1m",
+            started_ms=NOW_MS + hour - hour_ms,
+            updated_ms=NOW_MS,
+            hour_wall_ms=hour,
+            new_by_minute=counts,
+        )
+        served.store.put(kinds.INGESTION, run.run_id, run, at_ms=run.started_ms)
+    opened(page, served.url)
+
+    row = rows(page).filter(has=page.get_by_role("switch", name="bingx_candles BTC-USDT 1m on"))
+    expect(row.get_by_title("3 candles of the last market hour")).to_have_text("2.0 / 8.3 s")
+    told = "120 new rows in the last hour, at most 2 in a minute"
+    expect(row.get_by_role("img", name=told)).to_be_visible()
+    expect(row.get_by_title(told)).to_have_text("2.0")
+    other = rows(page).filter(has=page.get_by_role("switch", name="bingx_candles ETH-USDT 1m on"))
+    expect(other.get_by_role("img")).to_have_count(0)
 
 
 def test_a_kind_is_paused_as_a_whole(page: Page, served: Any) -> None:

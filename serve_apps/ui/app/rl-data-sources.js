@@ -7,10 +7,13 @@ import { marketNow, start } from './lib/frame.js';
 import { addSource } from './lib/adding.js';
 import { backfill, nameOf, scopeOf, setThreshold, sources, toggle, turn, usedBy } from './lib/ingestion_controls.js';
 import { JobLine, jobsOf } from './lib/jobs.js';
+import { Spark } from './lib/spark.js';
 import { list, resource } from './lib/store.js';
 import { Drawer, Facts, Fresh, html, Panel, Pill, Table, When } from './lib/ui.js';
 import { keepFresh } from './lib/watch.js';
 
+const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
 const parameters = new URLSearchParams(location.search);
 const filter = signal({ kind: parameters.get('kind') ?? '', pair: parameters.get('pair') ?? '', only: parameters.get('only') ?? '' });
 const chosen = signal(parameters.get('source') ?? '');
@@ -18,6 +21,7 @@ const quality = list('/data-quality/status');
 const kinds = list('/ops/ingestion/status');
 const alertFeeds = list('/ingestion/tradingview/sync');
 const polls = list('/data-sources/runs', { limit: 500 }); // one of each source and wall hour
+const lags = resource(async () => (await get('/ops/trading/metrics', { name: 'ingestion_lag_seconds', by: 'series', step_ms: HOUR_MS })).items);
 const recent = resource(async () => {
   const row = picked();
   if (!row) return [];
@@ -29,7 +33,7 @@ keepFresh([
   [sources, ['freshness', 'source'], 1000],
   [quality, ['freshness', 'gap'], 5000],
   [kinds, ['job', 'source'], 2000],
-], { others: [alertFeeds, polls] });
+], { others: [alertFeeds, polls, lags] });
 
 const KIND = { bingx: 'BingX', tradingview: 'TradingView', telegram: 'Telegram' };
 const kindOf = (row) => (row.source_type === 'tradingview' || row.source_type === 'telegram' ? row.source_type : 'bingx');
@@ -38,13 +42,43 @@ const picked = () => (sources.held.value.data ?? []).find((row) => keyOf(row) ==
 const qualityOf = (row) => (quality.held.value.data ?? []).find((each) => each.source_type === row.source_type && each.pair === row.pair && each.interval === row.interval);
 
 // The polls of this hour, newest first as they are listed.
-const pollsOf = (row) => (polls.held.value.data ?? []).find((run) => ['poll', 'sync'].includes(run.kind) && run.source_type === row.source_type && run.source_id === row.source_id
+const pollsAll = (row) => (polls.held.value.data ?? []).filter((run) => ['poll', 'sync'].includes(run.kind) && run.source_type === row.source_type && run.source_id === row.source_id
   && (!run.pair || run.pair === row.pair) && (!run.interval || run.interval === row.interval));
+const pollsOf = (row) => pollsAll(row)[0];
 
 function Errors({ row }) {
   const run = pollsOf(row);
   if (!run) return html`<span class="muted">–</span>`;
   return html`<span class=${run.errors ? 'warn' : ''} title=${`of ${run.answers + run.errors} requests since ${new Date(run.started_ms).toISOString()}${run.error ? `; the last: ${run.error}` : ''}`}>${run.errors ? '▲ ' : ''}${run.errors}</span>`;
+}
+
+// New rows of each of the last 60 wall minutes, from the sessions of this hour and the one before.
+function perMinute(row) {
+  const sessions = pollsAll(row).filter((run) => run.hour_wall_ms !== null).slice(0, 2);
+  if (!sessions.length) return null;
+  const newest = Math.floor(Date.now() / MINUTE_MS);
+  return Array.from({ length: 60 }, (_, at) => {
+    const minute = (newest - 59 + at) * MINUTE_MS;
+    const run = sessions.find((each) => minute >= each.hour_wall_ms && minute < each.hour_wall_ms + HOUR_MS);
+    return run?.new_by_minute[(minute - run.hour_wall_ms) / MINUTE_MS] ?? 0;
+  });
+}
+
+const total = (counts) => counts.reduce((all, each) => all + each, 0);
+
+function Events({ row }) {
+  const counts = perMinute(row);
+  if (!counts) return html`<span class="muted">–</span>`;
+  const told = `${total(counts)} new rows in the last hour, at most ${Math.max(...counts)} in a minute`;
+  return html`<span title=${told}><${Spark} values=${counts} title=${told} /> ${(total(counts) / 60).toFixed(1)}</span>`;
+}
+
+// Measured for candles: from a candle's close until it is stored and passed on.
+const lagOf = (row) => (lags.held.value.data ?? []).find((one) => row.source_type === 'bingx_candles' && one.tags.pair === row.pair && one.tags.interval === row.interval);
+
+function Lag({ row }) {
+  const one = lagOf(row);
+  return one?.count ? html`<span title="${one.count} candles of the last market hour">${one.p50.toFixed(1)} / ${one.p95.toFixed(1)} s</span>` : html`<span class="muted">–</span>`;
 }
 
 function remember() {
@@ -107,6 +141,8 @@ function Sources() {
       { name: 'age', num: true, title: 'since the newest event, market time', cell: (row) => (row.age_ms === null ? 'never' : age(row.source_id ? row.age_ms : marketNow.value - row.last_event_ms)) },
       { name: 'threshold', num: true, cell: (row) => `${row.freshness_threshold_seconds} s` },
       { name: 'coverage', num: true, title: 'of the expected candles', cell: (row) => (qualityOf(row) ? percent(qualityOf(row).coverage) : '–') },
+      { name: 'lag', num: true, title: 'of candles: half, and 95 of 100, of the last market hour were stored within this time of their close', by: (row) => lagOf(row)?.p95 ?? null, cell: (row) => html`<${Lag} row=${row} />` },
+      { name: 'rows/min', num: true, title: 'new rows a minute over the last hour, wall time', by: (row) => { const counts = perMinute(row); return counts && total(counts); }, cell: (row) => html`<${Events} row=${row} />` },
       { name: 'new', num: true, title: 'rows that the polls of this hour brought, wall time', cell: (row) => pollsOf(row)?.new ?? html`<span class="muted">–</span>` },
       { name: 'errors', num: true, title: 'requests of this hour without an answer, and refused rows', by: (row) => pollsOf(row)?.errors ?? -1, cell: (row) => html`<${Errors} row=${row} />` },
       { name: 'used by', cell: (row) => usedBy(row).map((run) => run.run_id).join(', ') || html`<span class="muted">–</span>` },

@@ -14,7 +14,7 @@ import { TraceLink } from './lib/trace.js';
 import { on, onResync } from './lib/stream.js';
 import { Baseline, Fresh, html, ModePill, Panel, Pill, RunState, Table, toast, When } from './lib/ui.js';
 import { keepFresh } from './lib/watch.js';
-import { Alerts, Audit, audit, Orders, orders, Reconciliation, reports } from './ops/lists.js';
+import { Alerts, Audit, audit, loadSides, Orders, orders, Reconciliation } from './ops/lists.js';
 import { LISTED, RunDrawer, RunHistory } from './ops/runs.js';
 import { makeTabs } from './ops/tabs.js';
 import { figures, Tiles } from './ops/tiles.js';
@@ -53,7 +53,7 @@ const lists = makeTabs([
   { id: 'runs', title: 'Run history', body: () => html`<${RunHistory} runs=${runs} trades=${trades} />` },
   { id: 'retries', title: 'Retry queue', count: () => (retries.held.value.data ?? []).length, body: () => html`<${RetryQueue} span="12" />` },
   { id: 'orders', title: 'Orders', load: orders.load, body: Orders },
-  { id: 'reconciliation', title: 'Reconciliation', load: reports.load, body: () => html`<${Reconciliation} trades=${trades} reconcile=${reconcile} />` },
+  { id: 'reconciliation', title: 'Reconciliation', load: loadSides, body: () => html`<${Reconciliation} trades=${trades} reconcile=${reconcile} />` },
   { id: 'audit', title: 'Audit', load: audit.load, body: Audit },
   { id: 'limits', title: 'Limits', count: () => capsOf(risk.held.value.data ?? []).filter((cap) => cap.breached).length, body: Limits },
   { id: 'actors', title: 'Actors', count: () => (actors.held.value.data ?? []).filter((row) => row.status !== 'up').length, body: Actors },
@@ -74,6 +74,7 @@ async function reconcile() {
     toast(`Reconcile failed: ${problem.message}`, { bad: true, traceId: problem.traceId });
   }
   summary.load();
+  lists.load();
 }
 
 // --- the page ---------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Ingestion runs: counts add up whatever the order, and an end says what happened."""
 
+from dataclasses import replace
 from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desk.clock import HOUR_MS, MINUTE_MS
 from desk.market import ingestion
 from desk.market.ingestion import IngestionKind, IngestionRun, IngestionStatus, Reading
 
@@ -76,3 +78,27 @@ def test_an_error_is_cut_and_the_newest_stays() -> None:
 
     assert len(run.error) == ingestion.MAX_ERROR
     assert ingestion.counted(run, Reading(error="new"), now_ms=1).error == "new"
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 60 * 60_000 - 1)), max_size=50))
+def test_rows_of_a_session_stand_in_the_minute_that_brought_them(
+    brought: list[tuple[int, int]],
+) -> None:
+    hour_ms = 471_000 * HOUR_MS
+    run = replace(FRESH, hour_wall_ms=hour_ms)
+
+    for new, after_ms in brought:
+        run = ingestion.counted_in_minute(run, new, wall_ms=hour_ms + after_ms)
+
+    assert sum(run.new_by_minute) == sum(new for new, _ in brought)
+    assert len(run.new_by_minute) <= 60
+    for minute, count in enumerate(run.new_by_minute):
+        assert count == sum(new for new, after_ms in brought if after_ms // MINUTE_MS == minute)
+
+
+def test_rows_of_another_hour_and_of_what_is_no_session_stand_in_no_minute() -> None:
+    session = replace(FRESH, hour_wall_ms=HOUR_MS)
+
+    assert ingestion.counted_in_minute(session, 5, wall_ms=2 * HOUR_MS) == session
+    assert ingestion.counted_in_minute(session, 5, wall_ms=HOUR_MS - 1) == session
+    assert ingestion.counted_in_minute(FRESH, 5, wall_ms=HOUR_MS) == FRESH

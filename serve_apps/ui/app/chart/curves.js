@@ -33,7 +33,37 @@ export function drawdown(values) {
 const cents = (value) => money(value.toFixed(2));
 const under = (fraction, places = 1) => percent(fraction, places).replace('-', '−');
 
-function options(kind, { curves, hidden, isLog, width, sync, onCursor }) {
+const TICK = 8;
+
+// Each trade where it ended, at the lower edge: a win points up and is filled, a loss points down and is not.
+// Of several in one pixel one is drawn.
+function drawTicks(plot, ticks, colours) {
+  const { ctx, bbox } = plot;
+  const size = TICK * devicePixelRatio;
+  const seen = new Set();
+  ctx.save();
+  ctx.setLineDash([]);
+  ctx.lineWidth = devicePixelRatio;
+  for (const { seconds, hasWon } of ticks) {
+    const x = Math.round(plot.valToPos(seconds, 'x', true));
+    const key = hasWon ? x : -x;
+    if (x < bbox.left || x > bbox.left + bbox.width || seen.has(key)) continue;
+    seen.add(key);
+    const base = bbox.top + bbox.height - (hasWon ? 0 : size);
+    const tip = hasWon ? base - size : base + size;
+    ctx.beginPath();
+    ctx.moveTo(x - size / 2, base);
+    ctx.lineTo(x + size / 2, base);
+    ctx.lineTo(x, tip);
+    ctx.closePath();
+    ctx.fillStyle = ctx.strokeStyle = hasWon ? colours.up : colours.down;
+    if (hasWon) ctx.fill();
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+function options(kind, { curves, hidden, isLog, width, sync, onCursor, ticks }) {
   const colours = palette();
   const isEquity = kind === 'equity';
   // As many places as tell one tick from the next.
@@ -53,25 +83,28 @@ function options(kind, { curves, hidden, isLog, width, sync, onCursor }) {
       label: name, show: !hidden.has(name), stroke: colours[token], width: size, dash: dash ?? undefined, spanGaps: true, points: { show: false },
       fill: !isEquity && at === 0 ? `${colours[token]}2e` : undefined,
     }))],
-    hooks: { setCursor: [(plot) => onCursor(plot.cursor.idx ?? null)] },
+    hooks: { setCursor: [(plot) => onCursor(plot.cursor.idx ?? null)], draw: isEquity ? [(plot) => drawTicks(plot, ticks, colours)] : [] },
   };
 }
 
 let plots = 0;
 
-// seconds: rising times; curves: [{ name, look, values }], the first one is what all is about.
+// seconds: rising times; curves: [{ name, look, values }], the first one is what all is about;
+// ticks: its trades as [{ seconds, hasWon }], where there are any.
 export function Curves(given) {
   return given.seconds.length < 2 ? html`<p class="pad muted">One close alone makes no curve.</p>` : html`<${Plots} ...${given} />`;
 }
 
-function Plots({ label, seconds, curves, hiddenFirst = [] }) {
+const NONE = [];
+
+function Plots({ label, seconds, curves, hiddenFirst = [], ticks = NONE }) {
   const box = useRef(null);
-  const held = useMemo(() => ({ hidden: signal(new Set(hiddenFirst)), isLog: signal(false), at: signal(null), key: `curves-${plots++}` }), []);
+  const held = useMemo(() => ({ hidden: signal(new Set(hiddenFirst)), isLog: signal(false), hasTicks: signal(true), at: signal(null), key: `curves-${plots++}` }), []);
   const falls = useMemo(() => curves.map(({ values }) => drawdown(values)), [curves]);
   useEffect(() => {
     const element = box.current;
     const draw = (kind, data) => new uPlot(options(kind, {
-      curves, hidden: held.hidden.value, isLog: held.isLog.value, width: element.clientWidth, sync: held.key, onCursor: (at) => { held.at.value = at; },
+      curves, ticks: held.hasTicks.value ? ticks : NONE, hidden: held.hidden.value, isLog: held.isLog.value, width: element.clientWidth, sync: held.key, onCursor: (at) => { held.at.value = at; },
     }), [seconds, ...data], element.querySelector(`.${kind}`));
     let drawn = [];
     const stop = effect(() => {
@@ -79,6 +112,7 @@ function Plots({ label, seconds, curves, hiddenFirst = [] }) {
       drawn.forEach((plot) => plot.destroy());
       drawn = [draw('equity', curves.map(({ values }) => values)), draw('drawdown', falls)];
       element.dataset.curves = curves.filter(({ name }) => !held.hidden.value.has(name)).length;
+      element.dataset.ticks = held.hasTicks.value ? ticks.length : 0;
       element.dataset.scale = held.isLog.value ? 'log' : 'linear';
     });
     const sizes = new ResizeObserver(() => drawn.forEach((plot) => plot.width !== element.clientWidth && plot.setSize({ width: element.clientWidth, height: plot.height })));
@@ -88,11 +122,12 @@ function Plots({ label, seconds, curves, hiddenFirst = [] }) {
       stop();
       drawn.forEach((plot) => plot.destroy());
     };
-  }, [seconds, curves]);
+  }, [seconds, curves, ticks]);
   return html`<div class="curves pad">
     <div class="buttons"><${Names} curves=${curves} falls=${falls} seconds=${seconds} held=${held} /></div>
     <div class="buttons"><h3 class="muted">Equity, USDT</h3><span class="grow"></span>
       <span class="muted where">${held.at.value === null ? 'at the end' : utc(seconds[held.at.value] * 1000).slice(0, 16)}: USDT, drawdown</span>
+      ${ticks.length > 0 && html`<button aria-pressed=${held.hasTicks.value} onClick=${() => { held.hasTicks.value = !held.hasTicks.value; }} title="Where each trade ended: ▲ won, ▽ lost">Trades ▲▽</button>`}
       <button aria-pressed=${held.isLog.value} onClick=${() => { held.isLog.value = !held.isLog.value; }} disabled=${curves.some(({ values }) => values.some((value) => value !== null && value <= 0))} title="Equal changes in percent look equally high; not for an equity of zero or less">Log scale</button></div>
     <div ref=${box} role="img" aria-label=${label}><div class="equity"></div><h3 class="muted">Drawdown</h3><div class="drawdown"></div></div>
   </div>`;

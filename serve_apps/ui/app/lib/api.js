@@ -50,6 +50,13 @@ export async function get(path, query = {}, signal = undefined) {
   return answered(fetch(path + search, { headers: { Accept: 'application/json' }, signal: signal ? AbortSignal.any([signal, patience]) : patience }), READ_MS);
 }
 
+// The bytes of an answer in the format asked for, to be saved as a file.
+export async function read(path, type) {
+  const answer = await fetch(path, { headers: { Accept: type }, signal: AbortSignal.timeout(READ_MS) });
+  if (!answer.ok) return decode(answer);
+  return answer.blob();
+}
+
 // `key` is made when a dialog opens, so that pressing twice is one command. `version` is the row that
 // the operator saw: what somebody else changed meanwhile is refused and not overwritten. A stale page
 // sends nothing, but for what is `safe`: it only takes risk away, whatever the page still shows.

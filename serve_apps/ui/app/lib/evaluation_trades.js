@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { get } from './api.js';
+import { ARROW, save, saveAnswer } from './files.js';
 import { age, money, percent, sum, tone, trimmed, utc } from './format.js';
 import { html, Panel, Table, When } from './ui.js';
 
@@ -50,13 +51,9 @@ function weekOf(trades) {
 const cell = (value) => (/^[=+@\t\r]/.test(value) ? `'${value}` : value.includes(',') ? `"${value}"` : value);
 const COLUMNS = ['opened_ms', 'closed_ms', 'side', 'quantity', 'entry_price', 'exit_price', 'pnl', 'fees', 'funding', 'cause'];
 
-function save(id, trades) {
+function saveTable(id, trades) {
   const lines = [COLUMNS, ...trades.map((each) => COLUMNS.map((name) => cell(String(each[name]))))];
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([`${lines.map((line) => line.join(',')).join('\n')}\n`], { type: 'text/csv' }));
-  link.download = `${id}-trades.csv`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  save(`${id}-trades.csv`, new Blob([`${lines.map((line) => line.join(',')).join('\n')}\n`], { type: 'text/csv' }));
 }
 
 const isWhole = signal(false); // every trade is listed, not the newest ones
@@ -64,7 +61,7 @@ const isWhole = signal(false); // every trade is listed, not the newest ones
 export function EvaluationTrades({ report, held, retry }) {
   const onChart = (trade) => location.assign(`/insights?${new URLSearchParams({ pair: report.pair, at: trade.opened_ms, evaluation: report.evaluation_id, layers: 'evaluation,gaps' })}`);
   return html`<${Panel} title="Trades of the report" span="12" resource=${held} retry=${retry} isEmpty=${(data) => !data?.items.length} empty="It made no trade."
-    actions=${held.value.data?.items.length > 0 && html`<button onClick=${() => save(report.evaluation_id, held.value.data.items)}>Save as CSV</button>`}>
+    actions=${held.value.data?.items.length > 0 && html`<button onClick=${() => saveTable(report.evaluation_id, held.value.data.items)}>Save as CSV</button><button title="every trade, for pyarrow or polars" onClick=${() => saveAnswer(`${EVALUATIONS}/${encodeURIComponent(report.evaluation_id)}/trades`, ARROW, `${report.evaluation_id}-trades.arrows`)}>Save as Arrow</button>`}>
     ${({ items, more }) => {
       const newest = [...items].reverse();
       return html`<${Table} label="By side" rows=${sides(items)} rowKey=${(row) => row.side} columns=${[

@@ -71,7 +71,7 @@ export function startLive() {
   });
 }
 
-export const Gates = ({ gates }) => html`<ul class="gates" aria-label="Gates">${gates.map((gate) => html`<li key=${gate.gate} data-passed=${gate.passed}><${Pill} tone=${gate.passed ? 'ok' : 'bad'} icon=${gate.passed ? '✓' : '✕'}>${gate.gate}<//> <span>${gate.value}${gate.threshold ? html` <span class="muted">of ${gate.threshold}</span>` : ''}</span>${!gate.passed && html`<p class="refusal">${gate.problem}</p>`}</li>`)}</ul>`;
+export const Gates = ({ gates }) => html`<ul class="gates" tabindex="0" aria-label="Gates">${gates.map((gate) => html`<li key=${gate.gate} data-passed=${gate.passed}><${Pill} tone=${gate.passed ? 'ok' : 'bad'} icon=${gate.passed ? '✓' : '✕'}>${gate.gate}<//> <span>${gate.value}${gate.threshold ? html`<span class="muted">, needed: ${gate.threshold}</span>` : ''}</span>${!gate.passed && html`<p class="refusal">${gate.problem}</p>`}</li>`)}</ul>`;
 
 // `run` is the row that was seen: with it, a run that moved on meanwhile is not turned unseen.
 const withReason = (verb, title, text, { extra = [], safe = false } = {}) => function turn(run) {

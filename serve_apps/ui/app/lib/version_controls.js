@@ -1,8 +1,9 @@
 // What an operator does with versions: train, promote, roll back.
 
 import { get, post, send } from './api.js';
+import { summary } from './frame.js';
 import { keep } from './jobs.js';
-import { AGENT, agent, told, versions } from './run_controls.js';
+import { AGENT, agent, Gates, told, versions } from './run_controls.js';
 import { moment } from './times.js';
 import { ask, html, toast } from './ui.js';
 
@@ -46,16 +47,28 @@ export function train() {
   });
 }
 
-export function promote(version) {
+// More risk: the gate is shown row by row and passed before the button works, and the server judges it again.
+// With `onPair` it is asked for where a report was looked at.
+export function promote(version, onPair = null) {
   ask({
-    title: `Promote ${version.name}?`, verb: 'Promote', danger: true,
-    text: html`<span>Active version: <strong>${agent.held.value.data?.active_version_id}</strong> → <strong>${version.version_id}</strong>. Its own evaluation on the pair has to pass the gate; the server judges it now.</span>`,
-    fields: [{ name: 'pair', label: 'Pair', options: pairOptions() }],
-    conflict: conflict(() => promote(version)),
-    send: ({ pair }, key) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/promote`, { pair }, { key, version: seen() }),
+    title: `Promote ${version.name}?`, verb: 'Promote', checkVerb: 'Check the gates', danger: true, wide: true,
+    text: html`<span>Active version: <strong>${agent.held.value.data?.active_version_id}</strong> → <strong>${version.version_id}</strong>. Its newest evaluation on the pair has to pass every gate.</span>`,
+    fields: [{ name: 'pair', label: 'Pair', value: onPair, options: pairOptions() }],
+    conflict: conflict(() => promote(version, onPair)),
+    check: ({ pair }) => post('/ops/preflight', { action: 'version.promote', agent_id: AGENT, version_id: version.version_id, pair }),
+    mayGo: (answer) => answer.allowed && Boolean(answer.confirm_token),
+    shown: (answer) => html`<${Gates} gates=${answer.gates} />${answer.allowed
+      ? html`<p>By evaluation <code>${answer.evaluation_id}</code>. ${answer.runs.length ? html`<strong>It decides for ${answer.runs.map(nameOfRun).join(', ')} from the next candle on.</strong>` : 'No run at work follows the agent.'} The confirmation is good for 60 seconds.</p>`
+      : html`<p class="refusal" role="alert">Not allowed: every gate has to pass first.</p>`}`,
+    send: ({ pair }, key, { confirm_token, confirm_name }) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/promote`, { pair, confirm_token, confirm_name }, { key, version: seen() }),
     done: refresh((answer) => `${answer.active_version_id} is active, by evaluation ${answer.evaluation_id}`),
   });
 }
+
+const nameOfRun = (id) => {
+  const run = (summary.held.value.data?.runs ?? []).find((each) => each.run_id === id);
+  return run ? `${run.mode} run ${id} on ${run.pair}` : id;
+};
 
 export function rollBack(version) {
   ask({

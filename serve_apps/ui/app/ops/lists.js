@@ -4,9 +4,9 @@ import { signal } from '@preact/signals';
 import { get, send } from '../lib/api.js';
 import { age, money, trimmed } from '../lib/format.js';
 import { marketNow, summary } from '../lib/frame.js';
-import { resource } from '../lib/store.js';
+import { list, resource } from '../lib/store.js';
 import { TraceLink } from '../lib/trace.js';
-import { html, Panel, Pill, Table, toast, When } from '../lib/ui.js';
+import { Failed, html, Panel, Pill, Table, toast, When } from '../lib/ui.js';
 
 const SEVERITY = { critical: 3, warning: 2, info: 1 };
 
@@ -57,7 +57,30 @@ export const Orders = () => html`<${Panel} title="Orders" span="12" resource=${o
 
 // --- reconciliation ---------------------------------------------------------------------------
 
-export const reports = resource(async () => (await get('/ops/audit', { action: 'trading.reconcile', limit: 50 })).items);
+const reports = resource(async () => (await get('/ops/audit', { action: 'trading.reconcile', limit: 50 })).items);
+
+// Both sides as the last comparison saw them: read again with every report of one, and every so often.
+const sides = list('/ops/trading/reconcile');
+
+export function loadSides() {
+  reports.load();
+  sides.load();
+}
+
+const DIFFERS = { by: (row) => !row.differs, cell: (row) => (row.differs ? html`<${Pill} tone="bad" icon="▲">differs<//>` : html`<${Pill} tone="ok" icon="✓">agrees<//>`) };
+
+function Beside({ of }) {
+  return html`<p class="pad"><strong>${of.account}</strong>, compared <${When} ms=${of.compared_ms} />: ${of.positions.length + of.orders.length ? '' : html`<span class="muted">neither side has a position or an open order.</span>`}${of.left_off > 0 ? ` ${of.left_off} rows more.` : ''}</p>
+    ${of.positions.length > 0 && html`<${Table} label="Positions of ${of.account}" rows=${of.positions} rowKey=${(row) => row.pair} columns=${[
+      { name: 'position', cell: (row) => row.pair }, { name: 'ours', num: true, cell: (row) => trimmed(row.ours) }, { name: 'venue', num: true, cell: (row) => trimmed(row.theirs) },
+      { name: 'our entry', num: true, cell: (row) => money(row.our_price) }, { name: "venue's entry", num: true, cell: (row) => money(row.their_price) }, { name: 'both', ...DIFFERS },
+    ]} />`}
+    ${of.orders.length > 0 && html`<${Table} label="Open orders of ${of.account}" rows=${of.orders} rowKey=${(row) => row.client_order_id || row.venue_order_id} columns=${[
+      { name: 'open order', cell: (row) => html`<span title="${row.client_order_id} ${row.venue_order_id}"><span class=${row.side === 'buy' ? 'up' : 'down'}>${row.side === 'buy' ? '▲' : '▼'} ${row.side}</span> ${trimmed(row.quantity)} ${row.pair}</span>` }, { name: 'kind', cell: (row) => row.kind.replace('_', ' ') },
+      { name: 'ours', cell: (row) => row.ours || html`<span class="muted">unknown to us</span>` }, { name: 'venue', cell: (row) => row.theirs || html`<span class="muted">not listed</span>` },
+      { name: 'filled, ours', num: true, cell: (row) => trimmed(row.our_filled) }, { name: 'filled, venue', num: true, cell: (row) => trimmed(row.their_filled) }, { name: 'both', ...DIFFERS },
+    ]} />`}`;
+}
 
 export function Reconciliation({ trades, reconcile }) {
   const desk = summary.held.value.data;
@@ -70,6 +93,7 @@ export function Reconciliation({ trades, reconcile }) {
       { name: 'ours: positions', num: true, cell: (row) => row.books?.positions.length ?? '–' }, { name: 'ours: open orders', num: true, cell: (row) => row.books?.open_orders ?? '–' }, { name: 'not answered clearly', num: true, cell: (row) => row.books?.unresolved_orders ?? '–' },
       { name: 'compared with the venue', num: true, cell: (row) => row.checked }, { name: 'put right', num: true, cell: (row) => row.updated }, { name: 'differ still', num: true, cell: (row) => html`<span class=${row.errors ? 'down' : ''}>${row.errors ? '▲ ' : ''}${row.errors}</span>` },
     ]} />
+    ${sides.held.value.problem ? html`<${Failed} problem=${sides.held.value.problem} retry=${sides.load} />` : (sides.held.value.data ?? []).map((of) => html`<${Beside} key=${of.account} of=${of} />`)}
     ${apart.length > 0 ? html`<${Table} label="Trades that differ" rows=${apart} rowKey=${(row) => row.trade_id} columns=${[
       { name: 'trade that differs', cell: (row) => html`${row.side} ${trimmed(row.quantity)} ${row.pair}` }, { name: 'ours', cell: (row) => row.status }, { name: 'venue', cell: (row) => html`<${Pill} tone="bad" icon="▲">${row.reconciliation_status}<//>` }, { name: 'why', cell: (row) => row.reason }, { name: 'trace', cell: (row) => html`<${TraceLink} id=${row.trace_id} />` },
     ]} />` : html`<p class="pad muted">No trade shown differs from the venue's.</p>`}

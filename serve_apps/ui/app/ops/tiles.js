@@ -3,6 +3,7 @@
 import { get } from '../lib/api.js';
 import { age, money, percent, tone } from '../lib/format.js';
 import { marketNow, summary } from '../lib/frame.js';
+import { Spark } from '../lib/spark.js';
 import { resource } from '../lib/store.js';
 import { Fresh, html, ModePill, Tile } from '../lib/ui.js';
 
@@ -18,13 +19,7 @@ export const figures = resource(async () => {
 });
 
 // The last hour as a line; the figure beside it says what it means.
-function Spark({ name }) {
-  const points = figures.held.value.data?.[name]?.points ?? [];
-  if (points.length < 2) return null;
-  const highest = Math.max(...points.map((point) => point.p95), 1e-9);
-  const place = (point, at) => `${((at / (points.length - 1)) * 60).toFixed(1)},${(15 - (point.p95 / highest) * 14).toFixed(1)}`;
-  return html`<svg class="spark" viewBox="0 0 60 16" preserveAspectRatio="none" aria-hidden="true"><polyline points=${points.map(place).join(' ')} /></svg>`;
-}
+const Hour = ({ name }) => html`<${Spark} values=${(figures.held.value.data?.[name]?.points ?? []).map((point) => point.p95)} />`;
 
 function Levels() {
   const levels = figures.held.value.data?.levels ?? [];
@@ -62,8 +57,8 @@ export function Tiles({ risk, retries }) {
     <${Tile} name="Drawdown" href="/rl-agent" value=${account ? percent(account.drawdown) : '–'} note=${account ? `peak ${money(account.peak_equity)}` : ''} />
     <${Tile} name="Circuit breaker" href="/rl-agent" ...${breaker} />
     <${Tile} name="Worst source" href="/rl-data-sources?only=not_ok" value=${html`<${Fresh} status=${data.freshness.status} />`} note=${`${data.freshness.source}${data.freshness.age_ms === null ? '' : `, ${age(data.freshness.age_ms)} old`}`} />
-    <${Tile} name="Decision p95" href="/rl-agent" value=${data.decision_latency_p95_ms === null ? '–' : `${data.decision_latency_p95_ms.toFixed(0)} ms`} note=${html`<${Spark} name=${LATENCY} /> last market hour`} />
-    <${Tile} name="Ingestion p95" href="/ingestion" value=${data.ingestion_lag_p95_s === null ? '–' : `${data.ingestion_lag_p95_s.toFixed(1)} s`} note=${html`<${Spark} name=${LAG} /> lag, market time`} />
+    <${Tile} name="Decision p95" href="/rl-agent" value=${data.decision_latency_p95_ms === null ? '–' : `${data.decision_latency_p95_ms.toFixed(0)} ms`} note=${html`<${Hour} name=${LATENCY} /> last market hour`} />
+    <${Tile} name="Ingestion p95" href="/ingestion" value=${data.ingestion_lag_p95_s === null ? '–' : `${data.ingestion_lag_p95_s.toFixed(1)} s`} note=${html`<${Hour} name=${LAG} /> lag, market time`} />
     <${Levels} />
     <${Tile} name="Retry queue" href="/rl-ops?tab=retries" value=${waiting.length} tone=${dead ? 'down' : ''} note=${dead ? `▲ ${dead} given up` : 'waiting'} />
     <${Tile} name="Reconciler" href="/rl-ops?tab=reconciliation" value=${last?.last_ok_ms ? `${age(marketNow.value - last.last_ok_ms)} ago` : 'not yet'} tone=${last?.errors ? 'down' : ''} note=${last ? `${last.updated} updated, ${last.errors} errors` : ''} />
