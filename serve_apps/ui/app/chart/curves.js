@@ -72,7 +72,7 @@ function options(kind, { curves, hidden, isLog, width, sync, onCursor, ticks }) 
   return {
     width, height: HEIGHTS[kind], tzDate: inUtc, legend: { show: false },
     cursor: { sync: { key: sync, setSeries: false }, drag: { x: true, y: false } },
-    padding: [10, 26, 0, 0],
+    padding: [10, 42, 0, 0],
     scales: { x: { time: true }, y: isEquity ? (isLog ? { distr: 3 } : {}) : { range: (_, low) => [Math.min(low * 1.1, -0.001), 0] } },
     axes: [
       { ...axis, space: 95, size: 26, values: (_, ticks, __, ___, step) => ticks.map((tick) => (step >= 86400 ? utc(tick * 1000).slice(5, 10) : utc(tick * 1000).slice(5, 16))) },
