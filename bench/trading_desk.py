@@ -79,7 +79,7 @@ class TradingDesk:
     arrivals: dict[str, int] = field(default_factory=dict[str, int])
     """When each order came to the simulator, by its client order id, or by the floor's number."""
 
-    def next_decision(self, after_ms: int) -> DecisionRecord | None:
+    def next_decision(self, after_ms: int) -> DecisionRecord:
         """The newest decision on a later candle, once its orders have come to their end."""
         until_s = time.monotonic() + WITHIN_S
         while time.monotonic() < until_s:
