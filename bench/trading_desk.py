@@ -33,6 +33,7 @@ from actors.names import CANDLE_POLLER, ORDER_EXECUTOR, RECONCILER, RISK_LEDGER
 from actors.seed import AGENT_ID, seed
 from actors.version_registry import artifacts_of, register
 from actors.wiring import LIVE, Wiring
+from desk.engines.private_ray import START_TRIES
 from desk.learning.policy import policy_card
 from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.features import FEATURES_V1
@@ -78,7 +79,7 @@ class TradingDesk:
     arrivals: dict[str, int] = field(default_factory=dict[str, int])
     """When each order came to the simulator, by its client order id, or by the floor's number."""
 
-    def next_decision(self, after_ms: int) -> DecisionRecord | None:
+    def next_decision(self, after_ms: int) -> DecisionRecord:
         """The newest decision on a later candle, once its orders have come to their end."""
         until_s = time.monotonic() + WITHIN_S
         while time.monotonic() < until_s:
@@ -121,15 +122,8 @@ def trading(speed: float) -> Generator[TradingDesk]:
         ends.callback(server.stop, running)
         simulator = launch_simulator(speed=speed, seed=11)
         ends.callback(simulator.stop)
-        ray.init(
-            address="local",
-            num_cpus=os.cpu_count(),
-            resources={tree.TRADING: 1_000},
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
         ends.callback(ray.shutdown)
+        _start_ray()
         store = ValkeyStore(running.url)
         ends.callback(store.close)
         store.load_functions()
@@ -153,6 +147,26 @@ def trading(speed: float) -> Generator[TradingDesk]:
         actors.append(tree.start(spec, wiring))
         ends.callback(_kill, actors)
         yield TradingDesk(store, running.url, simulator, actors[-1])
+
+
+def _start_ray() -> None:
+    """A busy machine needs more than one try."""
+    for left in range(START_TRIES - 1, -1, -1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=os.cpu_count(),
+                resources={tree.TRADING: 1_000},
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception:  # Ray raises plain Exceptions
+            ray.shutdown()
+            if not left:
+                raise
+        else:
+            return
 
 
 def _furnish(store: ValkeyStore, wiring: Wiring) -> None:
