@@ -8,6 +8,7 @@ simulator, by the monotonic clock that all processes of a machine share.
 
 from collections.abc import Iterator
 from statistics import median
+from typing import Any
 
 import ray
 
@@ -49,6 +50,7 @@ def figures() -> Iterator[Figure]:
 
 
 def _measure(desk: TradingDesk) -> tuple[list[float], list[float], list[DecisionRecord]]:
+    untyped: Any = ray
     bare_loop = start_bare(desk.store_url, desk.simulator.url)
     observation = [0.5] * (FEATURES_V1.size + 1)
     ours: list[float] = []
@@ -58,9 +60,9 @@ def _measure(desk: TradingDesk) -> tuple[list[float], list[float], list[Decision
     for number in range(MOST_CANDLES + WARM_UP):
         decision = desk.next_decision(open_ms)
         open_ms = decision.open_ms
-        floor_ns = ray.get(bare_loop.hear.remote(number, observation), timeout=60.0)
+        floor_ns = untyped.get(bare_loop.hear.remote(number, observation), timeout=60.0)
         desk.read_journal()
-        heard_ns = ray.get(desk.loop.heard_ns.remote(open_ms), timeout=60.0)
+        heard_ns = untyped.get(desk.loop.heard_ns.remote(open_ms), timeout=60.0)
         if number < WARM_UP or not decision.client_order_ids or heard_ns is None:
             continue
         arrived_ns = desk.arrivals[decision.client_order_ids[0]]

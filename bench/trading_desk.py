@@ -59,7 +59,7 @@ class StampedLoop(DecisionLoop):
     @ray.method(max_task_retries=0)
     async def on_candle_closed(self, closed: CandleClosed) -> None:
         self._heard_ns.setdefault(closed.open_ms, time.monotonic_ns())
-        await super().on_candle_closed(closed)  # pyright: ignore[reportGeneralTypeIssues] - a plain method here
+        await super().on_candle_closed(closed)  # pyright: ignore[reportCallIssue, reportGeneralTypeIssues] - a plain method here
 
     async def heard_ns(self, open_ms: int) -> int | None:
         """By the monotonic clock; None: nobody told it."""
@@ -106,7 +106,8 @@ def next_order_s(desk: TradingDesk, after_ms: int) -> tuple[int, float | None]:
     at the simulator. None for one without an order."""
     decision = desk.next_decision(after_ms)
     desk.read_journal()
-    heard_ns = ray.get(desk.loop.heard_ns.remote(decision.open_ms), timeout=WITHIN_S)
+    untyped: Any = ray
+    heard_ns = untyped.get(desk.loop.heard_ns.remote(decision.open_ms), timeout=WITHIN_S)
     if not decision.client_order_ids or heard_ns is None:
         return decision.open_ms, None
     return decision.open_ms, (desk.arrivals[decision.client_order_ids[0]] - heard_ns) / 1e9
