@@ -30,6 +30,7 @@ class StartBackfill:
 class FetchRange:
     """Fetch open times `start_ms … end_ms`, both included, once more."""
 
+    pair: Pair
     interval: Interval
     start_ms: int
     end_ms: int
@@ -50,3 +51,5 @@ class PollNow:
     """Ask for these intervals of candles, or types of source, at once."""
 
     names: tuple[str, ...]
+    pair: Pair = ""
+    """Whose candles; feeds are of all pairs."""

@@ -32,6 +32,7 @@ from desk.trading.risk import Approved, Refused
 
 if TYPE_CHECKING:
     from actors.candle_poller import CandlePoller
+    from actors.wiring import Wiring
 
 log = structlog.stdlib.get_logger()
 
@@ -116,20 +117,25 @@ class ExecutorDoor:
         return await self._door.ask(lambda actor: actor.settle.remote(ask), within_s=SETTLE_S)
 
 
+def poller_door(wiring: "Wiring", pair: Pair) -> "Door[CandlePoller]":
+    """The poller of a pair, alone or with others."""
+    return Door(CANDLE_POLLER, wiring.poller_of(pair), namespace=wiring.namespace)
+
+
 class PollerDoor:
     """The pollers, by pair."""
 
-    def __init__(self, *, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, wiring: "Wiring") -> None:
+        self._wiring = wiring
         self._doors: dict[Pair, Door[CandlePoller]] = {}
 
     async def fetch(self, pair: Pair, interval: Interval, start_ms: int, end_ms: int) -> Fetched:
-        door = self._doors.setdefault(pair, Door(CANDLE_POLLER, pair, namespace=self._namespace))
-        ask = FetchRange(interval=interval, start_ms=start_ms, end_ms=end_ms)
+        door = self._doors.setdefault(pair, poller_door(self._wiring, pair))
+        ask = FetchRange(pair=pair, interval=interval, start_ms=start_ms, end_ms=end_ms)
         return await door.ask(lambda actor: actor.fetch.remote(ask), within_s=FETCH_S)
 
     async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:
-        door = Door(CANDLE_POLLER, ask.pair, namespace=self._namespace)
+        door = poller_door(self._wiring, ask.pair)
         start = StartBackfill(job_id=job_id, ask=ask)
         await door.ask(lambda actor: actor.backfill.remote(start), within_s=START_S)
 

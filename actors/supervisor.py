@@ -21,6 +21,7 @@ from actors.watch import QUARANTINED, Watch
 from desk.clock import Clock
 from desk.counting import counted
 from desk.errors import DeskError
+from desk.ids import Pair
 from desk.runs import ActorStatus, Job, Run
 from desk.store import kinds
 from desk.store.port import Sample, Store, Stream
@@ -61,6 +62,8 @@ class Child(Protocol):
 
     name: str
     role: str
+    pairs: tuple[Pair, ...]
+    """Whose candles it polls."""
 
     async def start(self) -> None:
         """Start it, or find it living."""
@@ -361,7 +364,7 @@ class Supervisor:
 def rests_on(run: Run, child: Child) -> bool:
     """Whether a run must not go on without this child."""
     account = child.role in MONEY_ROLES and child.name.endswith(f":{run.account}")
-    return account or child.name.endswith((f":{run.pair}", f":{run.run_id}"))
+    return account or run.pair in child.pairs or child.name.endswith(f":{run.run_id}")
 
 
 SupervisorActor = ray.remote(Supervisor)

@@ -9,6 +9,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.candle_poller import CandlePollerActor
+from actors.candle_pollers import CandlePollersActor
 from actors.decision_loop import DecisionLoopActor
 from actors.feed_sync import FeedSyncActor
 from actors.gap_monitor import GapMonitorActor
@@ -42,12 +43,13 @@ from actors.parts.money import (
     paper_reconciler_parts,
 )
 from actors.parts.observer import observer_parts
-from actors.parts.poller import poller_parts
+from actors.parts.poller import group_parts, poller_parts
 from actors.parts.signals import signal_parts
 from actors.reconciler import ReconcilerActor
 from actors.risk_ledger import RiskLedgerActor
 from actors.signal_poller import SignalPollerActor
 from actors.wiring import LIVE, PAPER, Wiring
+from desk.ids import Pair
 from desk.logs import in_own_process
 from desk.runs import Run
 
@@ -65,6 +67,8 @@ class ChildSpec:
     """`ray.remote(Shell)`; its options are given here and nowhere else."""
     build: Callable[[], object]
     max_concurrency: int = 32
+    pairs: tuple[Pair, ...] = ()
+    """Whose candles it polls: no run on them goes on without it."""
 
 
 def children(wiring: Wiring) -> list[ChildSpec]:
@@ -75,12 +79,15 @@ def children(wiring: Wiring) -> list[ChildSpec]:
     specs = [spec for account in wiring.accounts for spec in money_children(wiring, account)]
     specs += [
         ChildSpec(
-            name=CANDLE_POLLER.of(pair),
+            name=CANDLE_POLLER.of(key),
             role=CANDLE_POLLER.name,
-            actor=CandlePollerActor,
-            build=partial(poller_parts, wiring, pair),
+            actor=CandlePollerActor if key in pairs else CandlePollersActor,
+            build=partial(poller_parts, wiring, key)
+            if key in pairs
+            else partial(group_parts, wiring, pairs),
+            pairs=pairs,
         )
-        for pair in wiring.pairs
+        for key, pairs in wiring.poller_places.items()
     ]
     specs += [
         ChildSpec(

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from desk.ids import Pair
 from desk.learning.cycles import LearningWindow
+from desk.market import poller_places
 from desk.market.interval import Interval
 
 if TYPE_CHECKING:  # both bring libraries that the actors' processes do without
@@ -56,6 +57,8 @@ class Wiring:
     policy_mode: PolicyMode = PolicyMode.SERVE
     policy_deadline_s: float = 1.0
 
+    pair_pollers: int = 50
+    """Processes of candle pollers at most; more pairs share them."""
     market_data_backfill: bool = False
     """Whether the pollers fetch history by themselves, until the venue's earliest candle."""
     backfill_max_batches: int | None = None
@@ -132,6 +135,15 @@ class Wiring:
         """Whether orders can be signed."""
         return self.api_key is not None and self.secret_key is not None
 
+    @property
+    def poller_places(self) -> dict[str, tuple[Pair, ...]]:
+        """Pairs by the key of their poller."""
+        return poller_places.places(self.pairs, self.pair_pollers)
+
+    def poller_of(self, pair: Pair) -> str:
+        """Key of the poller of a pair."""
+        return poller_places.place_of(pair, self.pairs, self.pair_pollers)
+
     @classmethod
     def of(cls, settings: "Settings", *, store_url: str, venue: "BingxConfig") -> "Wiring":
         """Take the settings of an operator; where store and venue are is known once they run."""
@@ -147,6 +159,7 @@ class Wiring:
             collateral_asset=venue.collateral_asset,
             has_api_token=settings.api_token is not None,
             enforce_provenance=settings.enforce_provenance,
+            pair_pollers=settings.pair_pollers,
             market_data_backfill=settings.market_data_backfill,
             backfill_max_batches=settings.backfill_max_batches,
             gap_monitor_interval_min=settings.gap_monitor_interval_min,

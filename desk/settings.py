@@ -123,6 +123,13 @@ class Settings(BaseSettings):
         validation_alias="BINGX_MARKET_DATA_PAIRS",
         description="Pairs to poll, separated by commas.",
     )
+    pair_pollers: int = Field(
+        50,
+        ge=1,
+        le=1_000,
+        validation_alias="DESK_PAIR_POLLERS",
+        description="Processes of candle pollers at most: up to so many pairs each has its own, more share them.",
+    )
     market_data_intervals: Annotated[tuple[str, ...], NoDecode] = Field(
         ALL_INTERVALS,
         validation_alias="BINGX_MARKET_DATA_INTERVALS",

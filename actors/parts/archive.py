@@ -11,8 +11,7 @@ from actors.alerts import raise_alert
 from actors.audit_keeper import broken_cause, keep_audit
 from actors.backfill_job import ask_of
 from actors.candle_messages import StartBackfill
-from actors.doors import Door
-from actors.names import CANDLE_POLLER
+from actors.doors import poller_door
 from actors.parts.foundation import market_clock, open_store
 from actors.wiring import Wiring
 from desk.errors import DeskError
@@ -60,7 +59,7 @@ async def _begin(wiring: Wiring, store: Store, pair: str, job_id: str) -> None:
     doc = store.get(kinds.JOBS, job_id)
     if doc is None:
         return
-    door = Door(CANDLE_POLLER, pair, namespace=wiring.namespace)
+    door = poller_door(wiring, pair)
     start = StartBackfill(job_id=job_id, ask=ask_of(doc.value))
     try:
         await door.ask(lambda actor: actor.backfill.remote(start), within_s=POLLER_ANSWERS_S)

@@ -3,9 +3,9 @@
 from actors.candle_messages import PollNow, StartBackfill
 from actors.commands import BackfillAsk, ReconcileReport
 from actors.control import Control, ControlParts
-from actors.doors import ExecutorDoor, LedgerDoor
+from actors.doors import ExecutorDoor, LedgerDoor, poller_door
 from actors.market_feeds import ACTIVITY, PRICES
-from actors.names import CANDLE_POLLER, FEED_POLLER, RECONCILER, SUPERVISOR, Door
+from actors.names import FEED_POLLER, RECONCILER, SUPERVISOR, Door
 from actors.parts.foundation import market_clock, open_store
 from actors.reconciler import Reconcile
 from actors.supervisor import Watched
@@ -22,8 +22,8 @@ POLL_S = 5.0
 class RayFloor:
     """The running actors, by name."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring, self._namespace = wiring, wiring.namespace
 
     def approver_of(self, account: str) -> LedgerDoor:
         return LedgerDoor(account, namespace=self._namespace)
@@ -42,14 +42,14 @@ class RayFloor:
         return await door.ask(lambda actor: actor.reconcile.remote(ask), within_s=RECONCILE_S)
 
     async def backfill(self, job_id: str, ask: BackfillAsk) -> None:
-        door = Door(CANDLE_POLLER, ask.pair, namespace=self._namespace)
+        door = poller_door(self._wiring, ask.pair)
         start = StartBackfill(job_id=job_id, ask=ask)
         await door.ask(lambda actor: actor.backfill.remote(start), within_s=BACKFILL_S)
 
     async def poll_now(self, pair: str, names: tuple[str, ...]) -> None:
-        ask = PollNow(names=names)
+        ask = PollNow(names=names, pair=pair)
         if pair:
-            door = Door(CANDLE_POLLER, pair, namespace=self._namespace)
+            door = poller_door(self._wiring, pair)
             await door.ask(lambda actor: actor.poll_now.remote(ask), within_s=POLL_S)
             return
         for group in (PRICES, ACTIVITY):
@@ -65,6 +65,6 @@ def control(wiring: Wiring, store: Store | None = None) -> Control:
             wiring=wiring,
             store=store,
             clock=market_clock(store),
-            floor=RayFloor(wiring.namespace),
+            floor=RayFloor(wiring),
         )
     )

@@ -12,7 +12,7 @@ def gap_parts(wiring: Wiring) -> GapParts:
     return GapParts(
         store=store,
         clock=market_clock(store),
-        fetcher=PollerDoor(namespace=wiring.namespace),
+        fetcher=PollerDoor(wiring),
         pairs=wiring.pairs,
         intervals=wiring.intervals,
         every_min=wiring.gap_monitor_interval_min,

@@ -23,7 +23,7 @@ class RayChild:
     """One actor of the tree, by name."""
 
     def __init__(self, spec: ChildSpec, wiring: Wiring) -> None:
-        self.name, self.role = spec.name, spec.role
+        self.name, self.role, self.pairs = spec.name, spec.role, spec.pairs
         self._spec, self._wiring = spec, wiring
         self._handle: Any = None
 

@@ -536,7 +536,7 @@ def test_a_bad_row_is_kept_counted_and_never_a_candle(feed: Feed, reason: str) -
     assert tally is not None
     assert tally.value.total_rejected == kept.count
     assert tally.value.is_misaligned == (reason == "timestamp_misalignment")
-    ask = FetchRange(interval="1m", start_ms=bad_ms, end_ms=bad_ms)
+    ask = FetchRange(pair=PAIR, interval="1m", start_ms=bad_ms, end_ms=bad_ms)
     assert not asyncio.run(feed.poller.fetch(ask)).is_answered, "no proof of absence"
 
 
@@ -568,12 +568,12 @@ def test_the_gap_monitors_range_is_fetched_and_counted(feed: Feed) -> None:
 
     fetched = asyncio.run(
         feed.poller.fetch(
-            FetchRange(interval="1m", start_ms=start_ms, end_ms=start_ms + 9 * MINUTE_MS)
+            FetchRange(pair=PAIR, interval="1m", start_ms=start_ms, end_ms=start_ms + 9 * MINUTE_MS)
         )
     )
     feed.market.is_away = True
     unanswered = asyncio.run(
-        feed.poller.fetch(FetchRange(interval="1m", start_ms=start_ms, end_ms=start_ms))
+        feed.poller.fetch(FetchRange(pair=PAIR, interval="1m", start_ms=start_ms, end_ms=start_ms))
     )
 
     assert (fetched.added, fetched.is_answered) == (10, True)

@@ -168,7 +168,7 @@ class Desk:
         """The gap monitor's way to the pair's poller."""
         if pair not in self.pollers:
             raise ActorAway("candle_poller", pair)
-        ask = FetchRange(interval=interval, start_ms=start_ms, end_ms=end_ms)
+        ask = FetchRange(pair=pair, interval=interval, start_ms=start_ms, end_ms=end_ms)
         return await self.pollers[pair].fetch(ask)
 
     async def start_backfill(self, job_id: str, ask: BackfillAsk) -> None:

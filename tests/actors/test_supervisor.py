@@ -27,6 +27,7 @@ class FakeChild:
 
     name: str
     role: str
+    pairs: tuple[str, ...] = ()
     pid: int = 100
     mood: str = "well"
     loop_age_s: float = 0.1
@@ -74,7 +75,7 @@ class Nursery:
     def __init__(self) -> None:
         self.stage = Stage()
         self.executor = FakeChild("order_executor:paper", "order_executor")
-        self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller")
+        self.poller = FakeChild("candle_poller:ETH-USDT", "candle_poller", ("ETH-USDT",))
         self.loops: dict[str, FakeChild] = {}
         self.passed_s = 0.0
         """What the monotonic clock is put forward by; it stands still otherwise."""
@@ -297,6 +298,18 @@ def test_five_restarts_spread_over_time_are_no_crash_loop(nursery: Nursery) -> N
             nursery.turn()
 
     assert nursery.row("order_executor:paper").status == "up"
+
+
+def test_trouble_of_a_poller_of_several_pairs_pauses_the_run_on_one_of_them(
+    nursery: Nursery,
+) -> None:
+    nursery.poller.pairs = ("ETH-USDT", nursery.stage.run.pair)
+    nursery.turn()
+    for _ in range(6):
+        nursery.poller.pid += 1
+        nursery.turn()
+
+    assert nursery.stage.run.status is RunStatus.PAUSED
 
 
 def test_a_trouble_of_another_pair_does_not_pause_the_run(nursery: Nursery) -> None:

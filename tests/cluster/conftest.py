@@ -53,7 +53,6 @@ def running_desk(simulator: Any, policy_mode: PolicyMode, **changes: Any) -> Gen
             store_url=embedded.url,
             home=home,
             venue_url=simulator.url,
-            pairs=PAIRS,
             intervals=("1m",),
             namespace=f"test-{os.getpid()}",
             api_key=SecretStr("sim-key"),
@@ -61,14 +60,14 @@ def running_desk(simulator: Any, policy_mode: PolicyMode, **changes: Any) -> Gen
             policy_mode=policy_mode,
             archive_every_s=0.0,
             # The busy policy is always as good as certain, which is a drift wherever one is looked for.
-            **{"drift_confidence_delta": 1.0, **changes},
+            **{"pairs": PAIRS, "drift_confidence_delta": 1.0, **changes},
         )
         running = RunningDesk(
             wiring=wiring, store=store, simulator=simulator, store_server=embedded
         )
         ends.callback(lambda: server.stop(running.store_server))
         ends.callback(store.close)
-        seed(store, home, PAIRS)
+        seed(store, home, wiring.pairs)
         register_busy_policy(store, home)
         if policy_mode is PolicyMode.SERVE:
             ends.enter_context(serving(wiring))
