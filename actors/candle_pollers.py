@@ -8,7 +8,6 @@ A process costs a hundred times what a pair does. What one poller is stays `acto
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import ray
 
@@ -26,9 +25,7 @@ class CandlePollers:
     def __init__(self, build: Callable[[], Mapping[Pair, PollerParts]]) -> None:
         parts = rebuilt(build)
         self._pulse = Pulse("candle_poller")
-        self._pollers = {
-            pair: CandlePoller(partial(lambda each: each, each)) for pair, each in parts.items()
-        }
+        self._pollers = {pair: CandlePoller(_given(each)) for pair, each in parts.items()}
 
     @ray.method(max_task_retries=0)
     async def backfill(self, ask: StartBackfill) -> None:
@@ -48,7 +45,7 @@ class CandlePollers:
     @ray.method(max_task_retries=0)
     async def heartbeat(self) -> Heartbeat:
         """Answer the supervisor; as old as the pair that stands still longest, counting for all."""
-        beats = [await poller.heartbeat() for poller in self._pollers.values()]
+        beats: list[Heartbeat] = [await poller.heartbeat() for poller in self._pollers.values()]
         counters: Counter[str] = Counter()
         for beat in beats:
             counters.update(beat.counters)
@@ -60,6 +57,10 @@ class CandlePollers:
         if found is None:
             raise NotFound("poller of pair", pair)
         return found
+
+
+def _given(parts: PollerParts) -> Callable[[], PollerParts]:
+    return lambda: parts
 
 
 CandlePollersActor = ray.remote(CandlePollers)
