@@ -1,6 +1,6 @@
 // The frame around every page: tabs, mode, venue and its speed, freshness, alerts, clock, KILL.
 
-import { render } from 'preact';
+import { Component, render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
 import { csrf, get, post, safely } from './api.js';
@@ -49,13 +49,25 @@ export function start(Page, { after = null } = {}) {
   open();
   const root = document.getElementById('app');
   root.replaceChildren();
-  render(html`<${Frame}><${Page} /><//>`, root);
+  render(html`<${Frame} page=${Page} />`, root);
   behind(() => import('./trace.js'), after).then(({ TraceDrawer }) => { drawer.value = TraceDrawer; });
   const controls = behind(() => import('./run_controls.js'), after);
   listen(async () => (summary.held.value.data?.runs.length ? (await controls).pauseRun() : toast('No run is at work.')));
 }
 
-function Frame({ children }) {
+// Between the frame and the page: never drawn again, so that it always stands for the page as it is now. What
+// remains of an earlier frame would keep the rows of an earlier page otherwise.
+class Still extends Component {
+  shouldComponentUpdate() {
+    return false;
+  }
+
+  render({ page: Page }) {
+    return html`<${Page} />`;
+  }
+}
+
+function Frame({ page }) {
   const held = summary.held.value;
   const data = held.data;
   return html`
@@ -82,7 +94,7 @@ function Frame({ children }) {
       </div>
       <${Stale} />
     </header>
-    <main id="main" tabindex="-1">${children}</main>
+    <main id="main" tabindex="-1"><${Still} page=${page} /></main>
     ${drawer.value && html`<${drawer.value} />`}<${Dialogs} /><${Help} /><${Toasts} />`;
 }
 
