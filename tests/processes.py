@@ -9,8 +9,8 @@ HEAD_PARTS = ("start\0--head", "gcs_server", "raylet/raylet", "ray::")
 """What the command lines of Ray's head and of all that it starts have in them."""
 
 
-def descendants(pid: int) -> set[int]:
-    """Every process that this one started, and theirs."""
+def descendants(*pids: int) -> set[int]:
+    """Every process that these started, and theirs."""
     children: dict[int, set[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -18,7 +18,7 @@ def descendants(pid: int) -> set[int]:
         except OSError:
             continue
         children.setdefault(parent, set()).add(int(folder.name))
-    found, left = set[int](), [pid]
+    found, left = set[int](), list(pids)
     while left:
         born = children.get(left.pop(), set())
         found |= born
@@ -40,8 +40,10 @@ def processes_named(name: str) -> list[int]:
 
 
 def processes_of(home: Path) -> list[int]:
-    """Every process that was started for this home, by its environment."""
-    return marked(f"DESK_HOME={home}")
+    """Every process that was started for this home, by its environment, and what those started: an agent of
+    Ray's writes its title over its environment."""
+    found = marked(f"DESK_HOME={home}")
+    return sorted({*found, *descendants(*found)})
 
 
 def command_of(pid: int) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from desk.cli.processes import marked
 from desk.cli.ray_cluster import ray_environment
 from desk.store.server_address import read_address
 from tests.listeners import Listener, listeners
+from tests.processes import processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
@@ -45,7 +45,7 @@ os._exit(0)
 
 
 def open_to_others(desk: Any) -> list[Listener]:
-    found = listeners(marked(f"DESK_HOME={desk.home}"))
+    found = listeners(processes_of(desk.home))
     assert len(found) > 5
     return [one for one in found if not one.is_loopback]
 
@@ -53,7 +53,7 @@ def open_to_others(desk: Any) -> list[Listener]:
 @pytest.mark.catalogue("S13")
 def test_S13_only_rays_own_ports_are_open_to_others(desk: Any) -> None:
     others = [one for one in open_to_others(desk) if not any(s in one.title for s in RAYS_OWN)]
-    ours = [one for one in listeners(marked(f"DESK_HOME={desk.home}")) if one.is_loopback]
+    ours = [one for one in listeners(processes_of(desk.home)) if one.is_loopback]
 
     assert not others
     port = int(desk.url.rpartition(":")[2])
@@ -162,7 +162,7 @@ def test_S14_the_store_of_a_running_desk_is_a_private_socket(desk: Any) -> None:
     assert path.is_socket()
     for private in (path, path.parent):
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
-    stores = [one for one in listeners(marked(f"DESK_HOME={desk.home}")) if "valkey" in one.title]
+    stores = [one for one in listeners(processes_of(desk.home)) if "valkey" in one.title]
     assert stores == []
 
 
