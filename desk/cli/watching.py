@@ -83,6 +83,18 @@ def metrics(
     show(answer, [any_rows("series", rows), levels], as_json=as_json)
 
 
+def sides(*, as_json: Json = False) -> None:
+    """Show positions and open orders of each account beside the venue's, at their last comparison."""
+    answer = Api(load_settings()).get("/ops/trading/reconcile")
+    parts: list[Table | str] = []
+    for row in answer["items"]:
+        parts.append(facts_of(f"account {row['account']}", row))
+        for name in ("positions", "orders"):
+            if row[name]:
+                parts.append(any_rows(name, row[name]))
+    show(answer, parts or "no account was compared yet", as_json=as_json)
+
+
 def gaps(*, as_json: Json = False) -> None:
     """Show how many gaps the stored candles have, and when they were last looked for."""
     answer = Api(load_settings()).get("/ops/gaps/health")

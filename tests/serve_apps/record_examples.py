@@ -20,7 +20,13 @@ from desk.store.evaluation_files import EvaluationFiles
 from desk.trading.breaker import Breaker
 from serve_apps.context import Feeds
 from tests.desk.market.test_signals import alert, iso
-from tests.serve_apps import test_datasets, test_learning, test_quotes, test_retries
+from tests.serve_apps import (
+    test_datasets,
+    test_learning,
+    test_operations,
+    test_quotes,
+    test_retries,
+)
 from tests.serve_apps.scene import (
     HERE,
     NOW_MS,
@@ -85,6 +91,7 @@ def busy_scene(home: Path) -> Scene:
     test_datasets.keep(scene, test_datasets.MADE, test_datasets.CHILD)
     report = test_learning.weighed(scene)
     test_learning.keep(scene, report, replace(report, evaluation_id="e2", created_ms=2))
+    test_operations.put_sides(scene)
     test_quotes.put_quotes(scene)
     test_quotes.settle(scene, 2)
     return scene

@@ -29,10 +29,8 @@ def mark(scene: Scene, price: str) -> None:
     )
 
 
-def test_both_sides_of_an_account_are_shown_as_its_last_comparison_kept_them(
-    scene: Scene, client: TestClient
-) -> None:
-    assert client.get("/ops/trading/reconcile").json()["items"] == []
+def put_sides(scene: Scene) -> None:
+    """A comparison of an account that holds nothing with a venue that does."""
     sides = Sides(
         ours=(),
         theirs=(),
@@ -49,6 +47,13 @@ def test_both_sides_of_an_account_are_shown_as_its_last_comparison_kept_them(
         traded=(),
     )
     scene.store.put(kinds.STATE, sides_key("paper"), sides_row(sides, {}, now_ms=5), at_ms=5)
+
+
+def test_both_sides_of_an_account_are_shown_as_its_last_comparison_kept_them(
+    scene: Scene, client: TestClient
+) -> None:
+    assert client.get("/ops/trading/reconcile").json()["items"] == []
+    put_sides(scene)
 
     (account,) = client.get("/ops/trading/reconcile").json()["items"]
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "kill": "POST /ops/trading/kill",
     "kill --agent desk": "POST /agents/{agent_id}/kill-switch",
     "reconcile": "POST /ops/trading/reconcile",
+    "sides": "GET /ops/trading/reconcile",
     "backfill BTC-USDT": "POST /ops/ingestion/{source}/backfill",
     "agent list": "GET /agents",
     "agent show": (
