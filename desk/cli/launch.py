@@ -252,13 +252,14 @@ class Launcher:
         command = [sys.executable, "-m", "serve_apps.boot"]
         ray_dir = self._ray_dirs[-1] if self._ray_dirs else None
         child = self._spawn("boot", command, ray_dir=ray_dir)
-        try:
-            code = child.wait(BOOT_S)
-        except subprocess.TimeoutExpired:
-            self._end("boot")
-            raise StartFailed(
-                f"the actors did not start in {BOOT_S:.0f} s: read {self._log('boot')}"
-            ) from None
+        deadline = monotonic_s() + BOOT_S
+        while (code := child.poll()) is None:
+            # Without its head it would wait for one that never answers again.
+            if (is_lost := self._died("ray")) or monotonic_s() > deadline:
+                self._end("boot")
+                why = "Ray ended meanwhile" if is_lost else f"not in {BOOT_S:.0f} s"
+                raise StartFailed(f"the actors did not start, {why}: read {self._log('boot')}")
+            time.sleep(0.2)
         self._book.strike_out("boot")
         if code != 0:
             raise StartFailed(f"the actors did not start: {self._last_line('boot')}")
