@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from tests.cluster.conftest import serving  # sets Ray's environment, which it reads when imported
+from tests.cluster.desk_on_ray import register_rule
 from tests.conftest import SimulatorProcess, launch_simulator
 
 # isort: split
@@ -31,11 +32,8 @@ from actors.candle_messages import CandleClosed
 from actors.decision_loop import DecisionLoop
 from actors.names import CANDLE_POLLER, ORDER_EXECUTOR, RECONCILER, RISK_LEDGER
 from actors.seed import AGENT_ID, seed
-from actors.version_registry import artifacts_of, register
 from actors.wiring import LIVE, Wiring
 from desk.engines.private_ray import START_TRIES
-from desk.learning.policy import policy_card
-from desk.learning.versions import AgentVersion, VersionStatus
 from desk.market.features import FEATURES_V1
 from desk.runs import DecisionRecord, Mode, Run, RunStatus
 from desk.store import kinds, server
@@ -228,27 +226,7 @@ def _register_flipping_policy(store: ValkeyStore, home: Path) -> None:
         for number, rows in enumerate(layers["weight"])
     }
     tensors["layers.2.bias"] = np.array([-40.0, 0.0, 10.0], dtype=np.float32)
-    card = policy_card(
-        version_id=VERSION,
-        algorithm="flip_rule",
-        is_baseline=False,
-        hyperparameters={},
-        software={},
-    )
-    version = AgentVersion(
-        version_id=VERSION,
-        agent_id=AGENT_ID,
-        name="Flip",
-        algorithm="flip_rule",
-        is_baseline=False,
-        status=VersionStatus.DRAFT,
-        artifact_uri="",
-        artifact_sha256="",
-        artifact_bytes=0,
-        feature_set_id=FEATURES_V1.feature_set_id,
-        created_ms=1,
-    )
-    register(store, artifacts_of(home), version, card, tensors)
+    register_rule(store, home, VERSION, "flip_rule", tensors)
 
 
 def _kill(actors: list[Any]) -> None:

@@ -227,18 +227,30 @@ def register_busy_policy(store: ValkeyStore, home: Path) -> None:
     weight = np.zeros((3, FEATURES_V1.size + 1), dtype=np.float32)
     weight[:, FEATURES_V1.index("close_zscore_15")] = [8.0, 0.0, -8.0]
     bias = np.array([0.0, 3.0, 0.0], dtype=np.float32)
+    tensors = {"layers.0.weight": weight, "layers.0.bias": bias}
+    register_rule(store, home, BUSY_VERSION, "contrarian_rule", tensors)
+
+
+def register_rule(
+    store: ValkeyStore,
+    home: Path,
+    version_id: str,
+    algorithm: str,
+    tensors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]],
+) -> None:
+    """Register the weights of a rule as a draft version on the first feature set."""
     card = policy_card(
-        version_id=BUSY_VERSION,
-        algorithm="contrarian_rule",
+        version_id=version_id,
+        algorithm=algorithm,
         is_baseline=False,
         hyperparameters={},
         software={},
     )
     version = AgentVersion(
-        version_id=BUSY_VERSION,
+        version_id=version_id,
         agent_id=AGENT_ID,
-        name="Contrarian",
-        algorithm="contrarian_rule",
+        name=version_id,
+        algorithm=algorithm,
         is_baseline=False,
         status=VersionStatus.DRAFT,
         artifact_uri="",
@@ -247,5 +259,4 @@ def register_busy_policy(store: ValkeyStore, home: Path) -> None:
         feature_set_id=FEATURES_V1.feature_set_id,
         created_ms=1,
     )
-    tensors = {"layers.0.weight": weight, "layers.0.bias": bias}
     register(store, artifacts_of(home), version, card, tensors)
