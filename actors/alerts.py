@@ -13,6 +13,7 @@ from desk.errors import StoreUnavailable, VersionConflict
 from desk.runs import Alert
 from desk.store import kinds
 from desk.store.port import DocStore
+from desk.wallclock import wall_ms
 
 log = structlog.stdlib.get_logger()
 
@@ -80,11 +81,18 @@ async def _put(store: DocStore, cause: Cause, at_ms: int) -> bool:
         metric=cause.metric,
         value=cause.value,
         threshold=cause.threshold,
+        raised_wall_ms=wall_ms(),
     )
     if before is not None:
         # Who has acknowledged it knows of it: only what has become worse is told anew.
         status = "open" if is_worse(cause.severity, before.severity) else before.status
-        fresh = replace(fresh, count=before.count + 1, created_ms=before.created_ms, status=status)
+        fresh = replace(
+            fresh,
+            count=before.count + 1,
+            created_ms=before.created_ms,
+            status=status,
+            acknowledged_wall_ms=before.acknowledged_wall_ms,
+        )
     try:
         await stored(
             lambda: store.put(

@@ -123,7 +123,11 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "ingestion_job_failed": frozenset({"candle_gap"}),
     "retries_exhausted": frozenset({"candle_gap"}),
 }
-"""What a code brings along: while it lasts, these are no incidents of their own. Without circles."""
+"""What a code brings along: while it lasts, these are no incidents of their own. Without circles.
+
+What happened once, and lasts only in the list, explains no more than its aftermath."""
+AFTERMATH_MS = 5 * MINUTE_MS
+"""Wall ms after something happened in which others follow from it: processes live by the wall."""
 _UNKNOWN_LAPSE_MS = DAY_MS
 RUN_PREFIX = "run"
 """Ids of runs begin with it."""
@@ -139,7 +143,8 @@ def explained_by(alert: Alert, alerts: Iterable[Alert]) -> Alert | None:
     that an operator has to look at.
 
     Beside the table, an alert about a paused run follows from one of the same code about something
-    wider. Which of several is told is that with the first id.
+    wider. What happened, rather than lasts, explains what was raised last until somebody acknowledged
+    it, and within `AFTERMATH_MS` of it. Which of several is told is that with the first id.
     """
     code, of_run = _plain(alert.code), is_about_run(alert)
     causes = [
@@ -148,11 +153,21 @@ def explained_by(alert: Alert, alerts: Iterable[Alert]) -> Alert | None:
         if other.status != "resolved"
         and other.alert_id != alert.alert_id
         and (
-            code in EXPLAINS.get(_plain(other.code), ())
+            (code in EXPLAINS.get(_plain(other.code), ()) and _is_in_aftermath(alert, other))
             or (other.code == alert.code and of_run and not is_about_run(other))
         )
     ]
     return min(causes, key=lambda cause: cause.alert_id, default=None)
+
+
+def _is_in_aftermath(alert: Alert, cause: Alert) -> bool:
+    code = CODES.get(cause.code)
+    if code is None or code.ends is not Ends.LAPSE:
+        return True
+    until_ms = cause.raised_wall_ms + AFTERMATH_MS
+    if cause.acknowledged_wall_ms >= cause.raised_wall_ms > 0:
+        until_ms = min(until_ms, cause.acknowledged_wall_ms)
+    return alert.raised_wall_ms <= until_ms
 
 
 def is_about_run(alert: Alert) -> bool:

@@ -221,6 +221,10 @@ class Alert:
     """open, acknowledged or resolved."""
     trace_id: str = ""
     count: int = 1
+    raised_wall_ms: int = 0
+    """When it was raised last; 0: not known."""
+    acknowledged_wall_ms: int = 0
+    """When somebody acknowledged it; 0: nobody has."""
     metric: str = ""
     value: str = ""
     threshold: str = ""

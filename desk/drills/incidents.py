@@ -22,6 +22,8 @@ SHOCK = 0.93
 """A position of 0.4 of the equity loses 2.8 % of it: more than the breaker's 2 %, less than the 5 %
 of drawdown at which positions may be closed."""
 
+_AWAITED = frozenset({"late", "restarting"})
+
 type Judge = Callable[[Before, Look, Subject], str | None]
 
 
@@ -249,6 +251,24 @@ def deciding(before: Before, now: Look, subject: Subject) -> str | None:
     if not is_on or run["last_decided_open_ms"] <= before.decided_open_ms:
         return None
     return "deciding again"
+
+
+def rested(before: Before, now: Look, subject: Subject) -> str | None:
+    """The run decides, and every actor has answered since: of one that died before, it was told by now."""
+    return None if silent_actors(before, now) else deciding(before, now, subject)
+
+
+def silent_actors(before: Before, now: Look) -> list[str]:
+    """Actors that should answer and have not since, by name."""
+    return [
+        name
+        for name, row in now.actors().items()
+        if row["status"] in _AWAITED
+        or (
+            row["status"] == "up"
+            and row["last_heartbeat_wall_ms"] <= before.beats_wall_ms.get(name, 0)
+        )
+    ]
 
 
 # --- bounds -------------------------------------------------------------------------------------

@@ -123,6 +123,8 @@ class Before:
     alerts: dict[str, tuple[str, int, int]]
     """Status, time and count by id."""
     pids: dict[str, int]
+    beats_wall_ms: dict[str, int]
+    """The last heartbeat of each actor."""
     retries: frozenset[str]
     answered_trace_id: str
     """Of the run's newest decision that its policy answered; empty: there is none among the last few."""
@@ -136,6 +138,9 @@ def remember(look: Look, subject: Subject) -> Before:
         decided_open_ms=int(look.run(subject).get("last_decided_open_ms", 0)),
         alerts={key: _mark(row) for key, row in look.alerts().items()},
         pids={name: int(row["pid"]) for name, row in look.actors().items()},
+        beats_wall_ms={
+            name: int(row["last_heartbeat_wall_ms"]) for name, row in look.actors().items()
+        },
         retries=frozenset(look.retries()),
         answered_trace_id=str(answered[0]["trace_id"]) if answered else "",
     )

@@ -8,7 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from desk.drills.hands import Api, DrillRefused
-from desk.drills.incidents import Bounds, Judge, deciding, one_alert, roots_since
+from desk.drills.incidents import (
+    Bounds,
+    Judge,
+    deciding,
+    one_alert,
+    rested,
+    roots_since,
+    silent_actors,
+)
 from desk.drills.look import Before, Look, Subject, raised_since, remember
 from desk.drills.plan import Drill
 from desk.errors import DeskError
@@ -239,9 +247,15 @@ class Runner:
     def _await_well(self) -> None:
         """Let a desk come to rest. Raises `DrillRefused` when it does not."""
         since = remember(self._await_answer(), self._subject)
-        found = self._await("before", {"well": deciding}, since, {"well": WELL_S / PATIENCE}, None)
+        found = self._await("before", {"well": rested}, since, {"well": WELL_S / PATIENCE}, None)
         if "well" not in found:
-            run = self._look().run(self._subject)
+            look = self._look()
+            silent = silent_actors(since, look)
+            if silent:
+                raise DrillRefused(
+                    f"no answer for {WELL_S:.0f} s of {', '.join(silent)}: see `desk status`"
+                )
+            run = look.run(self._subject)
             state = f"{run.get('status', 'gone')} {run.get('pause_reason', '')}".strip()
             raise DrillRefused(
                 f"run {self._subject.run_id} decided nothing for {WELL_S:.0f} s ({state}):"

@@ -59,7 +59,7 @@ def acknowledge_alert(ctx: Ctx, by: ByVersion, alert_id: AlertId) -> AlertView:
     if doc.value.status != "open":
         return views.alert_view(doc)
     now_ms = ctx.clock.now_ms()
-    acknowledged = replace(doc.value, status="acknowledged")
+    acknowledged = replace(doc.value, status="acknowledged", acknowledged_wall_ms=ctx.wall_ms())
     stored = ctx.store.put(
         kinds.ALERTS,
         alert_id,

@@ -20,6 +20,7 @@ from desk.store import kinds
 from desk.store.memory import MemoryStore
 from desk.trading.breaker import Breaker, BreakerState
 from desk.trading.venue_health import Condition, VenueHealth
+from desk.wallclock import wall_ms
 from tests.actors.stage import BEGIN_MS, RUN_ID, Stage
 
 
@@ -33,10 +34,11 @@ class Desk:
         cause = Cause(code=code, about=about, category="ops", severity=severity, detail="")
         asyncio.run(raise_alert(self.store, cause, at_ms=self.clock.now_ms()))
 
-    def change(self, alert_id: str, status: str) -> None:
+    def change(self, alert_id: str, status: str, **parts: int) -> None:
         doc = self.store.get(kinds.ALERTS, alert_id)
         assert doc is not None
-        self.store.put(kinds.ALERTS, alert_id, replace(doc.value, status=status), at_ms=doc.at_ms)
+        changed = replace(doc.value, status=status, **parts)
+        self.store.put(kinds.ALERTS, alert_id, changed, at_ms=doc.at_ms)
 
     def alert(self, alert_id: str) -> Alert:
         doc = self.store.get(kinds.ALERTS, alert_id)
@@ -54,11 +56,14 @@ def desk() -> Desk:
 
 def test_a_cause_that_lasts_is_counted_and_stays_acknowledged(desk: Desk) -> None:
     desk.tell("foreign_order", "paper:x")
-    desk.change("foreign_order:paper:x", "acknowledged")
+    desk.change("foreign_order:paper:x", "acknowledged", raised_wall_ms=1, acknowledged_wall_ms=7)
+    begun_wall_ms = wall_ms()
     desk.clock.advance(60_000)
     desk.tell("foreign_order", "paper:x")
 
     found = desk.alert("foreign_order:paper:x")
+    assert found.raised_wall_ms >= begun_wall_ms
+    assert found.acknowledged_wall_ms == 7
     assert (found.status, found.count, found.created_ms) == ("acknowledged", 2, BEGIN_MS)
 
     desk.tell("foreign_order", "paper:x", "critical")

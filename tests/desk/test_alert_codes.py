@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.alert_codes import (
+    AFTERMATH_MS,
     CATEGORIES,
     CODES,
     EXPLAINS,
@@ -201,6 +202,37 @@ def test_of_any_open_alerts_at_least_one_is_to_be_looked_at_and_each_other_names
     for alert in alerts:
         cause = explained_by(alert, alerts)
         assert cause is None or (cause in alerts and cause.alert_id != alert.alert_id)
+
+
+@given(
+    happened=st.integers(1_000, 2 * AFTERMATH_MS),
+    acknowledged=st.integers(0, 4 * AFTERMATH_MS),
+    died=st.integers(1_000, 4 * AFTERMATH_MS),
+)
+def test_what_happened_explains_its_aftermath_until_somebody_has_seen_it(
+    happened: int, acknowledged: int, died: int
+) -> None:
+    actor = replace(make_alert("actor_restarted", "risk_ledger:paper"), raised_wall_ms=died)
+    store = replace(
+        make_alert("store_restarted", "store", "acknowledged" if acknowledged else "open"),
+        raised_wall_ms=happened,
+        acknowledged_wall_ms=acknowledged,
+    )
+
+    is_explained = explained_by(actor, [actor, store]) is store
+
+    is_seen = acknowledged >= happened  # one that happened again since is news
+    assert is_explained == (
+        died <= happened + AFTERMATH_MS and (not is_seen or died <= acknowledged)
+    )
+
+
+def test_what_lasts_explains_for_as_long_as_it_lasts() -> None:
+    late = replace(make_alert("slo_ingestion_lag", "desk"), raised_wall_ms=9 * AFTERMATH_MS)
+    cause = make_alert("exchange_ban", "live", "acknowledged")
+    cause = replace(cause, raised_wall_ms=1_000, acknowledged_wall_ms=2_000)
+
+    assert explained_by(late, [late, cause]) is cause
 
 
 def test_what_is_resolved_explains_nothing_and_what_is_acknowledged_still_does() -> None:

@@ -326,6 +326,29 @@ def test_an_alert_is_acknowledged_once_and_on_record(scene: Scene, client: TestC
     assert [(row["resource"], row["actor"]) for row in audit] == [("alert/late:BTC", "operator")]
 
 
+def test_an_actor_that_dies_after_the_restart_of_the_store_was_acknowledged_is_its_own_incident(
+    scene: Scene, client: TestClient
+) -> None:
+    def raised(code: str, about: str) -> None:
+        scene.wall_ms += 1_000
+        scene.alert(f"{code}:{about}", code=code, raised_wall_ms=scene.wall_ms)
+        scene.wall_ms += 1_000
+
+    def explained() -> dict[str, str]:
+        rows = client.get("/ops/alerts").json()["items"]
+        return {row["alert_id"]: row["explained_by"] for row in rows}
+
+    raised("store_restarted", "store")
+    raised("actor_restarted", "observer")
+    assert explained()["actor_restarted:observer"] == "store_restarted:store"
+
+    client.post("/ops/alerts/store_restarted:store/ack")
+    raised("actor_restarted", "risk_ledger:paper")
+
+    assert explained()["actor_restarted:observer"] == "store_restarted:store"
+    assert explained()["actor_restarted:risk_ledger:paper"] == ""
+
+
 def test_alerts_are_filtered_by_state_category_and_severity(
     scene: Scene, client: TestClient
 ) -> None:

@@ -101,7 +101,12 @@ class DeskDouble:
         rows: dict[str, list[dict[str, Any]]] = {
             "/ops/alerts": list(self.alerts.values()),
             "/ops/actors": [
-                {"name": name, "pid": pid, "status": status}
+                {
+                    "name": name,
+                    "pid": pid,
+                    "status": status,
+                    "last_heartbeat_wall_ms": int(self.now_s) if status == "up" else 0,
+                }
                 for name, (pid, status) in self.actors.items()
             ],
             "/ops/retry-queue": self.retries,

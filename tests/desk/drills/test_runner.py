@@ -167,6 +167,32 @@ def test_a_desk_whose_run_does_not_decide_is_refused_before_anything_is_broken()
     assert injection.done == []
 
 
+def test_a_desk_whose_actors_are_not_all_back_is_refused_naming_them() -> None:
+    desk = DeskDouble()
+    desk.actors = {"observer": (7, "up"), "risk_ledger:paper": (8, "restarting")}
+    injection = Break(lambda: None)
+
+    with pytest.raises(DrillRefused, match="of risk_ledger:paper: see"):
+        hold(desk, injection)
+
+    assert injection.done == []
+
+
+def test_a_drill_begins_once_what_restarted_in_the_one_before_has_answered() -> None:
+    desk = DeskDouble()
+    desk.actors = {"observer": (7, "restarting")}
+
+    def comes_back() -> None:
+        desk.alert("actor_restarted:observer")
+        desk.actors["observer"] = (8, "up")
+
+    desk.after(6.0, comes_back)
+
+    outcome = hold(desk, breaking(desk, alert_after_s=1.0, pause_after_s=1.0))
+
+    assert outcome.passed, outcome
+
+
 def test_what_is_needed_first_is_set_up_before_and_healed_after() -> None:
     desk = DeskDouble()
     order: list[str] = []
