@@ -4,6 +4,7 @@ SHELL := /bin/bash
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PAGES := .venv/.pages
 PACKAGES := desk actors serve_apps tune_configs bingx_sim
 
 .PHONY: help setup up down test nightly soak mutants check bench clean lock format screenshots wheel
@@ -11,7 +12,7 @@ PACKAGES := desk actors serve_apps tune_configs bingx_sim
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-setup: $(INSTALLED) ## install Python packages and the pages' third-party files
+setup: $(INSTALLED) $(PAGES) ## install Python packages and the pages' third-party files
 
 up: setup ## start everything, backfill, start a paper run, print the address
 	@$(BIN)/desk up
@@ -67,6 +68,10 @@ $(INSTALLED): requirements.lock pyproject.toml serve_apps/ui/package-lock.json |
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	UV=$(abspath $(UV)) $(BIN)/python -m serve_apps.ui.vendor
+	@touch $@
+
+$(PAGES): $(INSTALLED) $(wildcard serve_apps/ui/app/*.js serve_apps/ui/app/*/*.js) serve_apps/ui/bundle.py
+	$(BIN)/python -m serve_apps.ui.bundle
 	@touch $@
 
 .tools/bin/uv:

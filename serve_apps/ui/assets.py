@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from desk.errors import SettingsError
-from serve_apps.ui import vendor
+from serve_apps.ui import bundle, vendor
 
 HERE = Path(__file__).parent
 _IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)'", re.MULTILINE)
@@ -40,6 +40,10 @@ class Assets:
     script_urls: dict[str, str]
     style_urls: dict[str, str] = field(default_factory=dict[str, str])
     problem: str = ""
+    pages: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Page → URLs of the files that its modules were joined to, its own first; empty: they were not."""
+    pages_folder: Path | None = None
+    """Where these lie."""
 
     @property
     def import_map_hash(self) -> str:
@@ -68,8 +72,9 @@ class Assets:
 def load_assets(override: Path | None = None) -> Assets:
     """Check the vendored files and build the import map; a defect is reported in `problem`."""
     folder = vendor.vendor_folder(override)
+    joined = bundle.bundle_folder(folder)
     try:
-        files = vendor.check(folder)
+        files, pages = vendor.check(folder), bundle.load(joined)
     except SettingsError as missing:
         return Assets(folder=folder, import_map="{}", script_urls={}, problem=str(missing))
     roots = {file.package: f"/ui/vendor/{file.package}@{file.version}" for file in files}
@@ -77,11 +82,25 @@ def load_assets(override: Path | None = None) -> Assets:
     scripts = {name: f"{roots[package]}/{path}" for name, (package, path) in SCRIPTS.items()}
     styles = {name: f"{roots[package]}/{path}" for name, (package, path) in STYLES.items()}
     import_map = json.dumps({"imports": imports}, separators=(",", ":"))
-    return Assets(folder=folder, import_map=import_map, script_urls=scripts, style_urls=styles)
+    return Assets(
+        folder=folder,
+        import_map=import_map,
+        script_urls=scripts,
+        style_urls=styles,
+        pages={name: [f"/ui/pages/{file}" for file in files] for name, files in pages.pages.items()}
+        if pages
+        else {},
+        pages_folder=joined if pages else None,
+    )
 
 
 def modules_of(page: str, assets: Assets) -> list[str]:
-    """URLs of every module that a page imports, itself first, so that one trip fetches them all."""
+    """URLs of all that a page begins with, itself first, so that one trip fetches them all.
+
+    The joined files where there are any, every module that it imports otherwise.
+    """
+    if page in assets.pages:
+        return assets.pages[page]
     imports: dict[str, str] = json.loads(assets.import_map).get("imports", {})
     root = HERE / "app"
     found: dict[str, None] = {}

@@ -35,7 +35,7 @@ PAGES = (
 REVALIDATED = "no-cache"
 """Of our modules and styles: asked for by ETag at each load."""
 FOR_EVER = "public, max-age=31536000, immutable"
-"""Of vendored files: their URL carries the version, so they never change."""
+"""Of vendored and joined files: their URL carries the version or a digest, so they never change."""
 
 
 def mount_ui(app: FastAPI, assets: Assets, csrf_of: Callable[[Request], str]) -> None:
@@ -48,6 +48,9 @@ def mount_ui(app: FastAPI, assets: Assets, csrf_of: Callable[[Request], str]) ->
         files = KeptFiles(HERE / name, cache_control=REVALIDATED)
         app.mount(f"/ui/{name}", files, name=f"ui-{name}")
     if not assets.problem:
+        if assets.pages_folder is not None:
+            joined = KeptFiles(assets.pages_folder, cache_control=FOR_EVER)
+            app.mount("/ui/pages", joined, name="ui-pages")
         vendored = KeptFiles(assets.folder, cache_control=FOR_EVER)
         app.mount("/ui/vendor", vendored, name="ui-vendor")
     app.add_api_route("/", _to_first_page, include_in_schema=False)
@@ -65,10 +68,8 @@ async def _to_first_page() -> RedirectResponse:
 def _page_endpoint(
     page: Page, shell: Template, assets: Assets, csrf_of: Callable[[Request], str]
 ) -> Callable[[Request], Response]:
-    preloads = "".join(
-        f'<link rel="modulepreload" href="{url}">\n'
-        for url in modules_of(page.path.lstrip("/"), assets)
-    )
+    modules = modules_of(page.path.lstrip("/"), assets)
+    preloads = "".join(f'<link rel="modulepreload" href="{url}">\n' for url in modules)
 
     def serve(request: Request) -> Response:
         if assets.problem:
@@ -89,6 +90,7 @@ def _page_endpoint(
         text = shell.substitute(
             title=page.title,
             page=page.path.lstrip("/"),
+            module=modules[0],
             csrf=csrf_of(request),
             import_map=assets.import_map,
             scripts=asked + scripts + preloads,

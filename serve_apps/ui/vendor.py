@@ -21,6 +21,7 @@ from typing import Any
 from desk.errors import SettingsError
 
 HERE = Path(__file__).parent
+LOCK = HERE / "package-lock.json"
 MEND = "make setup"
 SHIPPED: dict[str, tuple[str, ...]] = {
     "klinecharts": ("dist/umd/klinecharts.min.js",),
@@ -53,6 +54,17 @@ def vendor_folder(override: Path | None = None) -> Path:
 def tests_folder(override: Path | None) -> Path:
     """Where the tests' files lie: beside those that are served."""
     return vendor_folder(override).with_name("ui-tests")
+
+
+def tools_folder(vendored: Path) -> Path:
+    """Where the bundler lies, beside the modules that it joins with ours: see `serve_apps.ui.bundle`."""
+    return vendored.with_name("ui-tools")
+
+
+def named_folder() -> Path | None:
+    """`DESK_UI_VENDOR`, where it is set."""
+    named = os.environ.get("DESK_UI_VENDOR")
+    return Path(named) if named else None
 
 
 def manifest(folder: Path) -> list[VendorFile]:
@@ -94,7 +106,19 @@ def install(folder: Path) -> list[VendorFile]:
         _npm_ci(work)
         _publish(work / "node_modules", folder.with_name("ui-tests"), TESTED)
         _publish(work / "node_modules", folder, SHIPPED)
+        tools = tools_folder(folder)
+        shutil.rmtree(tools, ignore_errors=True)
+        shutil.copytree(work, tools, symlinks=True)
+        tools.chmod(0o755)
     return check(folder)
+
+
+def _has_tools(folder: Path) -> bool:
+    """Whether the installed bundler is the locked one."""
+    try:
+        return (tools_folder(folder) / LOCK.name).read_bytes() == LOCK.read_bytes()
+    except OSError:
+        return False
 
 
 def _publish(modules: Path, folder: Path, packages: Mapping[str, tuple[str, ...]]) -> None:
@@ -174,7 +198,7 @@ def _copy(
 
 
 def _locked_version(package: str) -> str:
-    lock: dict[str, Any] = json.loads((HERE / "package-lock.json").read_text())
+    lock: dict[str, Any] = json.loads(LOCK.read_text())
     return str(lock["packages"][f"node_modules/{package}"]["version"])
 
 
@@ -189,15 +213,17 @@ def _row(file: VendorFile) -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Install, or with `--check` verify."""
-    override = os.environ.get("DESK_UI_VENDOR")
-    folder = vendor_folder(Path(override) if override else None)
+    folder = vendor_folder(named_folder())
     if "--check" in arguments:
         check(folder)
         return 0
     try:
         check(folder)
         check(folder.with_name("ui-tests"), TESTED)
+        is_whole = _has_tools(folder)
     except SettingsError:
+        is_whole = False
+    if not is_whole:
         install(folder)
     return 0
 

@@ -1,17 +1,19 @@
 """The files behind the pages: from memory, by ETag, compressed, and all named in the shell at once."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from serve_apps.ui.assets import HERE, load_assets, modules_of
+from serve_apps.ui.assets import HERE, Assets, load_assets, modules_of
 from serve_apps.ui.kept_files import KeptFiles
-from serve_apps.ui.pages import PAGES, mount_ui
+from serve_apps.ui.pages import FOR_EVER, PAGES, mount_ui
 
 ASSETS = load_assets()
+APART = replace(ASSETS, pages={}, pages_folder=None)
 
 
 @pytest.fixture
@@ -28,11 +30,21 @@ def client_of(folder: Path) -> TestClient:
     return TestClient(app)
 
 
+def shells(assets: Assets) -> TestClient:
+    app = FastAPI()
+    mount_ui(app, assets, lambda request: "")
+    return TestClient(app)
+
+
 @pytest.fixture(scope="module")
 def pages() -> TestClient:
-    app = FastAPI()
-    mount_ui(app, ASSETS, lambda request: "")
-    return TestClient(app)
+    return shells(ASSETS)
+
+
+@pytest.fixture(scope="module")
+def modules() -> TestClient:
+    """As while somebody works on them."""
+    return shells(APART)
 
 
 def test_a_file_has_its_type_is_compressed_and_not_sent_again(folder: Path) -> None:
@@ -75,18 +87,43 @@ def test_nothing_beside_the_folder_is_served(folder: Path, path: str) -> None:
         assert client.post("/files/short.css").status_code == 405
 
 
-@pytest.mark.parametrize("page", [page.path for page in PAGES])
-def test_every_module_of_a_page_is_asked_for_at_once_and_there(
-    pages: TestClient, page: str
-) -> None:
-    text = pages.get(page).text
-    named = re.findall(r'rel="modulepreload" href="([^"]+)"', text)
+PATHS = [page.path for page in PAGES]
 
-    assert named == modules_of(page.lstrip("/"), ASSETS)
-    assert f"/ui/app{page}.js" in named
-    assert {pages.get(url).status_code for url in named} == {200}
+
+def asked_by(pages: TestClient, page: str) -> tuple[list[str], str]:
+    """What a shell asks for at once, and the module that it runs."""
+    text = pages.get(page).text
+    (module,) = re.findall(r'<script type="module" src="([^"]+)"', text)
+    return re.findall(r'rel="modulepreload" href="([^"]+)"', text), module
+
+
+@pytest.mark.parametrize("page", PATHS)
+def test_every_module_of_a_page_is_asked_for_at_once_and_there(
+    modules: TestClient, page: str
+) -> None:
+    named, module = asked_by(modules, page)
+
+    assert named == modules_of(page.lstrip("/"), APART)
+    assert module == named[0] == f"/ui/app{page}.js"
+    assert {modules.get(url).status_code for url in named} == {200}
     asked = set(re.findall(r"from '(\.[^']+)'", (HERE / f"app{page}.js").read_text()))
     assert {f"/ui/app/{name[2:]}" for name in asked} <= set(named)
+
+
+@pytest.mark.parametrize("page", PATHS)
+def test_a_page_whose_modules_are_joined_asks_for_few_files_that_never_change(
+    pages: TestClient, page: str
+) -> None:
+    named, module = asked_by(pages, page)
+    answers = [pages.get(url) for url in named]
+
+    assert module == named[0]
+    assert re.fullmatch(rf"/ui/pages{page}-[A-Z0-9]{{8}}\.js", module)
+    assert len(named) < len(modules_of(page.lstrip("/"), APART)) / 2
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["cache-control"] for answer in answers} == {FOR_EVER}
+    imported = {name for answer in answers for name in re.findall(r'"\./([^"]+\.js)"', answer.text)}
+    assert {pages.get(f"/ui/pages/{name}").status_code for name in imported} == {200}
 
 
 def test_the_shell_asks_for_the_first_chart_as_the_page_does(pages: TestClient) -> None:
