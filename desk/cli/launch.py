@@ -134,14 +134,16 @@ class Launcher:
         while True:
             time.sleep(0.5)
             first_steps.check()
-            if self._died("simulator"):
+            if self._is_to_start("simulator"):
                 self._again("simulator", self._start_venue)
             if self._store is not None and self._store.check():
                 self._console.print("[yellow]store ended and is started again[/]")
                 self._tell_of_store()
-            if self._died("ray"):
+            if self._cluster is None and self._is_to_start("ray"):
                 self._again("ray", self._restart_ray)
-            if self._cluster is not None and self._cluster.came_back():
+            if self._cluster is not None and (
+                self._cluster.came_back() or self._restarts.is_due("ray")
+            ):
                 self._again("ray", self._boot)
 
     def _tell_of_store(self) -> None:
@@ -317,6 +319,9 @@ class Launcher:
     def _died(self, name: str) -> bool:
         child = self._children.get(name)
         return child is not None and child.poll() is not None
+
+    def _is_to_start(self, name: str) -> bool:
+        return self._died(name) or self._restarts.is_due(name)
 
     def _end(self, name: str) -> None:
         for entry in self._book.entries():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,12 @@ class Soaked:
     def log_tail(self) -> str:
         """The launcher's last words."""
         return (self.home.parent / "up.log").read_text()[-3_000:]
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy what the desk and its Ray wrote, in place of those kept before."""
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.home / "logs", folder)
+        shutil.copy(self.home.parent / "up.log", folder)
 
     def state(self) -> Any:
         """Books of the exchange."""

@@ -35,6 +35,8 @@ from tests.soak.told import Found, report, show
 
 PROJECT = Path(__file__).parents[2]
 RESULT = PROJECT / "bench" / "results" / "soak.json"
+LOGS = RESULT.with_name("soak-logs")
+"""Of a desk that ended by itself."""
 BACK_S, QUIET_S = 240.0, 240.0
 """Each process of Ray takes its whole head along."""
 WATCH_EVERY_S, BOOKS_EVERY_S = 10.0, 60.0
@@ -214,6 +216,7 @@ def main() -> int:
     console = Console(stderr=True)
     with ExitStack() as ends:
         console.print("starting a desk")
+        desk: Soaked | None = None
         try:
             desk = start(ends, options.speed)
             progress = ends.enter_context(bars(console))
@@ -232,6 +235,9 @@ def main() -> int:
             soak.judge()
         except SoakFailed as failed:
             console.print(f"[red]{failed}[/]")
+            if desk is not None:
+                desk.keep_logs(LOGS)
+                console.print(f"its logs: {LOGS}")
             return 2
         asked = {"minutes": options.minutes, "speed": options.speed, "seed": options.seed}
         told = asked | report(soak.found, soak.memory, soak.history.moves)
