@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from actors.backfill import MAX_ROWS_PER_S
 from desk.clock import DAY_MS, MINUTE_MS
 from desk.evaluation.walk_forward import FoldPlan
 from desk.market.candles import Candles
 from desk.runs import JobStatus, SourcePolicy
 from desk.store import kinds
 from desk.trading.intents import Protection
+from desk.venues.bingx import CANDLES_PER_CALL
 from serve_apps.routes.governance import FORBIDDABLE, REQUIRABLE
 from tests.ui.conftest import NOW_MS, PAIR, Served
 from tests.ui.scene import serve_whole
@@ -108,6 +110,28 @@ def test_a_backfill_fetches_what_was_chosen(page: Page, served: Any) -> None:
 
     assert (ask.pair, ask.interval, ask.max_batches) == ("ETH-USDT", "1m", 3)
     assert (ask.start_ms, ask.end_ms) == (typed_ms(START), typed_ms(END))
+
+
+def test_a_backfill_says_how_much_it_is_before_it_is_asked_for(page: Page, served: Any) -> None:
+    opened(page, served.url, "/ingestion")
+    panel(page, "Coverage").get_by_role("button", name="Backfill").click()
+    estimate = page.get_by_test_id("estimate")
+
+    def typed(label: str, text: str) -> None:
+        page.get_by_role("dialog").get_by_label(label).fill(text)
+
+    expect(estimate).to_contain_text("is found out first")
+    typed("Batches", "7")
+    candles = 7 * CANDLES_PER_CALL
+    expect(estimate).to_contain_text(f"At most {candles:,} candles in 7 requests")
+    expect(estimate).to_contain_text(f"takes {round(candles / MAX_ROWS_PER_S)} s or longer")
+    typed("Start, UTC", "2026-01-01")
+    typed("End, UTC", "2026-01-01 02:00")
+    expect(estimate).to_contain_text("At most 120 candles in one request")
+    typed("End, UTC", "2025-01-01")
+    expect(estimate).to_contain_text("no candle from this start")
+    typed("End, UTC", "tomor")
+    expect(estimate).to_have_count(0)
 
 
 def test_a_training_learns_as_was_chosen(page: Page, served: Any) -> None:

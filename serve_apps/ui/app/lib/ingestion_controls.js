@@ -1,7 +1,8 @@
 // What an operator does to sources: fetch history, poll now, pause, resume, switch, set thresholds.
 
 import { post, send } from './api.js';
-import { summary } from './frame.js';
+import { age, minutesOf, money } from './format.js';
+import { marketNow, summary } from './frame.js';
 import { keep } from './jobs.js';
 import { list } from './store.js';
 import { moment } from './times.js';
@@ -27,6 +28,7 @@ export function backfill(given = {}) {
       { name: 'end', label: 'End, UTC', value: given.end, hint: 'now' },
       { name: 'max_batches', label: 'Batches', type: 'number', min: 1, hint: 'no limit' },
     ],
+    estimate: extent,
     send: (values, key) => post('/ops/ingestion/bingx/backfill', backfillBody(values), key),
     done: (job) => {
       keep(job);
@@ -41,6 +43,27 @@ function backfillBody({ pair, interval, start, end, max_batches: batches }) {
   if (end) body.end_ms = moment('end', end);
   if (batches) body.max_batches = Number(batches);
   return body;
+}
+
+// What a backfill fetches with one request, and stores in a second at most.
+const CANDLES_PER_CALL = 1_440;
+const MAX_ROWS_PER_S = 2_000;
+
+// How much a backfill is, as far as it can be told before the exchange is asked.
+function extent(values) {
+  let body;
+  try {
+    body = backfillBody(values);
+  } catch {
+    return ''; // half typed
+  }
+  const { start_ms: start, end_ms: end = marketNow.peek(), max_batches: batches = Infinity } = body;
+  const inRange = start === undefined ? Infinity : Math.max(Math.floor((end - start) / (minutesOf(body.interval) * 60_000)), 0);
+  const candles = Math.min(inRange, batches * CANDLES_PER_CALL);
+  if (candles === Infinity) return 'How many candles the exchange has is found out first; its progress shows them.';
+  if (!candles) return 'There is no candle from this start to this end.';
+  const requests = Math.ceil(candles / CANDLES_PER_CALL);
+  return `At most ${money(candles, 0)} candles in ${requests === 1 ? 'one request' : `${money(requests, 0)} requests`}; it takes ${age((1000 * candles) / MAX_ROWS_PER_S)} or longer.`;
 }
 
 // Run, pause or resume all feeds of a kind, or those that `scope` names.

@@ -103,7 +103,7 @@ export function Drawer({ label, title, actions, onClose, children }) {
 // fields: [{name, label, type, value, options, required, hint, min, max, step, note}]; send(values, key, checked) → promise.
 // With `check(values)` nothing is sent at first: its answer is shown by `shown(answer)`, and only an answer that
 // `mayGo` lets the button act. An answer with `confirm_name` asks for that name to be typed; one that expires is asked anew.
-// `columns`: many fields, two beside each other. `safe`: it only takes risk away, so that a stale page may do it too. `conflict` {seen, read(), again(fresh)}: when somebody
+// `estimate(values)` → what is shown of it while it is filled in. `columns`: many fields, two beside each other. `safe`: it only takes risk away, so that a stale page may do it too. `conflict` {seen, read(), again(fresh)}: when somebody
 // else changed the row meanwhile (412), what is different is shown, and `again` opens the dialog on the row as it is.
 export const ask = (spec) => {
   openDialog.value = { ...spec, key: newKey() };
@@ -117,13 +117,17 @@ export function Dialogs() {
   const [checked, setChecked] = useState(null);
   const [typed, setTyped] = useState('');
   const [fresh, setFresh] = useState(null);
+  const [about, setAbout] = useState('');
+  const weigh = (form) => setAbout(spec.estimate ? spec.estimate(Object.fromEntries(new FormData(form))) : '');
   useEffect(() => {
     setChecked(null);
     setTyped('');
     setRefusal(null);
     setBusy(false);
     setFresh(null);
-    if (spec) box.current.showModal();
+    if (!spec) return;
+    box.current.showModal();
+    weigh(box.current.querySelector('form'));
   }, [spec]);
   if (!spec) return null;
   const close = () => {
@@ -162,10 +166,14 @@ export function Dialogs() {
   };
   const stale = spec.safe ? '' : staleReason.value;
   const verb = asks ? spec.checkVerb ?? 'Check' : spec.verb;
-  return html`<dialog key=${spec.key} ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => event.target.name !== 'confirm_name' && setChecked(null)}>
+  return html`<dialog key=${spec.key} ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => {
+    if (event.target.name !== 'confirm_name') setChecked(null);
+    weigh(event.currentTarget);
+  }}>
     <h2 id="dialog-title">${spec.title}</h2>
     ${spec.text && html`<p>${spec.text}</p>`}
     <div class="fields ${spec.columns ? 'two' : ''}">${(spec.fields ?? []).map((field) => html`<${Field} key=${field.name} field=${field} wrong=${refusal?.field === field.name ? refusal.message : null} />`)}</div>
+    ${about && html`<p class="muted" data-testid="estimate">${about}</p>`}
     ${checked && html`<div data-testid="checked">${spec.shown(checked)}</div>`}
     ${checked?.confirm_name && spec.mayGo(checked) && html`<label class="field"><span>Type <strong>${checked.confirm_name}</strong> to confirm</span><input name="confirm_name" autocomplete="off" value=${typed} onInput=${(event) => setTyped(event.target.value)} /></label>`}
     ${refusal && html`<p class="refusal" role="alert">${refusal.title ? `${refusal.title}: ` : ''}${refusal.field ? html`<strong>${refusal.field}</strong> ` : ''}${refusal.message}</p>`}
