@@ -168,6 +168,7 @@ def ray_process(desk: Any, program: bytes) -> int:
     ],
 )
 def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost: str) -> None:
+    desk.eventually(lambda: not booting(desk), within_s=180)
     run = desk.eventually(lambda: desk.get("/ops/trading/summary")["runs"], within_s=120)[0]
     trades = {trade["trade_id"] for trade in paper_trades(desk)}
     raylet = ray_process(desk, b"raylet/raylet")
@@ -196,16 +197,20 @@ def test_a_killed_ray_head_is_replaced_and_the_same_run_goes_on(desk: Any, lost:
     assert trades <= {trade["trade_id"] for trade in paper_trades(desk)}
 
 
+def booting(desk: Any) -> bool:
+    """Whether the actors are being started. The first of them work before the last one is there."""
+    return any("serve_apps.boot" in command_of(pid) for pid in processes_of(desk.home))
+
+
 def kill_next_head(desk: Any, raylet: int) -> None:
     """While the actors are started on it."""
 
     def starting() -> list[int]:
         found = processes_of(desk.home)
-        booting = [pid for pid in found if "serve_apps.boot" in command_of(pid)]
         fresh = [pid for pid in found if "raylet/raylet" in command_of(pid) and pid != raylet]
-        return fresh if booting else []
+        return fresh if booting(desk) else []
 
-    desk.eventually(starting, within_s=90)
+    desk.eventually(starting, within_s=180)
     for pid in head_of(desk.home):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
