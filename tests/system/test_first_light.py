@@ -218,6 +218,7 @@ def kill_next_head(desk: Any, raylet: int) -> None:
 
 def drilled(desk: Any, name: str, *, within_s: float) -> list[dict[str, Any]]:
     """Hold a drill, or all; every one must pass, and the desk must be as before."""
+    desk.eventually(lambda: not booting(desk), within_s=180)
     desk.eventually(lambda: paper_trades(desk), within_s=120)
     (run,) = desk.get("/ops/trading/summary")["runs"]
 
