@@ -26,6 +26,7 @@ from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, load_settings
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.signal_archive import SignalArchive
 from desk.venues.connect import bingx_config
 from serve_apps import policy
@@ -97,10 +98,10 @@ def operator_app(given: OperatorWiring) -> FastAPI:
         store,
         clock,
         learning=RayLearning(wiring, store, clock),
-        candles=StoredCandles(store, History(wiring.home / "history")),
-        archive=SignalArchive(wiring.home / "history"),
-        home=wiring.home,
-        reports=EvaluationFiles(wiring.home / "evaluations"),
+        candles=StoredCandles(store, History(shared_folder(wiring.place, "history", store))),
+        archive=SignalArchive(shared_folder(wiring.place, "history", store)),
+        home=wiring.place,
+        reports=EvaluationFiles(shared_folder(wiring.place, "evaluations")),
         facts=ApiFacts(
             venue=given.venue,
             api_token_set=token is not None,
@@ -159,7 +160,7 @@ def deploy(
     resources = trading_resource()
     replicas = 2 if free_memory_bytes() > LIGHT_MEMORY_BYTES else 1
     policies = policy.application(
-        wiring.store_url, wiring.home, replicas=replicas, resources=resources
+        wiring.store_url, wiring.place, replicas=replicas, resources=resources
     )
     serve.run(policies, name=SERVE_APP, route_prefix=None)
     start_actors(wiring)

@@ -30,6 +30,7 @@ from desk.settings import Settings, host_and_port
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.sweeps import SweepJournal
 from desk.store.valkey import ValkeyStore
 
@@ -173,9 +174,9 @@ def _answers(address: str) -> bool:
 def _place(settings: Settings, store: ValkeyStore) -> Any:
     from actors.sweep_data import SweepPlace  # noqa: PLC0415 - numba takes seconds to import
 
-    history = History(settings.home / "history")
+    history = History(shared_folder(settings.place, "history", store))
     return SweepPlace(
-        home=settings.home,
+        home=settings.place,
         store=store,
         candles=CandleArchive(store, history, CandleCache(settings.home / "cache", history)),
         store_url=store.url,
