@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.parts.decisions import SERVE_DEPLOYMENT
 from actors.tally_book import SharedTally
-from desk.errors import DeskError, SettingsError
+from desk.errors import DeskError
 from desk.learning.policy import PolicyAnswer
 from desk.logs import configure_logs
 from desk.store.places import Home
@@ -73,14 +73,12 @@ def application(
 
 
 def build(_args: Mapping[str, str]) -> "Application":
-    """The application for `serve deploy`: addresses from the run file of the desk in DESK_HOME."""
+    """The application for `serve deploy`: addresses as the desk of DESK_HOME has them."""
     # Only what deploys needs these: a replica stays without every actor's class.
-    from actors.run_file import RunFile  # noqa: PLC0415
     from actors.tree import trading_resource  # noqa: PLC0415
     from desk.settings import load_settings  # noqa: PLC0415
+    from serve_apps.running import running_desk  # noqa: PLC0415
 
-    place = load_settings().place
-    running = RunFile.read(place.home)
-    if running is None:
-        raise SettingsError(f"no desk runs in {place.home}: start it with `desk up`")
-    return application(running.store_url, place, resources=trading_resource())
+    settings = load_settings()
+    store_url = running_desk(settings).store_url
+    return application(store_url, settings.place, resources=trading_resource())

@@ -131,9 +131,11 @@ def sweep_tables(answer: dict[str, Any]) -> list[Table]:
 
 @contextmanager
 def sweep_ray(settings: Settings, cpus: int) -> Generator[None]:
-    """The Ray of the running desk, or a private one with a CPU for each trial at a time."""
+    """The Ray of the running desk or of `DESK_RAY_ADDRESS`, or a private one with a CPU for each trial
+    at a time."""
     running = RunFile.read(settings.home)
-    if running is None or not _answers(running.ray_address):
+    address = (settings.ray_address or "") if running is None else running.ray_address
+    if not _answers(address):
         # With more than one, the object store is large enough for a dataset's rows.
         with private_ray(max(2, min(cpus, os.cpu_count() or 1))):
             yield
@@ -150,7 +152,7 @@ def sweep_ray(settings: Settings, cpus: int) -> Generator[None]:
     try:
         if ours:
             untyped.init(
-                address=running.ray_address,
+                address=address,
                 namespace="raydesk",
                 runtime_env=LEARNING_ENVIRONMENT,
                 log_to_driver=False,

@@ -62,8 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     s3: S3Wire
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: object) -> None:
-        pass
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: `requests` has it all."""
 
     def do_GET(self) -> None:
         bucket, key = self._asked()
