@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from desk.cli.ray_cluster import node_environment
 from desk.learning.sweep_file import parse_sweep
+from desk.learning.sweeps import TrainingSweep
 from desk.learning.training_spec import ALGORITHMS
 from desk.settings import setting_names
 from tests.deploy.kuberay_fields import MODELS, ClusterSpec, CronSpec, RayCronJob, RayService
@@ -266,6 +267,7 @@ def test_the_nightly_sweep_is_one_we_ship_and_its_time_is_enough() -> None:
     sweep = parse_sweep(
         (ROOT / "tune_configs" / name[1]).read_text(), name[1], algorithms=ALGORITHMS
     )
+    assert isinstance(sweep, TrainingSweep)
     assert sweep.budget.wall_minutes * 60 < job.activeDeadlineSeconds < 24 * 3600
 
 
@@ -302,7 +304,7 @@ def tools(tmp_path: Path) -> dict[str, str]:
 
 
 def _lines(tools: dict[str, str], process: subprocess.Popen[bytes], count: int) -> list[str]:
-    log = Path(tools["LOG"])
+    log, lines = Path(tools["LOG"]), list[str]()
     for _ in range(100):
         lines = log.read_text().splitlines() if log.exists() else []
         if len(lines) >= count:
