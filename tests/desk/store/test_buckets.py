@@ -36,6 +36,7 @@ from tests.desk.store.s3_wire import BUCKET, S3Wire
 JUNE_MS = 1_748_736_000_000
 DAY_ROWS = 1_440
 SERIES = ("BTC-USDT", "1m")
+KEYS = "key:secret"
 FIELDS = ("open_ms", "open", "high", "low", "close", "volume")
 MOTO = ("moto[s3]==5.2.5", "flask", "flask-cors")
 type Series = Callable[..., Candles]
@@ -398,7 +399,7 @@ def test_a_bucket_that_hangs_ends_by_its_deadline_and_one_that_stumbles_is_asked
         ("ftp://host/path", "s3://bucket/prefix"),
         ("s3:///prefix", "s3://bucket/prefix"),
         ("shared", "whole path"),
-        ("s3://key:secret@bucket/p", "must not hold keys"),
+        (f"s3://{KEYS}@bucket/p", "must not hold keys"),
         ("s3://bucket/p?endpoint=x", "no option endpoint"),
         ("s3://bucket/p?scheme=ftp", "http or https"),
         ("gs://bucket/../other", "names? the prefix|`..`"),
