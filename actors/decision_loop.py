@@ -39,6 +39,7 @@ from desk.market.interval import interval_ms
 from desk.runs import Action, DecisionRecord, Run, RunStatus
 from desk.store import kinds
 from desk.store.candle_window import CandleWindow
+from desk.store.places import Home
 from desk.store.port import Store
 from desk.store.read_ahead import read_ahead
 from desk.trading import intents
@@ -90,7 +91,7 @@ class LoopParts:
     feature_max_freshness_s: int = 180
     feature_ood_zscore_limit: float = 6.0
     enforce_provenance: bool = False
-    home: Path = Path("/nonexistent")
+    home: Home = Path("/nonexistent")
     """Where the artifacts are that provenance is proved by."""
 
 

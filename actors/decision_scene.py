@@ -30,6 +30,7 @@ from desk.store import kinds
 from desk.store.candle_window import CandleWindow
 from desk.store.feature_sets import feature_set_of, find_feature_set
 from desk.store.funding_history import last_settled
+from desk.store.places import Home
 from desk.store.port import Doc, DocStore, Store, Wanted
 from desk.store.read_ahead import read_ahead
 from desk.store.signal_history import last_heard
@@ -91,7 +92,7 @@ def read_scene(
     now_ms: int,
     speed: float,
     enforce_provenance: bool,
-    home: Path = Path("/nonexistent"),
+    home: Home = Path("/nonexistent"),
     held: CandleWindow | None = None,
 ) -> Scene:
     """Read what a decision on the newest stored candle needs. Raises `NotFound` for a missing row.

@@ -1,7 +1,6 @@
 """What a version does on the candles it was made or judged on, kept to hold its decisions against."""
 
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.version_registry import policy_of, version_of
@@ -14,6 +13,7 @@ from desk.learning.versions import AgentVersion
 from desk.market.interval import interval_ms
 from desk.store import kinds
 from desk.store.feature_sets import feature_set_of
+from desk.store.places import Home
 from desk.store.port import DocStore
 
 if TYPE_CHECKING:  # the trading plane loads no Parquet
@@ -34,7 +34,7 @@ def has_reference(store: DocStore, version: AgentVersion, pair: Pair) -> bool:
 
 
 def keep_profile(
-    home: Path, store: DocStore, candles: "CandleSource", version_id: str, pair: Pair
+    home: Home, store: DocStore, candles: "CandleSource", version_id: str, pair: Pair
 ) -> Profile | None:
     """Compute and store the profile of a version on a pair; None where its candles are too few.
 

@@ -32,6 +32,7 @@ from desk.store import kinds
 from desk.store.durable import publish
 from desk.store.evaluation_files import EvaluationFiles, tables_of
 from desk.store.feature_sets import feature_set_of
+from desk.store.places import Home, shared_folder
 from desk.store.port import DocStore, Event
 from desk.trading.intents import NO_PROTECTION, Protection
 from desk.trading.tape import Market
@@ -71,7 +72,7 @@ class EvaluateAsk:
 
 
 def evaluate_version(
-    home: Path,
+    home: Home,
     store: DocStore,
     candles: Candles,
     ask: EvaluateAsk,
@@ -151,9 +152,9 @@ def evaluate_version(
     return report
 
 
-def files_of(home: Path) -> EvaluationFiles:
-    """The evaluations' files of a home folder."""
-    return EvaluationFiles(home / "evaluations")
+def files_of(home: Home) -> EvaluationFiles:
+    """The evaluations' files of a desk."""
+    return EvaluationFiles(shared_folder(home, "evaluations"))
 
 
 def _agent(store: DocStore, agent_id: str) -> Agent:

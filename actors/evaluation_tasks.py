@@ -14,6 +14,7 @@ from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.datasets import Datasets
 from desk.store.history import History
+from desk.store.places import Home, shared_folder
 from desk.store.valkey import ValkeyStore
 
 
@@ -21,7 +22,7 @@ from desk.store.valkey import ValkeyStore
 class EvaluationTask:
     """An evaluation on a built dataset. `now_ms` stamps its report, so that a repeat is the same one."""
 
-    home: Path
+    home: Home
     store_url: str = field(repr=False)
     dataset_id: str
     ask: EvaluateAsk
@@ -98,11 +99,14 @@ def _store(store_url: str) -> ValkeyStore:
 _held: dict[str, Candles] = {}
 
 
-def _candles(home: Path, store_url: str, dataset_id: str) -> Candles:
+def _candles(home: Home, store_url: str, dataset_id: str) -> Candles:
     """The dataset of the last task is kept: the next one most likely asks for it again."""
     if dataset_id not in _held:
-        store, history = _store(store_url), History(home / "history")
+        store = _store(store_url)
+        history = History(shared_folder(home, "history", store))
         archive = CandleArchive(store, history, CandleCache(home / "cache", history))
         _held.clear()
-        _held[dataset_id] = Datasets(home / "datasets", store, archive).candles(dataset_id)
+        _held[dataset_id] = Datasets(shared_folder(home, "datasets"), store, archive).candles(
+            dataset_id
+        )
     return _held[dataset_id]

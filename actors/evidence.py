@@ -1,7 +1,6 @@
 """What an evaluation is weighed against: which policies are its rivals, and what it was trained on."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -26,6 +25,7 @@ from desk.market.features import FEATURES_V1, Features, FeatureSet
 from desk.market.interval import interval_ms
 from desk.store import kinds
 from desk.store.feature_sets import feature_set_of
+from desk.store.places import Home
 from desk.store.port import DocStore
 
 log = structlog.stdlib.get_logger()
@@ -55,7 +55,7 @@ class Contender:
 class Scene:
     """What contenders are looked for in."""
 
-    home: Path
+    home: Home
     store: DocStore
     candles: Candles
     period: Period

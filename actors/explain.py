@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from desk.market.interval import interval_ms
 from desk.runs import AuditEvent, DecisionRecord
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
+from desk.store.places import Home
 from desk.store.port import Store
 from desk.store.signals import Archive
 from desk.trading.fills import funding_amount
@@ -131,7 +131,7 @@ class Explainer:
     """Reads what is stored of trades; writes nothing."""
 
     def __init__(
-        self, home: Path, store: Store, candles: CandleReader, *, archive: Archive | None = None
+        self, home: Home, store: Store, candles: CandleReader, *, archive: Archive | None = None
     ) -> None:
         self._home, self._store, self._candles = home, store, candles
         self._replayer = Replayer(home, store, candles, archive=archive)

@@ -126,7 +126,7 @@ _TRACED_BY = {
 
 def _provenance(store: Store, wiring: Wiring, run: Run) -> list[_Row]:
     """What the run could not be traced back to, each with its remedy."""
-    codes = lacking_provenance(run, provenance_of(store, wiring.home, run))
+    codes = lacking_provenance(run, provenance_of(store, wiring.place, run))
     if not codes:
         return [("provenance", "complete", "complete", "")]
     return [("provenance", code, "complete", f"{code}: {_TRACED_BY[code]}") for code in codes]

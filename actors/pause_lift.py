@@ -1,7 +1,6 @@
 """A run that its data paused goes on by itself, where the operator chose so and every gate is passed."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from actors.alerts import resolve_alert
 from actors.audit import Audit
@@ -12,11 +11,12 @@ from actors.store_calls import stored
 from desk import ids, runs
 from desk.runs import Run, RunStatus
 from desk.store import kinds
+from desk.store.places import Home
 from desk.store.port import Store
 
 
 async def lift_pause(
-    store: Store, clock: MarketClock, run: Run, *, enforce_provenance: bool, home: Path
+    store: Store, clock: MarketClock, run: Run, *, enforce_provenance: bool, home: Home
 ) -> bool:
     """Let a paused run decide again from the next candle on, if it may; whether it does now.
 

@@ -1,17 +1,19 @@
 """What a run's decisions can be traced back to: dataset, feature set, and the artifact's very files."""
 
-from pathlib import Path
-
 from actors.version_registry import policy_of
-from desk.errors import ArtifactRefused
+from desk.errors import ArtifactRefused, FilesUnavailable
 from desk.learning.versions import AgentVersion
 from desk.runs import Provenance, Run
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
+from desk.store.places import Home
 from desk.store.port import DocStore
 
+COPY_WAIT_S = 0.3
+"""A decision waits no longer for an artifact that this machine has no copy of yet; the next one has it."""
 
-def provenance_of(store: DocStore, home: Path, run: Run) -> Provenance:
+
+def provenance_of(store: DocStore, home: Home, run: Run) -> Provenance:
     """Look at everything a run rests on; the artifact is read and hashed as serving does it."""
     found = store.get(kinds.VERSIONS, run.version_id) if run.version_id else None
     version = found.value if found else None
@@ -44,9 +46,9 @@ def _has_dataset(store: DocStore, run: Run, version: AgentVersion | None) -> boo
     return doc.value.sha256 == version.dataset_sha256
 
 
-def _loads(store: DocStore, home: Path, version: AgentVersion) -> bool:
+def _loads(store: DocStore, home: Home, version: AgentVersion) -> bool:
     try:
-        policy_of(home, version, store)
-    except (ArtifactRefused, OSError):
+        policy_of(home, version, store, patience_s=COPY_WAIT_S)
+    except (ArtifactRefused, FilesUnavailable, OSError):
         return False
     return True

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from actors.decision_draft import POLICY_UNAVAILABLE
@@ -31,6 +30,7 @@ from desk.runs import Action, DecisionRecord, Evidence, Run
 from desk.store import kinds
 from desk.store.feature_sets import find_feature_set
 from desk.store.funding_history import settled_then
+from desk.store.places import Home
 from desk.store.port import DocStore
 from desk.store.signal_history import heard_then
 from desk.store.signals import Archive
@@ -122,7 +122,7 @@ class Replayer:
 
     def __init__(
         self,
-        home: Path,
+        home: Home,
         store: DocStore,
         candles: CandleReader,
         *,

@@ -1,7 +1,6 @@
 """What a fresh store starts with: one agent, the baseline version, a risk limit set, account guardrails."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from actors.version_registry import ensure_baseline
 from actors.wiring import LIVE, PAPER
@@ -10,6 +9,7 @@ from desk.ids import Pair
 from desk.learning.baseline import BASELINE_VERSION_ID
 from desk.runs import Agent
 from desk.store import kinds
+from desk.store.places import Home
 from desk.store.port import DocStore, Kind
 from desk.trading.limits import default_limits, default_live_policy, default_paper_policy
 from desk.wallclock import wall_ms
@@ -17,7 +17,7 @@ from desk.wallclock import wall_ms
 AGENT_ID = "desk"
 
 
-def seed(store: DocStore, home: Path, pairs: Sequence[Pair]) -> None:
+def seed(store: DocStore, home: Home, pairs: Sequence[Pair]) -> None:
     """Store what is missing; what an operator changed stays as it is."""
     now_ms = wall_ms()
     ensure_baseline(home, store, AGENT_ID, now_ms)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from desk.market.signal_features import NO_SIGNALS, Signals
 from desk.store import kinds
 from desk.store.datasets import Datasets
 from desk.store.feature_sets import feature_set_of
+from desk.store.places import Home, shared_folder
 from desk.store.port import DocStore
 from desk.trading.fills import FillSpec
 
@@ -47,7 +47,7 @@ DRAWN_POINTS = 20
 class SweepPlace:
     """Where a sweep works: `home` holds its journal, datasets and artifacts."""
 
-    home: Path
+    home: Home
     store: DocStore
     candles: CandleSource
     store_url: str = field(repr=False)
@@ -55,7 +55,7 @@ class SweepPlace:
 
     @property
     def datasets(self) -> Datasets:
-        return Datasets(self.home / "datasets", self.store, self.candles)
+        return Datasets(shared_folder(self.home, "datasets"), self.store, self.candles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,7 +183,7 @@ def rows_of(data: SweepData) -> Window:
 
 
 def task_of(
-    home: Path, sweep: TrainingSweep, data: SweepData, ids: SweepIds, file: str
+    home: Home, sweep: TrainingSweep, data: SweepData, ids: SweepIds, file: str
 ) -> tuple[TrialTask, Window]:
     """What the trials share, and the rows it is made of. Raises `BadInput` for folds that do not fit."""
     chosen = rows_of(data)

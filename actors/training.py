@@ -45,6 +45,7 @@ from desk.market.interval import interval_ms
 from desk.store import kinds
 from desk.store.checkpoints import FOLDER, CheckpointFolder
 from desk.store.feature_sets import feature_set_of
+from desk.store.places import Home
 from desk.store.port import DocStore
 from desk.trading.intents import NO_PROTECTION, Protection
 
@@ -142,13 +143,13 @@ class Work:
     """When it was first begun."""
 
 
-def job_folder(home: Path, work_id: str) -> Path:
+def job_folder(home: Home, work_id: str) -> Path:
     """Where a job keeps what only it needs; removed when the job has ended."""
     return home / "jobs" / work_id
 
 
 def train_version(
-    home: Path,
+    home: Home,
     store: DocStore,
     candles: Candles,
     ask: TrainAsk,
@@ -215,7 +216,7 @@ def train_version(
 
 
 def keep_trained(
-    home: Path,
+    home: Home,
     store: DocStore,
     ask: TrainAsk,
     trained_on: Dataset,
@@ -255,7 +256,7 @@ def _window(
     return chosen
 
 
-def _checkpoints(home: Path, work: Work, ask: TrainAsk, dataset: Dataset) -> CheckpointFolder:
+def _checkpoints(home: Home, work: Work, ask: TrainAsk, dataset: Dataset) -> CheckpointFolder:
     depends_on = {
         "hyperparameters": ask.hyperparameters,
         "dataset": [dataset.dataset_id, dataset.sha256],

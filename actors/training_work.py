@@ -1,14 +1,14 @@
 """The work of a training from a terminal: the same command is the same work, so that it can go on."""
 
 import hashlib
-from pathlib import Path
 
 from actors.training import TrainAsk, Work, job_folder
 from desk.store.checkpoints import FOLDER
 from desk.store.codec import to_json
+from desk.store.places import Home
 
 
-def terminal_work(home: Path, ask: TrainAsk, *, now_ms: int) -> Work:
+def terminal_work(home: Home, ask: TrainAsk, *, now_ms: int) -> Work:
     """Where a command's training keeps its checkpoints, and since when.
 
     Killed and given again, it has the same id and beginning; once it has ended, the same command is

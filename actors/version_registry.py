@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,19 @@ from desk.market.features import FEATURES_V1, FeatureSet
 from desk.store import kinds
 from desk.store.artifacts import ArtifactCard, Artifacts
 from desk.store.feature_sets import find_feature_set
+from desk.store.places import Home, Place, shared_folder
 from desk.store.port import DocStore, Event
 
 
-def artifacts_of(home: Path) -> Artifacts:
-    """The artifacts of a home folder."""
-    return Artifacts(home / "artifacts")
+def artifacts_of(home: Home, *, patience_s: float | None = None) -> Artifacts:
+    """The artifacts of a desk, on shared storage with copies on this machine where `DESK_FILES` is set.
+
+    `patience_s`: how long a copy that is not here yet is waited for; None: to its end.
+    """
+    if not isinstance(home, Place) or home.files is None:
+        return Artifacts(home / "artifacts")
+    origin = shared_folder(home, "artifacts")
+    return Artifacts(home / "artifacts", origin, patience_s=patience_s)
 
 
 def register(
@@ -48,7 +54,7 @@ def register(
     published = artifacts.read(version.version_id)
     complete = replace(
         version,
-        artifact_uri=artifacts.path(version.version_id).as_uri(),
+        artifact_uri=artifacts.uri(version.version_id),
         artifact_sha256=written.sha256,
         artifact_bytes=published.tensor_bytes,
         card_sha256=published.card_sha256,
@@ -66,7 +72,7 @@ def register(
         return version_of(store, version.version_id)
 
 
-def ensure_baseline(home: Path, store: DocStore, agent_id: str, now_ms: int) -> AgentVersion:
+def ensure_baseline(home: Home, store: DocStore, agent_id: str, now_ms: int) -> AgentVersion:
     """Register the shipped trend rule as a draft version of an agent; once."""
     return register(
         store,
@@ -98,7 +104,9 @@ def version_of(store: DocStore, version_id: str) -> AgentVersion:
     return doc.value
 
 
-def policy_of(home: Path, version: AgentVersion, store: DocStore) -> MlpPolicy:
+def policy_of(
+    home: Home, version: AgentVersion, store: DocStore, *, patience_s: float | None = None
+) -> MlpPolicy:
     """Load a version's policy. Raises `ArtifactRefused` unless the file is the registered one, over a
     feature set that this release computes."""
     return load_artifact(
@@ -108,23 +116,25 @@ def policy_of(home: Path, version: AgentVersion, store: DocStore) -> MlpPolicy:
         feature_set_id=version.feature_set_id,
         sha256=version.artifact_sha256,
         card_sha256=version.card_sha256,
+        patience_s=patience_s,
     )
 
 
 def load_artifact(
-    home: Path,
+    home: Home,
     version_id: str,
     features: FeatureSet | None,
     *,
     feature_set_id: str,
     sha256: str,
     card_sha256: str = "",
+    patience_s: float | None = None,
 ) -> MlpPolicy:
     """Load the policy of exactly these files, whatever became of the version's record since.
 
     `features` is the set by the id, for one that an operator made. Raises `ArtifactRefused`.
     """
-    artifact = artifacts_of(home).read(
+    artifact = artifacts_of(home, patience_s=patience_s).read(
         version_id,
         expected_sha256=sha256,
         expected_card_sha256=card_sha256 or None,

@@ -12,6 +12,7 @@ from desk.ids import Pair
 from desk.learning.cycles import LearningWindow
 from desk.market import poller_places
 from desk.market.interval import Interval
+from desk.store.places import Place
 
 if TYPE_CHECKING:  # both bring libraries that the actors' processes do without
     from desk.settings import Settings
@@ -41,6 +42,8 @@ class Wiring:
     store_url: str = field(repr=False)
     """With its password, where it has one."""
     home: Path
+    files: str | None = None
+    """Where shared files lie; None: in `home`."""
     venue_url: str
     pairs: tuple[Pair, ...]
     intervals: tuple[Interval, ...]
@@ -126,6 +129,11 @@ class Wiring:
     """How often the hot candles are copied to the history; 0: never."""
 
     @property
+    def place(self) -> Place:
+        """Where files lie."""
+        return Place(home=self.home, files=self.files)
+
+    @property
     def accounts(self) -> tuple[str, ...]:
         """`paper`, and `live` once keys are configured."""
         return (PAPER, LIVE) if self.has_keys else (PAPER,)
@@ -150,6 +158,7 @@ class Wiring:
         return cls(
             store_url=store_url,
             home=settings.home,
+            files=settings.files,
             venue_url=venue.base_url,
             pairs=settings.market_data_pairs,
             intervals=settings.market_data_intervals,

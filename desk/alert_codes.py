@@ -98,6 +98,7 @@ _TABLE = (
     _code("clock_skew", "ops", "warning", Ends.RAISER),
     _code("disk_low", "ops", "critical", Ends.RAISER),
     _code("store_slow", "ops", "warning", Ends.RAISER),
+    _code("files_unavailable", "ops", "warning", Ends.RAISER),
     _code("login_failures", "ops", "warning", Ends.LAPSE, HOUR_MS),
     _code("alert_undelivered", "ops", "warning", Ends.RAISER),
     _code("audit_chain_broken", "ops", "critical", Ends.ACKNOWLEDGED, HOUR_MS),

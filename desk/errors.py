@@ -11,6 +11,7 @@
     │   └── FeedRefused        the source knows us no more: change a setting
     ├── StoreUnavailable       outcome unknown: repeat the call with the same request id
     ├── StoreCorrupt           stop; an operator must repair the store
+    ├── FilesUnavailable       shared storage did not do it: nothing is lost, try again or change the setting
     ├── Fenced                 a newer owner exists: the process must exit
     ├── VersionConflict        reload, decide again
     ├── LimitReached           the store refused a reservation: a limit would be crossed
@@ -99,6 +100,10 @@ class StoreUnavailable(DeskError):
 
 class StoreCorrupt(DeskError):
     """The store refuses to start on its files; the text carries the repair command."""
+
+
+class FilesUnavailable(DeskError):
+    """Shared storage did not do what was asked; the text names the setting and the remedy."""
 
 
 class Fenced(DeskError):

@@ -27,6 +27,8 @@ from desk.errors import BadInput, SettingsError
 from desk.ids import parse_pair
 from desk.learning.cycles import LearningWindow, Rollout
 from desk.market.interval import ALL_INTERVALS, interval_ms, parse_interval
+from desk.store.bucket import is_bucket, parse_uri
+from desk.store.places import Place
 
 OUR_PREFIXES = (
     "BINGX_",
@@ -77,6 +79,11 @@ class Settings(BaseSettings):
         Path("~/.raydesk"),
         validation_alias="DESK_HOME",
         description="State, history, artifacts and logs.",
+    )
+    files: str | None = Field(
+        None,
+        validation_alias="DESK_FILES",
+        description="Where all nodes find history, artifacts, datasets and evaluations: a folder, `s3://bucket/prefix` or `gs://bucket/prefix`, with `?region=`, `&endpoint_override=host:port` and `&scheme=http` where they differ; keys come from the vendor's usual variables; unset: inside `DESK_HOME`.",
     )
     api_token: SecretStr | None = Field(
         None,
@@ -516,6 +523,18 @@ class Settings(BaseSettings):
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("files", mode="after")
+    @classmethod
+    def _check_files(cls, value: str | None) -> str | None:
+        if value is None or is_bucket(value):
+            if value is not None:
+                parse_uri(value)
+            return value
+        folder = Path(value).expanduser()
+        if not folder.is_absolute():
+            raise ValueError("expected a folder by its whole path, s3://… or gs://…")
+        return str(folder)
+
     @field_validator("ray_address", mode="after")
     @classmethod
     def _check_ray_address(cls, value: str | None) -> str | None:
@@ -567,6 +586,11 @@ class Settings(BaseSettings):
                 "ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET belong together: set both or none"
             )
         return self
+
+    @property
+    def place(self) -> Place:
+        """Where files lie."""
+        return Place(home=self.home, files=self.files)
 
     @property
     def feed_hashes(self) -> tuple[tuple[str, str], ...]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
 from desk.store.evaluation_files import EvaluationFiles
+from desk.store.places import Home
 from desk.store.port import Store
 from desk.store.signals import Archive
 from desk.wallclock import wall_ms as read_wall_ms
@@ -113,7 +113,7 @@ def build_api(
     api_token: str | None = None,
     options: ApiOptions | None = None,
     archive: Archive | None = None,
-    home: Path | None = None,
+    home: Home | None = None,
     reports: EvaluationFiles | None = None,
 ) -> FastAPI:
     """Build the application. Without `api_token` only loopback clients are served."""

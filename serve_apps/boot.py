@@ -48,7 +48,7 @@ def main(*, is_stop: bool = False) -> None:
         stop_actors(wiring)
         return
     store = ValkeyStore(run_file.store_url)
-    seed(store, settings.home, settings.market_data_pairs)
+    seed(store, settings.place, settings.market_data_pairs)
     fail_abandoned(
         store, clock=market_clock(store, is_first=True)
     )  # their workers died with the last Ray

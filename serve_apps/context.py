@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
@@ -16,6 +15,7 @@ from desk.ids import Pair
 from desk.learning.cycles import LearningWindow
 from desk.market.interval import Interval
 from desk.store.evaluation_files import EvaluationFiles
+from desk.store.places import Home
 from desk.store.port import Store
 from desk.store.signals import Archive
 from serve_apps.addresses import Network
@@ -79,7 +79,7 @@ class Context:
     hub: EventHub
     facts: ApiFacts
     wall_ms: Callable[[], int]
-    home: Path | None = None
+    home: Home | None = None
     """Where the artifacts are; without it no decision is replayed."""
     archive: Archive | None = None
     """Receipts of signals that left the store; None where none ever do."""

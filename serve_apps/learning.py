@@ -20,6 +20,7 @@ from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.feature_sets import feature_set_of
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.port import Store
 from serve_apps.desk_port import EvaluationAsk, TrainingAsk
 from serve_apps.problems import GateRefused
@@ -119,7 +120,7 @@ class RayLearning:
             self._store, ask.pair, ask.interval, ask.start_ms, ask.end_ms
         )
         version = version_of(self._store, ask.version_id)
-        policy = policy_of(self._wiring.home, version, self._store)
+        policy = policy_of(self._wiring.place, version, self._store)
         features = feature_set_of(self._store, policy.feature_set_id)
         with named(FIELDS_OF_EVALUATION):
             check_evaluation(
@@ -148,7 +149,7 @@ class RayLearning:
 
     def _candles(self, period: Period, features: FeatureSet) -> Candles:
         """What is stored of a period, with the lookback of its first row."""
-        home, reach_ms = self._wiring.home, features.lookback * interval_ms(period.interval)
-        history = History(home / "history")
-        archive = CandleArchive(self._store, history, CandleCache(home / "cache", history))
+        place, reach_ms = self._wiring.place, features.lookback * interval_ms(period.interval)
+        history = History(shared_folder(place, "history", self._store))
+        archive = CandleArchive(self._store, history, CandleCache(place / "cache", history))
         return archive.read(period.pair, period.interval, period.start_ms - reach_ms, period.end_ms)

@@ -11,6 +11,7 @@ from desk.alert_codes import CODES, explained_by
 from desk.market.retries import MAX_ITEMS, RetryStatus
 from desk.runs import Job, JobStatus
 from desk.store import kinds
+from desk.store.places import local_home
 from desk.trading import breaker as breakers
 from desk.trading import ledger as books
 from desk.trading.orders import OrderState
@@ -86,8 +87,9 @@ def local_facts(ctx: Context) -> Series:
     found: Series = defaultdict(dict)
     found["desk_event_streams"][()] = ctx.hub.open_streams
     found["desk_build_info"][(version("raydesk"),)] = 1
-    if ctx.home is not None and ctx.home.exists():
-        found["desk_disk_free_bytes"][()] = shutil.disk_usage(ctx.home).free
+    home = None if ctx.home is None else local_home(ctx.home)
+    if home is not None and home.exists():
+        found["desk_disk_free_bytes"][()] = shutil.disk_usage(home).free
     return found
 
 

@@ -15,17 +15,16 @@ from actors.channel_book import source_of
 from actors.parts.control import control
 from actors.parts.decisions import SERVE_APP
 from actors.parts.foundation import market_clock, open_store
-from actors.run_file import RunFile
 from actors.tree import trading_resource
 from actors.wiring import LIVE, PAPER, Wiring
 from desk.engines.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
-from desk.errors import SettingsError
 from desk.logs import configure_logs
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, load_settings
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.signal_archive import SignalArchive
 from desk.venues.connect import bingx_config
 from serve_apps import policy
@@ -34,6 +33,7 @@ from serve_apps.api import ApiOptions, build_api
 from serve_apps.context import ApiFacts, Feeds
 from serve_apps.ingestion_settings import SettingFact, ingestion_settings
 from serve_apps.learning import RayLearning
+from serve_apps.running import running_desk
 from serve_apps.stored_candles import StoredCandles
 from serve_apps.ui.assets import load_assets
 
@@ -97,10 +97,10 @@ def operator_app(given: OperatorWiring) -> FastAPI:
         store,
         clock,
         learning=RayLearning(wiring, store, clock),
-        candles=StoredCandles(store, History(wiring.home / "history")),
-        archive=SignalArchive(wiring.home / "history"),
-        home=wiring.home,
-        reports=EvaluationFiles(wiring.home / "evaluations"),
+        candles=StoredCandles(store, History(shared_folder(wiring.place, "history", store))),
+        archive=SignalArchive(shared_folder(wiring.place, "history", store)),
+        home=wiring.place,
+        reports=EvaluationFiles(shared_folder(wiring.place, "evaluations")),
         facts=ApiFacts(
             venue=given.venue,
             api_token_set=token is not None,
@@ -159,7 +159,7 @@ def deploy(
     resources = trading_resource()
     replicas = 2 if free_memory_bytes() > LIGHT_MEMORY_BYTES else 1
     policies = policy.application(
-        wiring.store_url, wiring.home, replicas=replicas, resources=resources
+        wiring.store_url, wiring.place, replicas=replicas, resources=resources
     )
     serve.run(policies, name=SERVE_APP, route_prefix=None)
     start_actors(wiring)
@@ -175,11 +175,9 @@ def undeploy() -> None:
 
 
 def build(args: Mapping[str, str]) -> "Application":
-    """The application for `serve deploy`: settings from the environment, addresses from the run file."""
+    """The application for `serve deploy`: settings from the environment, addresses as the desk has them."""
     settings = load_settings()
-    run_file = RunFile.read(settings.home)
-    if run_file is None:
-        raise SettingsError(f"no desk runs in {settings.home}: start it with `desk up`")
+    run_file = running_desk(settings)
     venue = bingx_config(settings, run_file.venue_url)
     wiring = Wiring.of(settings, store_url=run_file.store_url, venue=venue)
     given = OperatorWiring.of(settings, wiring, args.get("venue", run_file.venue_name))

@@ -6,14 +6,14 @@ that promotion and rollback need no change here and no two rows of a decision mi
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.parts.decisions import SERVE_DEPLOYMENT
 from actors.tally_book import SharedTally
-from desk.errors import DeskError, SettingsError
+from desk.errors import DeskError
 from desk.learning.policy import PolicyAnswer
 from desk.logs import configure_logs
+from desk.store.places import Home
 from desk.store.valkey import ValkeyStore
 from serve_apps.policy_shelf import PolicyShelf
 
@@ -30,10 +30,10 @@ class PolicyStuck(DeskError):
 class PolicyReplica:
     """One replica. Its callers have a deadline of their own and hold when it passes."""
 
-    def __init__(self, store_url: str, home: str) -> None:
+    def __init__(self, store_url: str, home: Home) -> None:
         configure_logs()
         store = ValkeyStore(store_url)
-        self._shelf = PolicyShelf(Path(home), store)
+        self._shelf = PolicyShelf(home, store)
         self._tally = SharedTally(store, "policy")
 
     async def decide(
@@ -54,7 +54,7 @@ class PolicyReplica:
 
 
 def application(
-    store_url: str, home: Path, *, replicas: int = 2, resources: Mapping[str, float] | None = None
+    store_url: str, home: Home, *, replicas: int = 2, resources: Mapping[str, float] | None = None
 ) -> "Application":
     """The Serve application `policy`; it has no route and is called by handle."""
     serve: Any = import_module("ray.serve")  # its decorators are not typed
@@ -69,18 +69,16 @@ def application(
         graceful_shutdown_timeout_s=5,
         ray_actor_options={"num_cpus": 0, "resources": dict(resources or {})},
     )
-    return deployment.bind(store_url, str(home))
+    return deployment.bind(store_url, home)
 
 
 def build(_args: Mapping[str, str]) -> "Application":
-    """The application for `serve deploy`: addresses from the run file of the desk in DESK_HOME."""
+    """The application for `serve deploy`: addresses as the desk of DESK_HOME has them."""
     # Only what deploys needs these: a replica stays without every actor's class.
-    from actors.run_file import RunFile  # noqa: PLC0415
     from actors.tree import trading_resource  # noqa: PLC0415
     from desk.settings import load_settings  # noqa: PLC0415
+    from serve_apps.running import running_desk  # noqa: PLC0415
 
-    home = load_settings().home
-    running = RunFile.read(home)
-    if running is None:
-        raise SettingsError(f"no desk runs in {home}: start it with `desk up`")
-    return application(running.store_url, home, resources=trading_resource())
+    settings = load_settings()
+    store_url = running_desk(settings).store_url
+    return application(store_url, settings.place, resources=trading_resource())

@@ -5,7 +5,6 @@ A version's batch is its own: whatever is promoted or rolled back meanwhile, no 
 
 import asyncio
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from actors.version_registry import policy_of, version_of
 from desk import meters
 from desk.errors import BadInput, DeskError
 from desk.learning.policy import MlpPolicy, PolicyAnswer
+from desk.store.places import Home
 from desk.store.port import DocStore
 from desk.wallclock import monotonic_s
 from serve_apps.policy_batch import PolicyBatch
@@ -23,7 +23,7 @@ KEPT = 4
 class PolicyShelf:
     """Answers by version id; a version that is not at hand is loaded in a thread, once."""
 
-    def __init__(self, home: Path, store: DocStore, *, kept: int = KEPT) -> None:
+    def __init__(self, home: Home, store: DocStore, *, kept: int = KEPT) -> None:
         self._home = home
         self._store = store
         self._kept = kept

@@ -2,25 +2,28 @@
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import ray
 import structlog
 
-from actors.alerts import raise_alert
+from actors.alerts import Cause, raise_alert, resolve_alert
 from actors.audit_keeper import broken_cause, keep_audit
 from actors.backfill_job import ask_of
 from actors.candle_messages import StartBackfill
 from actors.doors import poller_door
 from actors.parts.foundation import market_clock, open_store
 from actors.wiring import Wiring
-from desk.errors import DeskError
+from desk.errors import DeskError, FilesUnavailable
 from desk.logs import configure_logs
 from desk.store import kinds
+from desk.store.places import shared_folder
 from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
 POLLER_ANSWERS_S = 10.0
+FILES_UNAVAILABLE = "files_unavailable"
 
 
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1)
@@ -31,10 +34,39 @@ def archive_candles(wiring: Wiring) -> int:
     would else stay resident.
     """
     configure_logs()
+    store = open_store(wiring)
+    return copy_or_tell(wiring, store, now_ms=market_clock(store).now_ms)
+
+
+def copy_or_tell(wiring: Wiring, store: Store, *, now_ms: Callable[[], int]) -> int:
+    """Copy everything, or tell that the files cannot be written: then all stays where it is."""
+    try:
+        changed = copy_all(wiring, store)
+    except (FilesUnavailable, OSError) as failed:
+        log.warning("candles_not_archived", error=str(failed))
+        asyncio.run(raise_alert(store, unavailable_cause(failed), at_ms=now_ms()))
+        return 0
+    resolve_alert(store, f"{FILES_UNAVAILABLE}:history", at_ms=now_ms())
+    return changed
+
+
+def unavailable_cause(failed: Exception) -> Cause:
+    """The alert about files that cannot be written: candles and audit stay in the store meanwhile."""
+    return Cause(
+        code=FILES_UNAVAILABLE,
+        about="history",
+        category="ops",
+        severity="warning",
+        detail=f"{failed}; candles and audit stay in the store until it can",
+    )
+
+
+def copy_all(wiring: Wiring, store: Store) -> int:
+    """The whole round; returns how many rows of the history changed."""
     candles: Any = importlib.import_module("desk.store.candles")
     history: Any = importlib.import_module("desk.store.history")
     refetch: Any = importlib.import_module("actors.refetch")
-    store, files = open_store(wiring), history.History(wiring.home / "history")
+    files = history.History(shared_folder(wiring.place, "history", store))
     archive, clock, changed = candles.CandleArchive(store, files), market_clock(store), 0
     for pair in wiring.pairs:
         for interval in wiring.intervals:
@@ -49,7 +81,7 @@ def archive_candles(wiring: Wiring) -> int:
 async def _keep_audit(store: Store, wiring: Wiring, *, now_ms: int) -> None:
     """Copy the audit to the history; a chain that does not hold is an alert."""
     archived: Any = importlib.import_module("desk.store.audit_archive")
-    archive = archived.AuditArchive(wiring.home / "history")
+    archive = archived.AuditArchive(shared_folder(wiring.place, "history", store))
     found = await asyncio.to_thread(lambda: keep_audit(store, archive, now_ms=now_ms))
     if found.broken is not None:
         await raise_alert(store, broken_cause(found.broken), at_ms=now_ms)

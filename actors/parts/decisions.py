@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from actors.version_registry import policy_of, version_of
 from actors.wiring import PolicyMode, Wiring
 from desk.learning.policy import MlpPolicy, PolicyAnswer
 from desk.store.feature_sets import feature_set_of
+from desk.store.places import Home
 from desk.store.port import Store
 
 SERVE_APP, SERVE_DEPLOYMENT = "policy", "Policy"
@@ -40,14 +40,14 @@ def loop_parts(wiring: Wiring, run_id: str, account: str) -> LoopParts:
         feature_max_freshness_s=wiring.feature_max_freshness_s,
         feature_ood_zscore_limit=wiring.feature_ood_zscore_limit,
         enforce_provenance=wiring.enforce_provenance,
-        home=wiring.home,
+        home=wiring.place,
     )
 
 
 def policy_client(wiring: Wiring) -> "ServePolicy | LocalPolicy":
     """Where this desk asks its policies."""
     if wiring.policy_mode is PolicyMode.LOCAL:
-        return LocalPolicy(wiring.home, open_store(wiring))
+        return LocalPolicy(wiring.place, open_store(wiring))
     return ServePolicy(open_store(wiring))
 
 
@@ -77,7 +77,7 @@ class ServePolicy:
 class LocalPolicy:
     """The same artifacts and the same forward pass, in this process."""
 
-    def __init__(self, home: Path, store: Store) -> None:
+    def __init__(self, home: Home, store: Store) -> None:
         self._home, self._store = home, store
         self._known: dict[str, MlpPolicy] = {}
 

@@ -1,7 +1,6 @@
 """What a training or evaluation job works with, opened in the job's own process."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from actors.parts.foundation import market_clock, open_store
@@ -15,6 +14,7 @@ from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
+from desk.store.places import Home, shared_folder
 from desk.store.port import DocStore, Store
 
 MOST_RATES = 10_000
@@ -31,7 +31,7 @@ class CandleSource(Protocol):
 class JobParts:
     """`home` holds the artifacts."""
 
-    home: Path
+    home: Home
     store: Store
     clock: Clock
     candles: CandleSource
@@ -39,9 +39,10 @@ class JobParts:
 
 def job_parts(wiring: Wiring) -> JobParts:
     """Build in the job's process."""
-    store, history = open_store(wiring), History(wiring.home / "history")
+    store = open_store(wiring)
+    history = History(shared_folder(wiring.place, "history", store))
     return JobParts(
-        home=wiring.home,
+        home=wiring.place,
         store=store,
         clock=market_clock(store),
         candles=CandleArchive(store, history, CandleCache(wiring.home / "cache", history)),

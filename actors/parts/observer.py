@@ -48,7 +48,7 @@ def observer_parts(wiring: Wiring) -> ObserverParts:
             window=wiring.learning,
             work=RayWork(wiring, store),
             # In this process, by the same artifact and arithmetic: replicas are for decisions that count.
-            decide=LocalPolicy(wiring.home, store).decide,
+            decide=LocalPolicy(wiring.place, store).decide,
         ),
         clock=market_clock(store),
         thresholds=Thresholds(

@@ -9,6 +9,7 @@ from actors.wiring import Wiring
 from desk.clock import MINUTE_MS
 from desk.errors import SettingsError
 from desk.sources.changes import Hear
+from desk.store.places import shared_folder
 from desk.store.signal_archive import SignalArchive
 from desk.wallclock import wall_ms
 
@@ -28,9 +29,10 @@ def signal_parts(wiring: Wiring) -> SignalParts:
         )
         return cast("Channels", telegram.TelegramChannels(access, hear))
 
+    store = open_store(wiring)
     return SignalParts(
-        store=open_store(wiring),
-        archive=SignalArchive(wiring.home / "history"),
+        store=store,
+        archive=SignalArchive(shared_folder(wiring.place, "history", store)),
         open_channels=open_channels,
         channels=wiring.telegram_channels,
         now_ms=wall_ms,

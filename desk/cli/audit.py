@@ -10,6 +10,7 @@ from desk.cli.learning import opened_store
 from desk.cli.output import Json, Limit, rows_of, show, times
 from desk.settings import load_settings
 from desk.store.audit_archive import AuditArchive
+from desk.store.places import shared_folder
 
 app = typer.Typer(no_args_is_help=True, help="Who changed what, chained by hashes.")
 
@@ -32,7 +33,7 @@ def list_rows(
 def verify(*, as_json: Json = False) -> None:
     """Check every row of the audit, store and history. Exit code 1 names the first bad row."""
     with opened_store() as (settings, store):
-        found = check_all(store, AuditArchive(settings.home / "history"))
+        found = check_all(store, AuditArchive(shared_folder(settings.place, "history", store)))
     broken = found.broken
     answer = {
         "rows": found.rows,

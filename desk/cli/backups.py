@@ -40,6 +40,8 @@ def backup(
     text = _words(made, "copied", monotonic_s() - began_s)
     if not has_store:
         text += "; the store at REDIS_URL is not in it: copy it with its own tools"
+    if settings.files is not None:
+        text += f"; the files at {settings.files} are not in it: keep versions of them there"
     show(_answer(made), text, as_json=as_json)
 
 

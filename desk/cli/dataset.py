@@ -32,6 +32,7 @@ from desk.store.candles import CandleArchive
 from desk.store.datasets import DatasetAsk, Datasets, lineage_of
 from desk.store.feature_sets import find_feature_set
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.valkey import ValkeyStore
 from desk.venues.bingx import BingxVenue
 from desk.venues.connect import bingx_config
@@ -81,7 +82,7 @@ def build(
             parents=tuple(parent or ()),
         )
         archive = _archive(settings, store)
-        datasets = Datasets(settings.home / "datasets", store, archive)
+        datasets = Datasets(shared_folder(settings.place, "datasets"), store, archive)
         datasets.check(ask)
         bench = _Bench(settings=settings, store=store, archive=archive, datasets=datasets, ask=ask)
         with cancelled_by_ctrl_c() as cancelled:
@@ -124,7 +125,9 @@ def verify(
 ) -> None:
     """Hash candles again and compare; exit status 1 if one does not have its recorded hash."""
     with opened_store() as (settings, store):
-        datasets = Datasets(settings.home / "datasets", store, _archive(settings, store))
+        datasets = Datasets(
+            shared_folder(settings.place, "datasets"), store, _archive(settings, store)
+        )
         chosen = dataset_ids or [one.dataset_id for one in datasets.newest(limit=1_000)]
         rows = [viewed(datasets.verify(dataset_id)) for dataset_id in chosen]
     show(rows, tables.checked(rows), as_json=as_json)
@@ -292,5 +295,5 @@ def _features(store: ValkeyStore, feature_set_id: str) -> FeatureSet:
 
 
 def _archive(settings: Settings, store: ValkeyStore) -> CandleArchive:
-    history = History(settings.home / "history")
+    history = History(shared_folder(settings.place, "history", store))
     return CandleArchive(store, history, CandleCache(settings.home / "cache", history))

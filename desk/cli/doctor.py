@@ -43,6 +43,7 @@ def doctor(
         chosen = load_settings()
         findings += [
             machine.disk(chosen.home),
+            machine.files(chosen),
             machine.store(chosen),
             machine.api_port(chosen),
             machine.exposure(chosen),

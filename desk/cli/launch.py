@@ -30,9 +30,10 @@ from actors.run_file import RunFile
 from desk.cli.processes import ProcessBook, Started, birth_of, end, is_alive
 from desk.cli.ray_cluster import head_command, joined, ray_environment
 from desk.cli.restarts import Restarts, StartFailed
-from desk.errors import DeskError, SettingsError
+from desk.errors import DeskError, FilesUnavailable, SettingsError
 from desk.settings import NAMED_VENUES, Settings
 from desk.store import server as store_server
+from desk.store.places import try_out
 from desk.store.server_watch import ServerWatch
 from desk.store.valkey import ValkeyStore
 from desk.wallclock import monotonic_s, wall_ms
@@ -114,6 +115,10 @@ class Launcher:
             raise SettingsError(
                 f"DESK_HOME: {self._home} cannot be used ({refused.strerror})"
             ) from None
+        try:
+            try_out(self._settings.place)
+        except FilesUnavailable as refused:
+            raise SettingsError(str(refused)) from None
         left = self._book.end_all()
         if left:
             self._console.print(f"ended processes of an earlier desk: {', '.join(left)}")

@@ -42,6 +42,7 @@ from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.feature_sets import feature_set_of
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.tape import read_tape
 from desk.store.valkey import ValkeyStore
 from desk.trading.fills import FillSpec
@@ -222,7 +223,7 @@ def train(
 
             try:
                 version = train_version(
-                    settings.home,
+                    settings.place,
                     store,
                     study.candles,
                     ask,
@@ -326,7 +327,7 @@ def evaluate(
         with bars(console) as progress:
             task = progress.add_task("evaluating", total=STAGES, detail="")
             report = evaluate_version(
-                settings.home,
+                settings.place,
                 store,
                 study.candles,
                 ask,
@@ -418,7 +419,7 @@ def opened_store() -> Generator[tuple[Settings, ValkeyStore]]:
     ours = None if running else server.start(settings.home)
     store = ValkeyStore((running or ours).url)  # pyright: ignore[reportOptionalMemberAccess]
     try:
-        seed(store, settings.home, settings.market_data_pairs)
+        seed(store, settings.place, settings.market_data_pairs)
         yield settings, store
     finally:
         store.close()
@@ -471,7 +472,7 @@ def gather(  # noqa: PLR0917 - the options of one command
             tape, interval=interval, drop_off_tick=instrument.tick, volume_in_quote=quote_volume
         )
         return Study(candles=candles, instrument=instrument, rates=())
-    history = History(settings.home / "history")
+    history = History(shared_folder(settings.place, "history", store))
     archive = CandleArchive(store, history, CandleCache(settings.home / "cache", history))
     candles = archive.read(pair, interval, 0, FAR_MS)
     if len(candles) == 0:

@@ -14,10 +14,11 @@ from actors.run_file import RunFile
 from desk.cli.findings import Finding, fail, ok, warn
 from desk.cli.processes import ProcessBook, marked
 from desk.engines.memory_budget import LIGHT_MEMORY_BYTES, free_memory_bytes
-from desk.errors import DeskError, SettingsError
+from desk.errors import DeskError, FilesUnavailable, SettingsError
 from desk.settings import Settings, settings_problems
 from desk.store import server
 from desk.store.connect import check_durability, open_store
+from desk.store.places import try_out
 from desk.store.server_watch import health
 
 PYTHON = (3, 12)
@@ -82,6 +83,17 @@ def disk(home: Path) -> Finding:
     if free < DISK_WARN_BYTES:
         return warn("disk", found, f"entries pause below {least / 1e9:.1f} GB: free some space")
     return ok("disk", found)
+
+
+def files(chosen: Settings) -> Finding:
+    """Whether what `DESK_FILES` names can be written, listed and read from here."""
+    if chosen.files is None:
+        return ok("files", "in DESK_HOME")
+    try:
+        try_out(chosen.place)
+    except FilesUnavailable as refused:
+        return fail("files", f"{chosen.files} cannot be used", str(refused))
+    return ok("files", chosen.files)
 
 
 def memory() -> Finding:

@@ -20,6 +20,7 @@ from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.datasets import Datasets
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.trading.tape import Market
 from desk.venues.paper_book import FUNDING_STEP_MS
 
@@ -70,9 +71,9 @@ def parity(
 def _of_dataset(dataset_id: str, seed: int) -> Case:
     """The dataset's candles with the stored funding, and a plan on them."""
     with opened_store() as (settings, store):
-        history = History(settings.home / "history")
+        history = History(shared_folder(settings.place, "history", store))
         archive = CandleArchive(store, history, CandleCache(settings.home / "cache", history))
-        datasets = Datasets(settings.home / "datasets", store, archive)
+        datasets = Datasets(shared_folder(settings.place, "datasets"), store, archive)
         record, candles = datasets.record(dataset_id), datasets.candles(dataset_id)
         stored = store.get(kinds.INSTRUMENTS, record.pair)
         if stored is None:

@@ -20,6 +20,7 @@ from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.signal_archive import SignalArchive
 from desk.store.valkey import ValkeyStore
 
@@ -46,8 +47,8 @@ def replay(
     if limit is not None and run is None:
         raise BadInput("--limit", "goes with --run: a trace has one decision of each run")
     with opened_store() as (settings, store):
-        messages = SignalArchive(settings.home / "history")
-        replayer = Replayer(settings.home, store, _archive(settings, store), archive=messages)
+        messages = SignalArchive(shared_folder(settings.place, "history", store))
+        replayer = Replayer(settings.place, store, _archive(settings, store), archive=messages)
         if run is not None:
             _replay_run(replayer, store, run, limit, as_json=as_json)
             return
@@ -65,8 +66,8 @@ def explain(
 ) -> None:
     """Tell why a trade was made and what came of it, in words and numbers."""
     with opened_store() as (settings, store):
-        messages = SignalArchive(settings.home / "history")
-        explainer = Explainer(settings.home, store, _archive(settings, store), archive=messages)
+        messages = SignalArchive(shared_folder(settings.place, "history", store))
+        explainer = Explainer(settings.place, store, _archive(settings, store), archive=messages)
         made = explainer.explain(trade_id)
     head = f"{made.side} {made.quantity} {made.pair} on {made.account}, trade {made.trade_id}"
     limits = f"[dim]{made.contributions_method}: {made.contributions_limits}[/dim]"
@@ -137,5 +138,5 @@ def _table(one: Replay) -> Table:
 
 
 def _archive(settings: Settings, store: ValkeyStore) -> CandleArchive:
-    history = History(settings.home / "history")
+    history = History(shared_folder(settings.place, "history", store))
     return CandleArchive(store, history, CandleCache(settings.home / "cache", history))

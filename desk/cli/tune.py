@@ -30,6 +30,7 @@ from desk.settings import Settings, host_and_port
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
 from desk.store.history import History
+from desk.store.places import shared_folder
 from desk.store.sweeps import SweepJournal
 from desk.store.valkey import ValkeyStore
 
@@ -130,9 +131,11 @@ def sweep_tables(answer: dict[str, Any]) -> list[Table]:
 
 @contextmanager
 def sweep_ray(settings: Settings, cpus: int) -> Generator[None]:
-    """The Ray of the running desk, or a private one with a CPU for each trial at a time."""
+    """The Ray of the running desk or of `DESK_RAY_ADDRESS`, or a private one with a CPU for each trial
+    at a time."""
     running = RunFile.read(settings.home)
-    if running is None or not _answers(running.ray_address):
+    address = (settings.ray_address or "") if running is None else running.ray_address
+    if not _answers(address):
         # With more than one, the object store is large enough for a dataset's rows.
         with private_ray(max(2, min(cpus, os.cpu_count() or 1))):
             yield
@@ -149,7 +152,7 @@ def sweep_ray(settings: Settings, cpus: int) -> Generator[None]:
     try:
         if ours:
             untyped.init(
-                address=running.ray_address,
+                address=address,
                 namespace="raydesk",
                 runtime_env=LEARNING_ENVIRONMENT,
                 log_to_driver=False,
@@ -173,9 +176,9 @@ def _answers(address: str) -> bool:
 def _place(settings: Settings, store: ValkeyStore) -> Any:
     from actors.sweep_data import SweepPlace  # noqa: PLC0415 - numba takes seconds to import
 
-    history = History(settings.home / "history")
+    history = History(shared_folder(settings.place, "history", store))
     return SweepPlace(
-        home=settings.home,
+        home=settings.place,
         store=store,
         candles=CandleArchive(store, history, CandleCache(settings.home / "cache", history)),
         store_url=store.url,

@@ -44,6 +44,7 @@ from desk.learning.training_spec import (
 from desk.learning.training_spec import training_spec as checked_spec
 from desk.market.features import FeatureSet
 from desk.store.codec import from_json, to_json
+from desk.store.places import Home
 from desk.store.sweeps import SweepJournal, TrainedStretch, write_policy
 
 POINT, ORIGIN = "point.json", "origin.json"
@@ -79,7 +80,7 @@ class Train(Protocol):
 class TrialTask:
     """What all trials of a sweep have in common; it travels to their processes once."""
 
-    home: Path
+    home: Home
     sweep_id: str
     arrays: MarketArrays
     """All rows of the dataset."""

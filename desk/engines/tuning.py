@@ -40,6 +40,7 @@ from desk.learning.sweep_space import (
     kept_inside,
 )
 from desk.learning.sweeps import Asha, NoScheduler, OptunaSearch, Pbt, TrainingSweep
+from desk.store.places import Home
 from desk.store.sweeps import SweepJournal
 
 SCORE, STEPS = "score", "steps"
@@ -322,7 +323,7 @@ def _is_stopped(task: TrialTask, trial_key: str) -> bool:
     )
 
 
-def _locked(home: Path, trial_key: str) -> BinaryIO:
+def _locked(home: Home, trial_key: str) -> BinaryIO:
     """Hold a trial's folder, once whoever else trains the same trial has ended."""
     folder = home / "sweeps" / "trials" / trial_key
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,10 @@ from typing import Any
 
 from desk.runs import AuditEvent
 from desk.store.codec import from_json, to_json
-from desk.store.durable import publish
+from desk.store.folders import Folder, folder_of
 from desk.store.manifest import (
     Manifest,
     MonthFile,
-    locked,
     read_manifest,
     sweep,
     verified,
@@ -37,10 +36,10 @@ class Damaged:
 
 
 class AuditArchive:
-    """The files under `DESK_HOME/history/audit`. Several processes may use it at once."""
+    """The files under `history/audit` of `DESK_HOME` or `DESK_FILES`. Several processes may use it at once."""
 
-    def __init__(self, history: Path) -> None:
-        self._root = history / FOLDER
+    def __init__(self, history: Path | Folder) -> None:
+        self._root = folder_of(history).sub(FOLDER)
 
     def append(self, rows: Sequence[AuditEvent]) -> None:
         """Keep rows; durable on return. Idempotent: what is there already stays as it is, so that a
@@ -50,7 +49,7 @@ class AuditArchive:
             blocks.setdefault(_block(row.seq), []).append(row)
         if not blocks:
             return
-        with locked(self._root):
+        with self._root.locked():
             manifest = read_manifest(self._root)
             sweep(self._root, manifest)
             for block, given in sorted(blocks.items()):
@@ -89,7 +88,7 @@ class AuditArchive:
         sha256 = hashlib.sha256(content).hexdigest()
         stamps = [row.at_ms for row in merged]
         fresh = MonthFile(
-            file=f"{name}-{sha256[:12]}.parquet",
+            file=self._root.new_name(f"{name}-{sha256[:12]}"),
             rows=len(merged),
             min_open_ms=min(stamps),
             max_open_ms=max(stamps),
@@ -97,11 +96,11 @@ class AuditArchive:
             sources=(FOLDER,),
             revision=1 if entry is None else entry.revision + 1,
         )
-        publish(self._root / fresh.file, content)
+        self._root.put(fresh.file, content)
         manifest.months[name] = fresh
         write_manifest(self._root, manifest)
         if entry is not None and entry.file != fresh.file:
-            (self._root / entry.file).unlink(missing_ok=True)
+            self._root.remove(entry.file)
 
     def _rows(self, name: str) -> list[AuditEvent] | None:
         entry = read_manifest(self._root).months.get(name)

@@ -26,7 +26,8 @@ from desk.market.candles import Candles
 from desk.market.gaps import Presence, Run, find_gaps
 from desk.market.interval import CALENDAR_MS, Interval, parse_interval
 from desk.store.candle_file import COLUMNS
-from desk.store.history import History, Stamp
+from desk.store.folders import Stamp
+from desk.store.history import History
 
 MOST_BYTES = 8 << 30
 """Disk the cache may take: forty series of three years of minutes; the least recently opened go."""

@@ -20,8 +20,8 @@ from desk.runs import Job, JobStatus
 from desk.store import kinds
 from desk.store.candle_file import from_parquet, to_parquet
 from desk.store.codec import from_json, to_json
-from desk.store.durable import publish
 from desk.store.feature_sets import feature_set_of
+from desk.store.folders import Folder, folder_of
 from desk.store.funding_history import settlements_between
 from desk.store.port import DocStore
 from desk.store.signal_history import heard_between, marks_by_source
@@ -82,14 +82,14 @@ class Checked:
 
 
 class Datasets:
-    """The snapshots under one folder (`DESK_HOME/datasets`) and their records in the store.
+    """The snapshots under one folder (`datasets` of `DESK_HOME` or `DESK_FILES`) and their records in the store.
 
     A snapshot is published before its record, and neither is ever changed: building again what is
     there returns the record as it stands.
     """
 
-    def __init__(self, root: Path, store: DocStore, candles: CandleReader) -> None:
-        self._root, self._store, self._candles = root, store, candles
+    def __init__(self, root: Path | Folder, store: DocStore, candles: CandleReader) -> None:
+        self._root, self._store, self._candles = folder_of(root), store, candles
 
     def check(self, ask: DatasetAsk) -> None:
         """Raise `BadInput` for words that do not fit together, `NotFound` for an unknown parent."""
@@ -138,17 +138,21 @@ class Datasets:
         )
         if dataset.dataset_id in ask.parents:
             raise BadInput("parent", f"{dataset.dataset_id} cannot be its own: leave it out")
-        path = self._path(dataset.dataset_id)
+        name = _file_of(dataset.dataset_id)
         if self._problem_of(dataset):
             if ask.features.sources:
-                publish(self._signals_path(dataset), to_json(FrozenSignals, frozen))
-            publish(path, to_parquet(seen))
+                signals_name = _signals_file_of(dataset.dataset_id)
+                self._root.put(signals_name, to_json(FrozenSignals, frozen))
+            self._root.put(name, to_parquet(seen))
+        published = self._root.read(name)
+        if published is None:
+            raise ArtifactRefused(f"{name} was removed while it was built: build it again")
         complete = replace(
             dataset,
             created_ms=now_ms,
             source_run_ids=tuple(run.run_id for run in self._runs_behind(ask)),
             parents=ask.parents,
-            detail={"file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+            detail={"file_sha256": hashlib.sha256(published).hexdigest()},
         )
         try:
             return self._store.put(
@@ -198,7 +202,7 @@ class Datasets:
     def verify(self, dataset_id: str) -> Checked:
         """Hash the candles and signals again: of the snapshot, or of what is stored where there is none."""
         dataset = self.record(dataset_id)
-        if self._path(dataset_id).exists() or "file_sha256" in dataset.detail:
+        if "file_sha256" in dataset.detail or self._root.read(_file_of(dataset_id)) is not None:
             problem = self._problem_of(dataset)
             return Checked(
                 dataset_id=dataset_id, rows=dataset.rows, source="snapshot", problem=problem
@@ -249,7 +253,9 @@ class Datasets:
         """Raises OSError or ValueError where the file is gone or damaged."""
         if not dataset.signals_sha256:
             return NO_SIGNALS
-        rows = self._signals_path(dataset).read_bytes()
+        rows = self._root.read(_signals_file_of(dataset.dataset_id))
+        if rows is None:
+            raise FileNotFoundError(f"{_signals_file_of(dataset.dataset_id)} is gone")
         return _marks(from_json(FrozenSignals, rows), dataset.signals_sha256)
 
     def _stored_signals(self, dataset: Dataset) -> Signals:
@@ -289,10 +295,8 @@ class Datasets:
         )
 
     def _frozen(self, dataset: Dataset) -> Candles | None:
-        try:
-            return from_parquet(self._path(dataset.dataset_id).read_bytes())
-        except FileNotFoundError:
-            return None
+        content = self._root.read(_file_of(dataset.dataset_id))
+        return None if content is None else from_parquet(content)
 
     def _stored(self, dataset: Dataset) -> Candles:
         reach_ms = (dataset.lookback - 1) * interval_ms(dataset.interval)
@@ -300,13 +304,15 @@ class Datasets:
             dataset.pair, dataset.interval, dataset.start_ms - reach_ms, dataset.end_ms
         )
 
-    def _signals_path(self, dataset: Dataset) -> Path:
-        return self._path(dataset.dataset_id).with_suffix(".signals.json")
 
-    def _path(self, dataset_id: str) -> Path:
-        if not dataset_id.startswith("ds") or not dataset_id.replace("-", "").isalnum():
-            raise BadInput("dataset_id", f"was {dataset_id!r}, expected one as `ds-1f0c…`")
-        return self._root / f"{dataset_id}.parquet"
+def _file_of(dataset_id: str) -> str:
+    if not dataset_id.startswith("ds") or not dataset_id.replace("-", "").isalnum():
+        raise BadInput("dataset_id", f"was {dataset_id!r}, expected one as `ds-1f0c…`")
+    return f"{dataset_id}.parquet"
+
+
+def _signals_file_of(dataset_id: str) -> str:
+    return _file_of(dataset_id).replace(".parquet", ".signals.json")
 
 
 def _marks(frozen: FrozenSignals, sources: Container[str]) -> Signals:

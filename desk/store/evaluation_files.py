@@ -15,7 +15,7 @@ from desk.errors import NotFound, StoreCorrupt
 from desk.evaluation.evidence import Evidence
 from desk.evaluation.metrics import ClosedTrade
 from desk.market.candles import Floats, Ints
-from desk.store.durable import publish
+from desk.store.folders import Folder, folder_of
 
 EQUITY, TRADES, FOLDS, BASELINES, STRESS, THRESHOLDS = (
     "equity.parquet",
@@ -30,10 +30,10 @@ arrow: Any = pyarrow
 
 
 class EvaluationFiles:
-    """The files under one root folder (`DESK_HOME/evaluations`), a folder per evaluation."""
+    """The files under one root folder (`evaluations` of `DESK_HOME` or `DESK_FILES`), a folder per evaluation."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path | Folder) -> None:
+        self._root = folder_of(root)
 
     def write(self, evaluation_id: str, tables: Mapping[str, Any]) -> dict[str, str]:
         """Write Arrow tables by file name and return the sha256 of each; a repeat replaces them."""
@@ -41,10 +41,9 @@ class EvaluationFiles:
 
     def read(self, evaluation_id: str, name: str, sha256: str) -> Any:
         """Read a table back. Raises `NotFound` for a missing file, `StoreCorrupt` for another one."""
-        path = self._path(evaluation_id, name)
-        if not path.is_file():
+        content = self._folder(evaluation_id).read(name)
+        if content is None:
             raise NotFound("file of the evaluation", f"{evaluation_id}/{name}")
-        content = path.read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
             raise StoreCorrupt(
@@ -56,13 +55,13 @@ class EvaluationFiles:
     def _write(self, evaluation_id: str, name: str, table: Any) -> str:
         buffer = io.BytesIO()
         _parquet.write_table(table, buffer, compression="zstd")
-        publish(self._path(evaluation_id, name), buffer.getvalue())
+        self._folder(evaluation_id).put(name, buffer.getvalue())
         return hashlib.sha256(buffer.getvalue()).hexdigest()
 
-    def _path(self, evaluation_id: str, name: str) -> Path:
+    def _folder(self, evaluation_id: str) -> Folder:
         if not _ID.match(evaluation_id):
             raise NotFound("evaluation", evaluation_id)
-        return self._root / evaluation_id / name
+        return self._root.sub(evaluation_id)
 
 
 def tables_of(

@@ -21,12 +21,10 @@ from desk.store.candle_file import (
     from_parquet_into,
     to_parquet,
 )
-from desk.store.durable import publish
+from desk.store.folders import Folder, Stamp, folder_of
 from desk.store.manifest import (
-    MANIFEST,
     Manifest,
     MonthFile,
-    locked,
     read_manifest,
     set_aside,
     sweep,
@@ -37,22 +35,19 @@ from desk.store.signal_archive import FOLDER as SIGNALS
 
 _MOST_THREADS = 4
 
-type Stamp = tuple[int, int, int]
-"""Inode, time and size of a manifest: another one after every publication."""
-
 
 class History:
-    """The candle files under one root folder (`DESK_HOME/history`).
+    """The candle files under one root folder (`history` of `DESK_HOME` or `DESK_FILES`).
 
-    Several processes may use it at once: changes of one series queue behind a file lock, and
+    Several processes may use it at once: changes of one series queue behind a lock, and
     readers see the last published manifest. A file that is missing or does not have its recorded
     hash is moved aside, dropped from the manifest and listed by `damaged`, so that its month shows
     up as a gap and is fetched again.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._folders: dict[tuple[Pair, Interval], Path] = {}
+    def __init__(self, root: Path | Folder) -> None:
+        self._root = folder_of(root)
+        self._folders: dict[tuple[Pair, Interval], Folder] = {}
 
     def append(self, pair: Pair, interval: Interval, candles: Candles, source: str) -> int:
         """Merge candles by open time, the given ones win; returns how many rows that changed.
@@ -62,7 +57,7 @@ class History:
         given = sorted_unique(candles)
         changed = 0
         folder = self._folder(pair, interval)
-        with locked(folder):
+        with folder.locked():
             manifest = read_manifest(folder)
             sweep(folder, manifest)
             months = given.open_ms.astype("datetime64[ms]").astype("datetime64[M]")
@@ -77,13 +72,8 @@ class History:
         return self._gather(folder, read_manifest(folder), start_ms, end_ms)
 
     def stamp(self, pair: Pair, interval: Interval) -> Stamp | None:
-        """What tells at the price of one look at the disk whether the series may have changed."""
-        try:
-            # Of a text: joining a path takes longer than the look itself.
-            seen = os.stat(f"{self._folder(pair, interval)}/{MANIFEST}")
-        except FileNotFoundError:
-            return None
-        return (seen.st_ino, seen.st_mtime_ns, seen.st_size)
+        """What tells at the price of one look whether the series may have changed."""
+        return self._folder(pair, interval).stamp()
 
     def bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
         """(earliest open_ms, latest open_ms, count), or None for an empty series."""
@@ -102,23 +92,29 @@ class History:
 
     def series(self) -> list[tuple[Pair, Interval]]:
         """Every pair and interval that has files."""
-        found = sorted(self._root.glob(f"*/*/{MANIFEST}"))
-        return [(path.parts[-3], path.parts[-2]) for path in found if path.parts[-3] != SIGNALS]
+        return [(pair, interval) for pair, interval in self._root.headed(2) if pair != SIGNALS]
 
     def verify(self, pair: Pair, interval: Interval) -> dict[str, MonthFile]:
-        """Hash every file of a series, set aside what is damaged; returns what is lost, by month."""
+        """Look at every file of a series, set aside what is damaged; returns what is lost, by month.
+
+        On a disk each is hashed. A bucket proves its objects itself: there only what is gone is found.
+        """
         folder = self._folder(pair, interval)
-        for month, entry in read_manifest(folder).months.items():
-            if verified(folder, entry) is None:
+        months = read_manifest(folder).months
+        there = set(folder.names()) if folder.proves_content else None
+        for month, entry in months.items():
+            is_whole = verified(folder, entry) is not None if there is None else entry.file in there
+            if not is_whole:
                 self._changed_or_damaged(folder, month)
         return self.manifest(pair, interval).lost
 
-    def damaged(self, pair: Pair, interval: Interval) -> list[Path]:
-        """Files that were moved aside because they did not have their recorded hash."""
-        return sorted(self._folder(pair, interval).glob("*.damaged"))
+    def damaged(self, pair: Pair, interval: Interval) -> list[str]:
+        """Names of files that were moved aside because they did not have their recorded hash."""
+        names = self._folder(pair, interval).names()
+        return [name for name in names if name.endswith(".damaged")]
 
     def _merge(
-        self, folder: Path, manifest: Manifest, month: str, given: Candles, source: str
+        self, folder: Folder, manifest: Manifest, month: str, given: Candles, source: str
     ) -> int:
         entry = manifest.months.get(month)
         known = None if entry is None else verified(folder, entry)
@@ -134,7 +130,7 @@ class History:
         sha256 = hashlib.sha256(content).hexdigest()
         sources = {source} if entry is None else {source, *entry.sources}
         fresh = MonthFile(
-            file=f"{month}-{sha256[:12]}.parquet",
+            file=folder.new_name(f"{month}-{sha256[:12]}"),
             rows=len(merged),
             min_open_ms=int(merged.open_ms[0]),
             max_open_ms=int(merged.open_ms[-1]),
@@ -142,16 +138,16 @@ class History:
             sources=tuple(sorted(sources)),
             revision=1 if entry is None else entry.revision + 1,
         )
-        publish(folder / fresh.file, content)
+        folder.put(fresh.file, content)
         manifest.months[month] = fresh
         if month in manifest.lost and fresh.rows >= manifest.lost[month].rows:
             del manifest.lost[month]
         write_manifest(folder, manifest)
         if entry is not None and entry.file != fresh.file:
-            (folder / entry.file).unlink(missing_ok=True)
+            folder.remove(entry.file)
         return changed
 
-    def _gather(self, folder: Path, manifest: Manifest, start_ms: int, end_ms: int) -> Candles:
+    def _gather(self, folder: Folder, manifest: Manifest, start_ms: int, end_ms: int) -> Candles:
         """Decode the months of a range side by side, each into its place of the answer."""
         wanted = [
             (month, entry)
@@ -183,9 +179,9 @@ class History:
         in_place = all(part is place for part, place in zip(parts, places, strict=True))
         return (whole if in_place else Candles.concat(parts)).between(start_ms, end_ms)
 
-    def _changed_or_damaged(self, folder: Path, month: str) -> Candles:
+    def _changed_or_damaged(self, folder: Folder, month: str) -> Candles:
         """A month whose file is not what a manifest said: as it is now, or set aside."""
-        with locked(folder):
+        with folder.locked():
             manifest = read_manifest(folder)
             newer = manifest.months.get(month)
             content = None if newer is None else verified(folder, newer)
@@ -193,10 +189,10 @@ class History:
                 set_aside(folder, manifest, month)
         return Candles.empty() if content is None else from_parquet(content)
 
-    def _folder(self, pair: Pair, interval: Interval) -> Path:
+    def _folder(self, pair: Pair, interval: Interval) -> Folder:
         folder = self._folders.get((pair, interval))
         if folder is None:
-            folder = self._root / parse_pair(pair) / parse_interval(interval)
+            folder = self._root.sub(parse_pair(pair), parse_interval(interval))
             self._folders[pair, interval] = folder
         return folder
 

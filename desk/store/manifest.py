@@ -4,20 +4,15 @@ The manifest is the commit point: a new file gets a name of its own, then the ma
 replaces the old one. A crash in between leaves the old state and an unused file.
 """
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import structlog
 
 from desk.store.codec import from_json, to_json
-from desk.store.durable import publish
+from desk.store.folders import Folder
 
-MANIFEST = "manifest.json"
 _log = structlog.get_logger(__name__)
 
 
@@ -51,17 +46,16 @@ class Manifest:
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def verified(folder: Path, entry: MonthFile) -> bytes | None:
+def verified(folder: Folder, entry: MonthFile) -> bytes | None:
     """The content of a file; None if it is gone or does not have its recorded hash."""
-    try:
-        content = (folder / entry.file).read_bytes()
-    except FileNotFoundError:
+    content = folder.read(entry.file)
+    if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
         return None
-    return content if hashlib.sha256(content).hexdigest() == entry.sha256 else None
+    return content
 
 
 def set_aside(
-    folder: Path,
+    folder: Folder,
     manifest: Manifest,
     month: str,
     *,
@@ -69,58 +63,54 @@ def set_aside(
 ) -> None:
     """Drop an entry whose file is damaged or gone; hold the lock."""
     entry = manifest.lost[month] = manifest.months.pop(month)
-    damaged = folder / entry.file
-    if damaged.exists():
-        damaged.replace(folder / f"{entry.file}.damaged")
+    folder.set_aside(entry.file)
     write_manifest(folder, manifest)
     _log.error(
         "history_file_damaged",
-        file=str(damaged),
+        file=f"{folder.where}/{entry.file}",
         rows=entry.rows,
         expected_sha256=entry.sha256,
         remedy=remedy,
     )
 
 
-def sweep(folder: Path, manifest: Manifest) -> None:
+def sweep(folder: Folder, manifest: Manifest) -> None:
     """Remove what a writer left that was killed before it could publish; hold the lock."""
     named = {entry.file for entry in manifest.months.values()}
-    for file in (*folder.glob(".*.tmp"), *folder.glob("*.parquet")):
-        if file.name not in named:
-            file.unlink(missing_ok=True)
+    left = [name for name in folder.names() if _is_left(name) and name not in named]
+    if left:
+        folder.settle(_written(manifest))
+    for name in left:
+        folder.remove(name)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def _is_left(name: str) -> bool:
+    return name.endswith(".parquet") or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def read_manifest(folder: Folder) -> Manifest:
     """What was published last; empty for a new folder."""
-    path = folder / MANIFEST
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    content = folder.head()
+    if content is None:
         return Manifest()
     try:
         return from_json(Manifest, content)
     except ValueError as wrong:
         # Written in one step, so only the disk can have done this; the month files stay.
-        path.replace(folder / f"{MANIFEST}.damaged")
-        _log.error("history_manifest_damaged", file=str(path), reason=str(wrong))
+        folder.set_head_aside()
+        _log.error("history_manifest_damaged", folder=folder.where, reason=str(wrong))
         return Manifest()
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Folder, manifest: Manifest) -> None:
     """Publish; hold the lock."""
+    folder.put_head(_written(manifest))
+
+
+def _written(manifest: Manifest) -> bytes:
     ordered = replace(
         manifest,
         months=dict(sorted(manifest.months.items())),
         lost=dict(sorted(manifest.lost.items())),
     )
-    text = json.dumps(json.loads(to_json(Manifest, ordered)), indent=1)
-    publish(folder / MANIFEST, text.encode())
-
-
-@contextmanager
-def locked(folder: Path) -> Generator[None]:
-    """Changes of one folder queue here, over all processes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return json.dumps(json.loads(to_json(Manifest, ordered)), indent=1).encode()

@@ -15,11 +15,10 @@ from typing import Any
 
 from desk.errors import BadInput
 from desk.market.signals import SignalReceipt
-from desk.store.durable import publish
+from desk.store.folders import Folder, folder_of
 from desk.store.manifest import (
     Manifest,
     MonthFile,
-    locked,
     read_manifest,
     set_aside,
     sweep,
@@ -39,14 +38,14 @@ type Row = tuple[int, str, SignalReceipt]
 
 
 class SignalArchive:
-    """The files under `DESK_HOME/history/signals`. Several processes may use it at once.
+    """The files under `history/signals` of `DESK_HOME` or `DESK_FILES`. Several processes may use it at once.
 
     A file that is missing or does not have its recorded hash is moved aside, logged as an error and
     named by `lost`; it is never taken for an empty one.
     """
 
-    def __init__(self, history: Path) -> None:
-        self._root = history / FOLDER
+    def __init__(self, history: Path | Folder) -> None:
+        self._root = folder_of(history).sub(FOLDER)
 
     def append(self, source_id: str, receipts: list[SignalReceipt]) -> None:
         """Keep receipts of one source; durable on return. Receipts that its newest file of the day
@@ -54,14 +53,14 @@ class SignalArchive:
         if not receipts:
             return
         folder = self._folder(source_id)
-        with locked(folder):
+        with folder.locked():
             manifest = read_manifest(folder)
             sweep(folder, manifest)
             days: dict[str, list[SignalReceipt]] = {}
             for receipt in receipts:
                 days.setdefault(_day(receipt.ts_received_ms), []).append(receipt)
             for day, given in sorted(days.items()):
-                self._merge(folder, manifest, day, given)
+                self._merge(source_id, folder, manifest, day, given)
 
     def read(self, source_id: str, start_ms: int, before_ms: int) -> Iterator[Row]:
         """Receipts that arrived in `[start_ms, before_ms)`, newest first, then by key downwards, each
@@ -76,7 +75,7 @@ class SignalArchive:
         last = None
         while waiting or held:
             if waiting and (not held or waiting[-1][0] >= held[0][0].row[0]):
-                for receipt in self._load(folder, waiting.pop()[1]):
+                for receipt in self._load(source_id, waiting.pop()[1]):
                     if start_ms <= receipt.ts_received_ms < before_ms:
                         row = (receipt.ts_received_ms, key_of(receipt))
                         heapq.heappush(held, (_Downwards(row), receipt))
@@ -97,7 +96,12 @@ class SignalArchive:
         )
 
     def _merge(
-        self, folder: Path, manifest: Manifest, day: str, given: list[SignalReceipt]
+        self,
+        source_id: str,
+        folder: Folder,
+        manifest: Manifest,
+        day: str,
+        given: list[SignalReceipt],
     ) -> None:
         parts = sorted(name for name in (*manifest.months, *manifest.lost) if _is_of(name, day))
         number = int(parts[-1][len(day) + 1 :]) if parts else 1
@@ -105,7 +109,7 @@ class SignalArchive:
         known = None if entry is None else verified(folder, entry)
         if entry is not None and known is None:
             set_aside(folder, manifest, f"{day}.{number:05d}", remedy=_REMEDY)
-        stored = [] if known is None else _from_parquet(known, source_of(folder))
+        stored = [] if known is None else _from_parquet(known, source_id)
         if len(stored) >= MOST_ROWS or (parts and known is None):
             number, stored, entry = number + 1, [], None
         rows = {key_of(receipt): receipt for receipt in (*given, *stored)}
@@ -116,7 +120,7 @@ class SignalArchive:
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"{day}.{number:05d}"
         fresh = MonthFile(
-            file=f"{name}-{sha256[:12]}.parquet",
+            file=folder.new_name(f"{name}-{sha256[:12]}"),
             rows=len(merged),
             min_open_ms=merged[0].ts_received_ms,
             max_open_ms=merged[-1].ts_received_ms,
@@ -124,26 +128,31 @@ class SignalArchive:
             sources=tuple(sorted({row.source_kind for row in merged})),
             revision=1 if entry is None else entry.revision + 1,
         )
-        publish(folder / fresh.file, content)
+        folder.put(fresh.file, content)
         manifest.months[name] = fresh
         write_manifest(folder, manifest)
         if entry is not None and entry.file != fresh.file:
-            (folder / entry.file).unlink(missing_ok=True)
+            folder.remove(entry.file)
 
-    def _load(self, folder: Path, name: str) -> list[SignalReceipt]:
+    def _load(self, source_id: str, name: str) -> list[SignalReceipt]:
         """The receipts of a file as the manifest names it now; none if it had to be set aside."""
-        with locked(folder):
-            manifest = read_manifest(folder)
-            entry = manifest.months.get(name)
-            content = None if entry is None else verified(folder, entry)
-            if entry is not None and content is None:
-                set_aside(folder, manifest, name, remedy=_REMEDY)
-        return [] if content is None else _from_parquet(content, source_of(folder))
+        folder = self._folder(source_id)
+        entry = read_manifest(folder).months.get(name)
+        content = None if entry is None else verified(folder, entry)
+        if entry is not None and content is None:
+            # Rewritten between the two reads, or damaged: only who has the lock can tell.
+            with folder.locked():
+                manifest = read_manifest(folder)
+                entry = manifest.months.get(name)
+                content = None if entry is None else verified(folder, entry)
+                if entry is not None and content is None:
+                    set_aside(folder, manifest, name, remedy=_REMEDY)
+        return [] if content is None else _from_parquet(content, source_id)
 
-    def _folder(self, source_id: str) -> Path:
+    def _folder(self, source_id: str) -> Folder:
         if not _SOURCE.fullmatch(source_id):
             raise BadInput("source", f"was {source_id!r}, expected letters, digits and _ : @ + -")
-        return self._root / source_id
+        return self._root.sub(source_id)
 
 
 class _Downwards:
@@ -164,11 +173,6 @@ class _Downwards:
 def key_of(receipt: SignalReceipt) -> str:
     """Key of a receipt within its source."""
     return f"{receipt.external_id}:{receipt.rev}"
-
-
-def source_of(folder: Path) -> str:
-    """The source whose files a folder holds."""
-    return folder.name
 
 
 def _is_of(name: str, day: str) -> bool:

@@ -37,6 +37,7 @@ from desk.learning.sweep_results import (
 )
 from desk.store.codec import from_json, to_json
 from desk.store.durable import publish, sync_folder
+from desk.store.places import Home
 from desk.store.sweep_tables import leaderboard_parquet, results_parquet
 
 RECORD = "record.json"
@@ -58,7 +59,7 @@ class TrainedStretch:
 class SweepJournal:
     """The files of one home's sweeps. Its methods may be called from any process on that disk."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Home) -> None:
         self.root = home / "sweeps"
 
     @contextmanager

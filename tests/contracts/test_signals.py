@@ -7,6 +7,7 @@ import pytest
 
 from desk.market.signals import SignalReceipt, receive
 from desk.store import signals
+from desk.store.folders import LocalFolder
 from desk.store.kinds import signals_of
 from desk.store.manifest import MonthFile, read_manifest
 from desk.store.port import Store
@@ -31,7 +32,7 @@ def receipts(count: int, *, at_ms: int = AT_MS) -> list[SignalReceipt]:
 
 
 def entries(history: Path) -> list[MonthFile]:
-    return list(read_manifest(history / "signals" / "main").months.values())
+    return list(read_manifest(LocalFolder(history / "signals" / "main")).months.values())
 
 
 def test_the_store_keeps_the_newest_and_search_finds_the_rest_in_the_archive(

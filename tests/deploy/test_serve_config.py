@@ -9,7 +9,9 @@ import yaml
 
 from actors.run_file import RunFile
 from desk.errors import SettingsError
+from desk.settings import load_settings
 from serve_apps import operator_api, policy
+from serve_apps.running import running_desk
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")
 
@@ -62,6 +64,22 @@ def test_the_file_names_what_the_desk_deploys_with_its_bounds(running: Path, num
     assert built.name == stated.pop("name")
     assert stated
     assert {key: getattr(built._deployment_config, key) for key in stated} == stated
+
+
+def test_before_the_launcher_wrote_it_down_the_settings_say_where_the_desk_is(home: Path) -> None:
+    whole = {
+        "DESK_HOME": str(home),
+        "REDIS_URL": "redis://:secret@10.0.0.6:6379/0",
+        "BINGX_BASE_URL": "vst",
+    }
+    found = running_desk(load_settings(whole))
+
+    assert found.store_url == whole["REDIS_URL"]
+    assert (found.venue_name, found.venue_url) == ("vst", "vst")
+    for missing in ("REDIS_URL", "BINGX_BASE_URL"):
+        rest = {name: value for name, value in whole.items() if name != missing}
+        with pytest.raises(SettingsError, match="desk up"):
+            running_desk(load_settings(rest))
 
 
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)

@@ -410,7 +410,7 @@ def test_a_load_does_not_hold_up_answers_of_other_versions_and_happens_once(
 def test_a_replica_whose_load_does_not_end_calls_itself_ill(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    replica = PolicyReplica("redis://127.0.0.1:1", str(tmp_path))
+    replica = PolicyReplica("redis://127.0.0.1:1", tmp_path)
     asyncio.run(replica.check_health())
 
     monkeypatch.setattr(PolicyShelf, "loading_s", STUCK_AFTER_S + 1)

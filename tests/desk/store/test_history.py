@@ -173,7 +173,7 @@ def test_a_damaged_manifest_is_moved_aside(history: History, tmp_path: Path, ser
 
     assert history.bounds("BTC-USDT", "1m") is None
 
-    assert [path.name for path in history.damaged("BTC-USDT", "1m")] == ["manifest.json.damaged"]
+    assert history.damaged("BTC-USDT", "1m") == ["manifest.json.damaged"]
     assert history.append("BTC-USDT", "1m", series(10, start_ms=JUNE_MS), "live") == 10
 
 

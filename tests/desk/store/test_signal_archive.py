@@ -11,6 +11,7 @@ from desk.clock import DAY_MS
 from desk.errors import BadInput
 from desk.market.signals import SignalReceipt, receive
 from desk.store import signal_archive, signals
+from desk.store.folders import LocalFolder
 from desk.store.history import History
 from desk.store.manifest import read_manifest
 from desk.store.memory import MemoryStore
@@ -111,9 +112,9 @@ def test_a_repeat_rewrites_nothing_and_hostile_text_comes_back_as_it_was(tmp_pat
     archive = SignalArchive(tmp_path)
     hostile = replace(receipt(1, AT_MS), raw="\0\ud800 <script> \u202e")
     archive.append("main", [hostile])
-    [before] = read_manifest(tmp_path / "signals" / "main").months.values()
+    [before] = read_manifest(LocalFolder(tmp_path / "signals" / "main")).months.values()
     archive.append("main", [hostile])
-    [after] = read_manifest(tmp_path / "signals" / "main").months.values()
+    [after] = read_manifest(LocalFolder(tmp_path / "signals" / "main")).months.values()
     assert (before, texts(archive)) == (after, [hostile.raw])
 
 
