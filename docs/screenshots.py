@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
@@ -117,6 +118,11 @@ def main() -> int:
         sys.stderr.write("no Chromium on this machine: apt-get install chromium\n")
         return 2
     chosen.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        ask(chosen.url, "/healthz")
+    except urllib.error.URLError as away:
+        sys.stderr.write(f"no desk answers at {chosen.url} ({away}): start it with `make up`\n")
+        return 2
     evaluate(chosen.url)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
