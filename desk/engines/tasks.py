@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from desk.engines.memory_budget import limit_memory
 from desk.errors import DeskError
 
 POLL_S = 0.5
@@ -19,6 +20,20 @@ class Failed:
     error: str
 
 
+class TaskTooLarge(DeskError):
+    """A call was refused memory; the trading actors of its machine were not."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(most_bytes)
+        self.most_bytes = most_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"the task needed more than its {self.most_bytes / 2**30:.1f} GiB of memory: take a shorter"
+            " range, or fewer at once"
+        )
+
+
 def run_tasks[Item, Result](
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -31,12 +46,13 @@ def run_tasks[Item, Result](
 
     `told` hears of each item by its number, in the order in which they end; an error of one does not
     keep the others from going on. Calls under way are ended when `should_stop` says so. The function
-    must bear being repeated.
+    must bear being repeated. A call that wants more than its share of the memory budget fails with
+    `TaskTooLarge`.
     """
     import ray  # noqa: PLC0415 - Ray reads its settings when it is imported
 
     untyped: Any = ray
-    remote: Any = untyped.remote(num_cpus=1, max_retries=RETRIES)(function)
+    remote: Any = untyped.remote(num_cpus=1, max_retries=RETRIES)(_bounded(function, concurrent))
     waiting, running = deque(enumerate(items)), dict[Any, int]()
     while waiting or running:
         if should_stop():
@@ -50,6 +66,19 @@ def run_tasks[Item, Result](
         for reference in ready:
             told(running.pop(reference), _outcome(reference))
     return True
+
+
+def _bounded[Item, Result](
+    function: Callable[[Item], Result], shares: int
+) -> Callable[[Item], Result]:
+    def call(item: Item) -> Result:
+        most_bytes = limit_memory(shares)
+        try:
+            return function(item)
+        except MemoryError:
+            raise TaskTooLarge(most_bytes) from None
+
+    return call
 
 
 def _outcome(reference: Any) -> Any:

@@ -1,5 +1,6 @@
 """Evaluations as tasks in other processes: what they leave, how they fail, and what three hundred cost."""
 
+import os
 from typing import Any
 
 import pytest
@@ -92,6 +93,25 @@ def test_an_error_of_one_task_is_told_and_the_others_go_on() -> None:
         2: 2,
     }
     assert not run_tasks(half, [2], concurrent=1, told=heard.__setitem__, should_stop=lambda: True)
+
+
+def grown_by(size: int) -> int:
+    return len(bytearray(size))
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_session")
+def test_a_task_that_wants_more_than_its_share_of_memory_fails_alone() -> None:
+    heard: dict[int, int | Failed] = {}
+    # The machine would give it: the budget is half of what it has.
+    most_of_it = 3 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+    assert run_tasks(grown_by, [7, most_of_it, 9], concurrent=1, told=heard.__setitem__)
+
+    refused = heard.pop(1)
+    assert isinstance(refused, Failed)
+    assert "the task needed more than its" in refused.error
+    assert heard == {0: 7, 2: 9}
 
 
 @pytest.mark.nightly
