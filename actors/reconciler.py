@@ -171,7 +171,9 @@ class Reconciler:
     async def _pass(self, *, full: bool, trace_id: str = "") -> ReconcileReport:
         async with self._one_at_a_time:
             began_s, now_ms = monotonic_s(), self._clock.now_ms()
-            sides, dust = await self._read_sides(full=full), await self._dust()
+            # Each question has a deadline of its own; of many pairs there are many, one after the other.
+            sides = await self._pulse.through(self._read_sides(full=full))
+            dust = await self._dust()
             await self._keep(sides_key(self._account), sides_row(sides, dust, now_ms=now_ms))
             corrections = rules.compare(
                 ours=sides.ours,

@@ -31,6 +31,9 @@ SLOWED_TURNS = 10
 ASK_TIMEOUT_S = 2.0
 STORE_RETRY_S = 5.0
 """How long the static share is kept to before the store is asked again."""
+AGED_S = 60.0
+"""A read that has waited so long is as urgent as any: where there are more pairs than the rate can
+serve, history is still fetched and holes are still healed."""
 PATIENCE_S = 180.0
 """Longest wait for a turn: three times what 50 pairs need for one read each."""
 
@@ -82,6 +85,7 @@ class _Waiter:
     urgency: int
     number: int
     turn: asyncio.Future[None] = field(compare=False)
+    since_s: float = field(compare=False)
 
 
 class SharedLimiter:
@@ -146,7 +150,7 @@ class SharedLimiter:
         """Wait for a turn. Raises `VenueUnavailable` after `PATIENCE_S` without one."""
         self._enter_loop()
         loop, began_s = asyncio.get_running_loop(), self._monotonic()
-        waiter = _Waiter(_urgency.get(), next(self._numbers), loop.create_future())
+        waiter = _Waiter(_urgency.get(), next(self._numbers), loop.create_future(), began_s)
         heapq.heappush(self._waiting, waiter)
         self._woken.set()
         if self._asking is None or self._asking.done():
@@ -173,10 +177,11 @@ class SharedLimiter:
             while (first := self._first()) is not None or self._is_queued:
                 if first is None:
                     await self._leave()
-                elif (wait_s := await self._ask(first.urgency)) > 0:
-                    await self._pause(wait_s, first.urgency)
+                elif (wait_s := await self._ask(level := self._level(first))) > 0:
+                    await self._pause(wait_s, level)
                 elif (served := self._first()) is not None:
-                    heapq.heappop(self._waiting)
+                    self._waiting.remove(served)
+                    heapq.heapify(self._waiting)
                     served.turn.set_result(None)
         except (
             Exception
@@ -193,10 +198,19 @@ class SharedLimiter:
             await asyncio.to_thread(self._book.leave_turns, self._lane, self._taker)
 
     def _first(self) -> _Waiter | None:
-        """The most urgent read; those that were given up are forgotten."""
+        """The most urgent read, or the oldest that has waited for long; those given up are forgotten."""
         while self._waiting and self._waiting[0].turn.done():
             heapq.heappop(self._waiting)
+        aged = [one for one in self._waiting if self._is_aged(one) and not one.turn.done()]
+        if aged:
+            return min(aged, key=lambda one: one.number)
         return self._waiting[0] if self._waiting else None
+
+    def _is_aged(self, waiter: _Waiter) -> bool:
+        return self._monotonic() - waiter.since_s >= AGED_S
+
+    def _level(self, waiter: _Waiter) -> int:
+        return Urgency.NEWEST if self._is_aged(waiter) else waiter.urgency
 
     async def _ask(self, level: int) -> float:
         """Seconds to wait before asking again, 0 when the turn is ours."""
@@ -228,5 +242,5 @@ class SharedLimiter:
                 async with asyncio.timeout(left_s):
                     await self._woken.wait()
             first = self._first()
-            if first is None or first.urgency < level:
+            if first is None or self._level(first) < level:
                 return

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actors import heartbeat
 from actors.closing import Closer
 from actors.commands import ReconcileReport
 from actors.reconcile_sides import sides_key
@@ -219,6 +220,29 @@ def test_a_light_pass_comes_between_two_full_ones(office: Office) -> None:
 
     counters = office.reconciler._pulse.counters
     assert (counters["full_passes"], counters["light_passes"]) == (2, 1)
+
+
+def test_a_full_pass_over_many_pairs_is_no_loop_that_stands_still(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SLICE_S", 0.02)
+    pairs = [f"C{number}-USDT" for number in range(12)]
+    asked: list[str] = []
+    ages_s: list[float] = []
+
+    async def orders_between(pair: str, start_ms: int, end_ms: int) -> list[VenueOrder]:
+        await asyncio.sleep(0.1)
+        asked.append(pair)
+        ages_s.append(office.reconciler._pulse.beat().loop_age_s)
+        return []
+
+    monkeypatch.setattr(office.venue, "orders_between", orders_between)
+    monkeypatch.setattr(office.reconciler._sides, "_pairs", tuple(pairs))
+
+    asyncio.run(office.reconciler.turn())
+
+    assert asked == sorted(pairs)
+    assert max(ages_s) < 0.6, "half of the pass"
 
 
 # --- protective exits on paper -----------------------------------------------------------------

@@ -40,7 +40,9 @@ def desk_on_serve(ray_session: None, launch: Callable[..., Any]) -> Iterator[Run
 
 
 @contextmanager
-def running_desk(simulator: Any, policy_mode: PolicyMode, **changes: Any) -> Generator[RunningDesk]:
+def running_desk(
+    simulator: Any, policy_mode: PolicyMode, *, history_within_s: float = 60.0, **changes: Any
+) -> Generator[RunningDesk]:
     """Everything but the operator API, with other wiring where asked for; ended with the block."""
     home = Path(tempfile.mkdtemp(prefix="rd-desk-"))
     embedded = server.start(home)
@@ -74,7 +76,7 @@ def running_desk(simulator: Any, policy_mode: PolicyMode, **changes: Any) -> Gen
         ends.callback(stop_actors, wiring)
         start_actors(wiring)
         for pair in PAIRS:
-            running.fetch_history(pair)
+            running.fetch_history(pair, within_s=history_within_s)
         running.start_run()
         yield running
 

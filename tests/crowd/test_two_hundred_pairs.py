@@ -20,17 +20,20 @@ from tests.cluster.desk_on_ray import RunningDesk, eventually
 from tests.soak.processes import own_bytes
 
 PAIRS, POLLERS = 200, 8
-SPEED = 4.0
-SERIES_S = 240.0
+SPEED = 1.0
+"""The wall's: the exchange's rate is a second's of the wall, and pairs wait for their turns as it is."""
+SERIES_S = 420.0
+"""A round of all pairs at the exchange's rate takes half of it."""
 
-pytestmark = [pytest.mark.cluster, pytest.mark.nightly, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.nightly, pytest.mark.timeout(1_800)]
 
 
 @pytest.fixture(scope="module")
 def desk(ray_session: None, launch: Callable[..., Any]) -> Iterator[RunningDesk]:
     simulator = launch(speed=SPEED, seed=11, extra_pairs=PAIRS - 3)
     pairs = tuple(sorted(simulator.state()["prices"]))
-    with running_desk(simulator, PolicyMode.LOCAL, pairs=pairs, pair_pollers=POLLERS) as running:
+    many = {"pairs": pairs, "pair_pollers": POLLERS}
+    with running_desk(simulator, PolicyMode.LOCAL, history_within_s=SERIES_S, **many) as running:
         yield running
 
 
@@ -56,7 +59,7 @@ def test_each_of_two_hundred_pairs_is_read_and_asked_by_its_name(
     assert clock is not None
     ask = BackfillAsk(pair=last, interval="1m", start_ms=clock.value["market_ms"] - 6 * HOUR_MS)
     job = desk.command(lambda each: each.backfill(ask, actor="test", trace_id="trb-last"))
-    eventually(lambda: _is_done(desk, job.job_id), within_s=120, what=f"a backfill of {last}")
+    eventually(lambda: _is_done(desk, job.job_id), within_s=SERIES_S, what=f"a backfill of {last}")
 
     rows = {doc.key: doc.value for doc in desk.store.list(kinds.ACTORS, limit=500)}
     pollers = {key: row for key, row in rows.items() if row.role == CANDLE_POLLER.name}

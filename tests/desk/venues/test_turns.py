@@ -83,6 +83,34 @@ def test_the_most_urgent_read_of_a_process_takes_its_turn() -> None:
     assert order == ["NEWEST", "HEAL", "LONGER", "BACKFILL"]
 
 
+def test_a_read_that_has_waited_long_takes_its_turn_before_urgent_ones_that_never_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "AGED_S", 20 * SPACING_S)
+    served: list[str] = []
+
+    async def read(limiter: SharedLimiter, level: Urgency) -> None:
+        with urgency(level):
+            await limiter.take()
+        served.append(level.name)
+
+    async def newest_for_ever(limiter: SharedLimiter) -> None:
+        while len(served) < 200:
+            await read(limiter, Urgency.NEWEST)
+
+    async def run() -> None:
+        store = MemoryStore()
+        ours, theirs = process(store, "a"), process(store, "b")
+        pollers = [newest_for_ever(limiter) for limiter in (ours, theirs) for _ in range(4)]
+        await asyncio.gather(read(ours, Urgency.BACKFILL), read(theirs, Urgency.HEAL), *pollers)
+
+    asyncio.run(run())
+
+    found = {name: served.index(name) for name in ("BACKFILL", "HEAL")}
+    assert min(found.values()) >= 10, "not before it has waited"
+    assert max(found.values()) < 100, "and long before the others end"
+
+
 def test_an_urgent_read_does_not_sleep_through_the_wait_of_a_lesser_one() -> None:
     async def run() -> float:
         store = MemoryStore()
