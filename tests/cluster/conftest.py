@@ -41,7 +41,7 @@ def desk_on_serve(ray_session: None, launch: Callable[..., Any]) -> Iterator[Run
 
 @contextmanager
 def running_desk(
-    simulator: Any, policy_mode: PolicyMode, *, history_within_s: float = 60.0, **changes: Any
+    simulator: Any, policy_mode: PolicyMode, *, has_run: bool = True, **changes: Any
 ) -> Generator[RunningDesk]:
     """Everything but the operator API, with other wiring where asked for; ended with the block."""
     home = Path(tempfile.mkdtemp(prefix="rd-desk-"))
@@ -75,9 +75,10 @@ def running_desk(
             ends.enter_context(serving(wiring))
         ends.callback(stop_actors, wiring)
         start_actors(wiring)
-        for pair in PAIRS:
-            running.fetch_history(pair, within_s=history_within_s)
-        running.start_run()
+        if has_run:
+            for pair in PAIRS:
+                running.fetch_history(pair)
+            running.start_run()
         yield running
 
 

@@ -89,7 +89,7 @@ class RunningDesk:
         row = self.store.get(kinds.ACTORS, name)
         return row is not None and row.value.status == "up" and row.value.pid != old_pid
 
-    def fetch_history(self, pair: str, *, within_s: float = 60.0) -> None:
+    def fetch_history(self, pair: str) -> None:
         """Backfill a day of a pair and wait for it."""
         clock = self.store.get(kinds.STATE, "clock")
         assert clock is not None
@@ -104,7 +104,7 @@ class RunningDesk:
             assert row.value.status is not JobStatus.FAILED, row.value.error
             return row.value.status is JobStatus.DONE
 
-        eventually(is_done, within_s=within_s, what=f"backfill of {pair}")
+        eventually(is_done, what=f"backfill of {pair}")
 
     def start_run(self) -> Run:
         """Start a paper run of the busy policy; it becomes the run that is looked at."""
