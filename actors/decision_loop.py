@@ -224,12 +224,21 @@ class DecisionLoop:
 
     # --- one decision ---------------------------------------------------------------------------
 
-    def _look(self, closed: CandleClosed, known: Run) -> tuple[Run, Scene] | None:
-        """The run and its scene as they stand now, in few trips; None: there is nothing to decide.
+    def _look(
+        self, closed: CandleClosed, known: Run, window: CandleWindow
+    ) -> tuple[Run, Scene] | None:
+        """The run and its scene as they stand now, in one trip; None: there is nothing to decide.
 
-        What was known of the run says only where to look.
+        What was known of the run and of its candles says only where to look.
         """
-        store = read_ahead(self._store, known.account, looked_at(known))
+        held = window.held
+        store = read_ahead(
+            self._store,
+            known.account,
+            looked_at(known),
+            listed=((kinds.GAPS, held.first_ms),),
+            held=held,
+        )
         found = store.get(kinds.RUNS, known.run_id)
         if found is None:
             raise NotFound("run", known.run_id)
@@ -241,7 +250,7 @@ class DecisionLoop:
             now_ms=self._clock.now_ms(),
             speed=self._clock.anchor.speed,
             enforce_provenance=self._parts.enforce_provenance,
-            held=self._window,
+            held=window,
             home=self._parts.home,
         )
         return found.value, scene
@@ -250,7 +259,7 @@ class DecisionLoop:
         if self._window is None:
             self._window = CandleWindow(self._store, known.pair, known.interval)
         window, before = self._window, self._window.read_whole
-        seen = await stored(lambda: self._look(closed, known))
+        seen = await stored(lambda: self._look(closed, known, window))
         self._pulse.count("windows_read", window.read_whole - before)
         if seen is None:
             self._pulse.count("passed_over")

@@ -119,7 +119,7 @@ def read_scene(
         run = replace(run, feature_set_id="")  # the gate says so: nothing else could be looked at
     features = features_of(store, run)
     candles = held or CandleWindow(store, run.pair, run.interval)
-    window = candles.newest(features.lookback)
+    window = candles.newest(features.lookback, ahead=store)
     newest_ms = int(window.open_ms[-1]) if len(window) else 0
     close_ms = newest_ms + interval_ms(run.interval)
     signals = {

@@ -43,6 +43,9 @@ MARK_S = 3.0
 TELL_S = 30.0
 FETCH_S = 120.0
 START_S = 5.0
+HEED_S = 0.5
+"""The store's server does one thing at a time, and a durable write holds it up for as long as the disk
+takes: for so long records of a candle give way to the decisions on it."""
 
 
 class LedgerDoor:
@@ -163,19 +166,24 @@ class CandleListeners:
                 raise answer
 
     async def tell(self, closed: CandleClosed) -> None:
-        """Tell every loop without waiting for its decision: a slow one must not delay the next poll."""
+        """Tell every loop, and wait for their decisions for at most `HEED_S`: what the caller records
+        next would hold them up, and a slow one must not delay the next poll.
+        """
         docs = await stored(lambda: self._store.list(kinds.RUNS, limit=PAGE))
-        for run in (doc.value for doc in docs):
-            if run.status in DECIDING and (run.pair, run.interval) == (
-                closed.pair,
-                closed.interval,
-            ):
-                self._start(self._tell(run.run_id, closed))
+        of_series = (closed.pair, closed.interval)
+        told = [
+            self._start(self._tell(run.run_id, closed))
+            for run in (doc.value for doc in docs)
+            if run.status in DECIDING and (run.pair, run.interval) == of_series
+        ]
+        if told:
+            await asyncio.wait(told, timeout=HEED_S)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+        return task
 
     async def _tell(self, run_id: str, closed: CandleClosed) -> None:
         door = Door(DECISION_LOOP, run_id, namespace=self._namespace)

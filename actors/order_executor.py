@@ -58,6 +58,8 @@ LEASE_MARGIN_S = 2.0
 RECOVERY_TRIES = 5
 """Look-ups of one order without a result after which an operator is told; asking goes on."""
 
+DECISION_STALE = "decision_stale"
+
 WAITING = (OrderState.UNKNOWN, OrderState.QUARANTINED)
 RESTING = (OrderState.OPEN, OrderState.PARTIAL, OrderState.CANCELLING)
 
@@ -311,7 +313,8 @@ class OrderExecutor:
         cid = order.client_order_id
         if not self._may_send():
             return order  # a newer executor takes it up, or this one after its next renewal
-        reason = await self._reason_against(order) or await self._unprepared(order)
+        # Of kill switches the commit below tells: a switch and a sending are never side by side.
+        reason = DECISION_STALE if self._is_late(order) else await self._unprepared(order)
         if reason is not None:
             return await self._conclude(order, orders.Abandoned(reason=reason))
         self._in_flight.add(cid)
@@ -345,6 +348,8 @@ class OrderExecutor:
         async with self._preparing:
             if order.pair in self._prepared:
                 return None
+            if await self._killed(order.run_id) is not None:
+                return KILL_SWITCH
             try:
                 await in_time("prepare", self._parts.venue.prepare(order.pair, leverage))
             except DeskError as unclear:
@@ -359,11 +364,15 @@ class OrderExecutor:
     def _is_stale(self, order: Order) -> bool:
         return self._clock.now_ms() - order.created_ms > self._parts.max_decision_age_ms
 
+    def _is_late(self, order: Order) -> bool:
+        """Whether an entry is no longer what anybody would decide; an exit never is."""
+        return self._is_stale(order) and not order.reduce_only
+
     async def _reason_against(self, order: Order) -> str | None:
         if order.reduce_only:
             return None
-        if self._is_stale(order):
-            return "decision_stale"
+        if self._is_late(order):
+            return DECISION_STALE
         return None if await self._killed(order.run_id) is None else KILL_SWITCH
 
     async def _killed(self, run_id: str) -> str | None:

@@ -6,7 +6,7 @@ from desk.ids import Pair
 from desk.market.candles import Candles
 from desk.market.interval import Interval
 from desk.store.layout import chunk_ms
-from desk.store.port import CandlesAfter, CandleStore
+from desk.store.port import CandlesAfter, CandleStore, Held
 
 _MOST_CHUNKS = 256
 """Held ones that one question to the store names; a series with more holes is read whole."""
@@ -30,10 +30,16 @@ class CandleWindow:
         self.read_whole = 0
         """How often everything was read."""
 
-    def newest(self, count: int) -> Candles:
-        """The newest `count` stored candles, oldest first."""
+    @property
+    def held(self) -> Held:
+        """What the next reading will ask about, so that it can be read ahead."""
+        first_ms, last_ms = self._bounds() if self._is_asked_for() else (_FAR_MS, _FAR_MS)
+        return Held(pair=self._pair, interval=self._interval, first_ms=first_ms, last_ms=last_ms)
+
+    def newest(self, count: int, *, ahead: CandleStore | None = None) -> Candles:
+        """The newest `count` stored candles, oldest first; `ahead` is the store, read ahead."""
         with self._lock:
-            seen = self._look()
+            seen = self._look(ahead or self._store)
             fresh = self._fresh(seen, count)
             if seen is None or fresh is None:
                 return self._read(seen, count)
@@ -42,10 +48,10 @@ class CandleWindow:
             self._revision = seen.revision
             return self._held
 
-    def _look(self) -> CandlesAfter | None:
+    def _look(self, store: CandleStore) -> CandlesAfter | None:
         """How the series stands; asked before it is read, so that what comes between is seen later."""
-        first_ms, last_ms = self._bounds() if self._is_asked_for() else (_FAR_MS, _FAR_MS)
-        return self._store.candles_after(self._pair, self._interval, first_ms, last_ms)
+        held = self.held
+        return store.candles_after(held.pair, held.interval, held.first_ms, held.last_ms)
 
     def _bounds(self) -> tuple[int, int]:
         return int(self._held.open_ms[0]), int(self._held.open_ms[-1])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from desk.errors import VersionConflict
 from desk.store.codec import from_json, to_json
 from desk.store.memory_state import DocRow, MemoryState
-from desk.store.port import Doc, Event, Kind, Sample, Stream
+from desk.store.port import LIST_LIMIT, Doc, Event, Kind, Sample, Stream
 from desk.store.rows import doc_of
 
 
@@ -59,7 +59,7 @@ class MemoryDocuments:
         *,
         start_ms: int | None = None,
         before_ms: int | None = None,
-        limit: int = 200,
+        limit: int = LIST_LIMIT,
     ) -> list[Doc[T]]:
         with self._state.lock:
             found = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from desk.store.memory_state import MemoryState
-from desk.store.port import Glance, Store, Wanted
+from desk.store.port import Glance, Held, Listed, Store, Wanted
 
 
 class MemoryGlance:
@@ -12,7 +12,15 @@ class MemoryGlance:
 
     _state: MemoryState
 
-    def glance(self, account: str, wanted: Sequence[Wanted] = (), *, order_id: str = "") -> Glance:
+    def glance(
+        self,
+        account: str,
+        wanted: Sequence[Wanted] = (),
+        *,
+        order_id: str = "",
+        listed: Sequence[Listed] = (),
+        held: Held | None = None,
+    ) -> Glance:
         store = cast("Store", self)
         with self._state.lock:
             return Glance(
@@ -21,4 +29,8 @@ class MemoryGlance:
                 active_orders=store.active_orders(account),
                 kill_reason=store.kill_reason(account),
                 docs=[store.get(kind, key) for kind, key in wanted],
+                lists=[store.list(kind, start_ms=start_ms) for kind, start_ms in listed],
+                after=None
+                if held is None
+                else store.candles_after(held.pair, held.interval, held.first_ms, held.last_ms),
             )

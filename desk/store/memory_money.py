@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from desk.errors import IllegalTransition, LimitReached, VersionConflict
+from desk.runs import Agent, Run
+from desk.store import kinds
 from desk.store.codec import from_json, to_json
 from desk.store.memory_state import MemoryState, OrderRow
 from desk.store.port import Event, Fence, Reading
-from desk.store.rows import check_same_order, reservation
+from desk.store.rows import check_same_order, reservation, starts_entry
 from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import TRANSITIONS, Fill, Order, OrderState
 
@@ -70,6 +72,8 @@ class MemoryOrders:
             answer = self._state.stored_answer(what, request_id, fence)
             if answer is None:
                 self._expect_move(before, after)
+                if starts_entry(before, after):
+                    _refuse_killed_agent(self._state, before.run_id)
                 row = self._move(before, after)
                 answer = self._state.finish(what, request_id, event, row)
         return from_json(Order, answer[0])
@@ -288,6 +292,15 @@ def _bump_ledger(state: MemoryState, account: str, version: int) -> None:
 
 def _refuse_killed(state: MemoryState, account: str, *, reduce_only: bool) -> None:
     if not reduce_only and not state.kills.keys().isdisjoint({account, "all"}):
+        raise LimitReached("kill_switch")
+
+
+def _refuse_killed_agent(state: MemoryState, run_id: str) -> None:
+    run = state.docs[kinds.RUNS.name].get(run_id)
+    if run is None:
+        return
+    agent = state.docs[kinds.AGENTS.name].get(from_json(Run, run.row).agent_id)
+    if agent is not None and from_json(Agent, agent.row).kill_switch:
         raise LimitReached("kill_switch")
 
 

@@ -73,6 +73,21 @@ class Doc[T]:
 type Wanted = tuple[Kind[Any], str]
 """A document by kind and key."""
 
+type Listed = tuple[Kind[Any], int]
+"""The newest `LIST_LIMIT` documents of a kind from a time on, as `DocStore.list` gives them."""
+
+LIST_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Candles of a series that a reader holds, as `CandleStore.candles_after` is asked about them."""
+
+    pair: Pair
+    interval: Interval
+    first_ms: int
+    last_ms: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
@@ -84,6 +99,10 @@ class Glance:
     kill_reason: str | None
     docs: list[Doc[Any] | None]
     """In the order in which they were asked for."""
+    lists: list[list[Doc[Any]]]
+    """Likewise."""
+    after: "CandlesAfter | None"
+    """What follows the candles that were said to be held; None also where none were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +213,7 @@ class OrderStore(Protocol):
         Returns `after` with version + 1. Raises `VersionConflict`, `Fenced`,
         `IllegalTransition` when from → to is not in the table of `desk.trading.orders`, and
         `LimitReached("kill_switch")` when an order that is not reduce-only would start sending
-        while a kill flag stops its account. Re-opening a terminal order reserves again and moves
+        while a kill flag stops its account, or its own switch the agent of its run. Re-opening a terminal order reserves again and moves
         the ledger's version, so that limits checked without it are checked anew.
         """
         ...
@@ -348,7 +367,7 @@ class DocStore(Protocol):
         *,
         start_ms: int | None = None,
         before_ms: int | None = None,
-        limit: int = 200,
+        limit: int = LIST_LIMIT,
     ) -> list[Doc[T]]:
         """Newest first by `at_ms`, then by key downwards; `start_ms <= at_ms < before_ms`."""
         ...
@@ -554,8 +573,17 @@ class Store(
 ):
     """The whole store."""
 
-    def glance(self, account: str, wanted: Sequence[Wanted] = (), *, order_id: str = "") -> Glance:
-        """What `order`, `ledger`, `active_orders`, `kill_reason` and `get` answer, in one round trip.
+    def glance(
+        self,
+        account: str,
+        wanted: Sequence[Wanted] = (),
+        *,
+        order_id: str = "",
+        listed: Sequence[Listed] = (),
+        held: Held | None = None,
+    ) -> Glance:
+        """What `order`, `ledger`, `active_orders`, `kill_reason`, `get`, `list` and `candles_after`
+        answer, in one round trip.
 
         In that order: what is committed against the ledger's version was read after it.
         """

@@ -3,7 +3,7 @@
 from desk.errors import BadInput
 from desk.store.codec import from_json
 from desk.store.port import Doc, Kind
-from desk.trading.orders import Order
+from desk.trading.orders import Order, OrderState
 
 
 def reservation(order: Order) -> str:
@@ -17,6 +17,12 @@ def check_same_order(before: Order, after: Order) -> None:
         was, is_now = getattr(before, name), getattr(after, name)
         if was != is_now:
             raise BadInput(name, f"was {was!r} and would become {is_now!r}: it never changes")
+
+
+def starts_entry(before: Order, after: Order) -> bool:
+    """Whether a move lets an order that may open a position leave."""
+    is_sent = after.state is OrderState.SENDING and before.state is not OrderState.SENDING
+    return is_sent and not after.reduce_only
 
 
 def doc_of[T](kind: Kind[T], key: str, version: int, at_ms: int, row: bytes) -> Doc[T]:

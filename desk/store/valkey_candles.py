@@ -1,5 +1,6 @@
 """Hot candles in the Redis-protocol store: a string of packed values per chunk of the grid."""
 
+from collections.abc import Sequence
 from itertools import batched
 
 from desk.ids import Pair
@@ -16,7 +17,7 @@ from desk.store.layout import (
     storable,
     unpack,
 )
-from desk.store.port import CandlesAfter
+from desk.store.port import CandlesAfter, Held
 
 
 class ValkeyCandles:
@@ -67,31 +68,9 @@ class ValkeyCandles:
     def candles_after(
         self, pair: Pair, interval: Interval, first_ms: int, last_ms: int
     ) -> CandlesAfter | None:
-        length, slot = chunk_ms(interval), slot_ms(interval)
-        answer = self._connection.read(
-            "candles_after",
-            series(pair, interval),
-            first_ms // length,
-            last_ms // length,
-            last_ms % length // slot,
-            READ_CHUNKS,
-            bulk=True,
-        )
-        if not answer:
-            return None
-        origin, revision, earliest, latest, altered, *flat = answer
-        found = [
-            unpack(int(flat[n]), flat[n + 2], interval, int(flat[n + 1]))
-            for n in range(0, len(flat), 3)
-        ]
-        return CandlesAfter(
-            origin=origin.decode(),
-            revision=int(revision),
-            earliest_ms=int(earliest),
-            latest_ms=int(latest),
-            altered_revision=int(altered),
-            candles=Candles.concat(found),
-        )
+        held = Held(pair=pair, interval=interval, first_ms=first_ms, last_ms=last_ms)
+        answer = self._connection.read("candles_after", *after_arguments(held), bulk=True)
+        return after_of(interval, answer)
 
     def candle_bounds(self, pair: Pair, interval: Interval) -> tuple[int, int, int] | None:
         key = f"cmeta:{series(pair, interval)}"
@@ -125,3 +104,34 @@ class ValkeyCandles:
 
 def _unpacked(flat: list[bytes], interval: Interval) -> list[Candles]:
     return [unpack(int(flat[n]), flat[n + 1], interval) for n in range(0, len(flat), 2)]
+
+
+def after_arguments(held: Held) -> list[Argument]:
+    """What the function `candles_after` is asked with."""
+    length, slot = chunk_ms(held.interval), slot_ms(held.interval)
+    return [
+        series(held.pair, held.interval),
+        held.first_ms // length,
+        held.last_ms // length,
+        held.last_ms % length // slot,
+        READ_CHUNKS,
+    ]
+
+
+def after_of(interval: Interval, answer: Sequence[bytes]) -> CandlesAfter | None:
+    """What the function `candles_after` answered."""
+    if not answer:
+        return None
+    origin, revision, earliest, latest, altered, *flat = answer
+    found = [
+        unpack(int(flat[n]), flat[n + 2], interval, int(flat[n + 1]))
+        for n in range(0, len(flat), 3)
+    ]
+    return CandlesAfter(
+        origin=origin.decode(),
+        revision=int(revision),
+        earliest_ms=int(earliest),
+        latest_ms=int(latest),
+        altered_revision=int(altered),
+        candles=Candles.concat(found),
+    )

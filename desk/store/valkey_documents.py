@@ -11,7 +11,7 @@ from desk.store.answers import accepted, envelope
 from desk.store.codec import from_json, to_json
 from desk.store.connection import Argument, Connection
 from desk.store.layout import MAX_BLOCK_MS, METRIC_SAMPLES_KEPT
-from desk.store.port import Doc, Event, Kind, Sample, Stream
+from desk.store.port import LIST_LIMIT, Doc, Event, Kind, Sample, Stream
 from desk.store.rows import doc_of
 
 _log = structlog.get_logger(__name__)
@@ -69,17 +69,10 @@ class ValkeyDocuments:
         *,
         start_ms: int | None = None,
         before_ms: int | None = None,
-        limit: int = 200,
+        limit: int = LIST_LIMIT,
     ) -> list[Doc[T]]:
-        flat = self._connection.read(
-            "doc_list",
-            kind.name,
-            "+inf" if before_ms is None else f"({before_ms}",
-            "-inf" if start_ms is None else start_ms,
-            limit,
-            bulk=True,
-        )
-        return [_doc(kind, *flat[at : at + 4]) for at in range(0, len(flat), 4)]
+        asked = list_arguments(kind, start_ms=start_ms, before_ms=before_ms, limit=limit)
+        return docs_of(kind, self._connection.read("doc_list", *asked, bulk=True))
 
     def delete[T](self, kind: Kind[T], key: str) -> None:
         self._connection.change("doc_delete", *envelope(), f"{kind.name}/{key}", kind.name, key)
@@ -151,6 +144,23 @@ class ValkeyEvents:
                 return "0-0"
             raise
         return cast("bytes", facts["last-generated-id"]).decode()
+
+
+def list_arguments(
+    kind: Kind[Any],
+    *,
+    start_ms: int | None = None,
+    before_ms: int | None = None,
+    limit: int = LIST_LIMIT,
+) -> list[Argument]:
+    """What the function `doc_list` is asked with."""
+    highest: Argument = "+inf" if before_ms is None else f"({before_ms}"
+    return [kind.name, highest, "-inf" if start_ms is None else start_ms, limit]
+
+
+def docs_of[T](kind: Kind[T], flat: Sequence[bytes]) -> list[Doc[T]]:
+    """What the function `doc_list` answered."""
+    return [_doc(kind, *flat[at : at + 4]) for at in range(0, len(flat), 4)]
 
 
 def _doc[T](kind: Kind[T], key: bytes, version: bytes, at_ms: bytes, row: bytes) -> Doc[T]:

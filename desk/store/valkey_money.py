@@ -7,7 +7,7 @@ from desk.store.answers import accepted, envelope
 from desk.store.codec import from_json, to_json
 from desk.store.connection import Argument, Connection
 from desk.store.port import Event, Fence, Reading
-from desk.store.rows import check_same_order, reservation
+from desk.store.rows import check_same_order, reservation, starts_entry
 from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Order, OrderState
 
@@ -68,6 +68,7 @@ class ValkeyOrders:
             "order_transition",
             *envelope(request_id=request_id, fence=fence, event=event),
             *_move(before, after),
+            before.run_id if starts_entry(before, after) else "",
         )
         expected = {f"ord:{before.client_order_id}": before.version}
         [row] = accepted(answer, fence=fence, expected=expected) or []

@@ -9,7 +9,7 @@ import pytest
 from desk.evaluation.report import EvaluationReport
 from desk.learning.study import Dataset
 from desk.learning.versions import AgentVersion, VersionStatus
-from desk.runs import Agent, AuditEvent
+from desk.runs import Agent, AuditEvent, Mode, Run, RunStatus
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence, Store, Stream
 from desk.trading.ledger import Adjustment, Ledger
@@ -95,6 +95,22 @@ class Rows:
             active_version_id=active,
         )
         return replace(agent, **changes)
+
+    def run(self, **changes: Any) -> Run:
+        run = Run(
+            run_id="run",
+            agent_id="desk",
+            account="paper",
+            mode=Mode.PAPER,
+            pair="BTC-USDT",
+            interval="1m",
+            version_id="v1",
+            risk_limit_set_id="default",
+            decision_threshold=0.35,
+            status=RunStatus.RUNNING,
+            started_ms=1,
+        )
+        return replace(run, **changes)
 
     def version(self, name: str, **changes: Any) -> AgentVersion:
         version = AgentVersion(

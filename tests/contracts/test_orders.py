@@ -252,6 +252,28 @@ def test_a_kill_flag_also_stops_an_entry_that_is_about_to_be_sent(books, rows):
     assert books.move(waiting, OrderState.NOT_PLACED).state is OrderState.NOT_PLACED
 
 
+def test_the_switch_of_its_agent_stops_an_entry_that_is_about_to_be_sent_but_no_exit(books, rows):
+    books.store.put(kinds.RUNS, "run", rows.run(agent_id="a1"), at_ms=1)
+    books.store.put(kinds.AGENTS, "a1", rows.agent(agent_id="a1", kill_switch=True), at_ms=1)
+    entry = books.create(rows.order("entry"))
+    leaving = rows.order("exit", reduce_only=True, reserved_quote=Decimal(0))
+
+    with pytest.raises(LimitReached, match="kill_switch"):
+        books.move(entry, OrderState.SENDING)
+    assert books.move(books.create(leaving), OrderState.SENDING).state is OrderState.SENDING
+
+    books.store.put(kinds.AGENTS, "a1", rows.agent(agent_id="a1"), at_ms=2)
+    assert books.move(entry, OrderState.SENDING).state is OrderState.SENDING
+
+
+def test_an_entry_of_a_run_or_an_agent_that_is_not_stored_is_let_go(books, rows):
+    books.store.put(kinds.RUNS, "run", rows.run(agent_id="nobody"), at_ms=1)
+    for name, run_id in (("c1", "run"), ("c2", "nothing")):
+        waiting = books.create(rows.order(name, run_id=run_id))
+
+        assert books.move(waiting, OrderState.SENDING).state is OrderState.SENDING
+
+
 def test_the_wish_to_cancel_an_order_in_flight_is_stored_while_a_kill_flag_is_set(books, rows):
     sending = books.move(books.create(rows.order()), OrderState.SENDING)
     books.store.set_kill("all", on=True, reason="drill", event=rows.event("kill_set"))

@@ -382,8 +382,8 @@ PLANTED = (
     Mutant(
         "stale_decisions_are_sent",
         EXECUTOR,
-        '        if self._is_stale(order):\n            return "decision_stale"\n',
-        "",
+        "        return self._is_stale(order) and not order.reduce_only",
+        "        return False",
         "an old decision is sent",
     ),
     Mutant(
@@ -519,6 +519,13 @@ PLANTED = (
         "        if after.state is OrderState.SENDING and found.state != after.state:\n",
         "        if False:\n",
         "the kill flag does not stop what is about to be sent",
+    ),
+    Mutant(
+        "memory_kill_of_an_agent_is_not_asked_for",
+        MEMORY,
+        "                if starts_entry(before, after):\n",
+        "                if False:\n",
+        "the switch of an agent does not stop what is about to be sent",
     ),
     Mutant(
         "memory_created_twice",

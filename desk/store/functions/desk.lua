@@ -62,6 +62,13 @@ local function next_version(version)
   return string.format('%.0f', tonumber(version) + 1)
 end
 
+-- A document's version and its JSON, decoded; '0' and nothing when it is not there.
+local function document(name)
+  local found = redis.call('HMGET', 'doc:' .. name, 'v', 'row')
+  if not found[1] then return '0', nil end
+  return found[1], cjson.decode(found[2])
+end
+
 local function define(name, work)
   redis.register_function(name, function(_, args)
     local what = name .. ' ' .. (args[OWN] or '')
@@ -111,6 +118,14 @@ end)
 
 local function is_killed(account)
   return redis.call('EXISTS', 'risk:kill:' .. account, 'risk:kill:all') > 0
+end
+
+-- Whether the agent of a run was stopped by its own switch.
+local function is_agent_killed(run)
+  local _, stored_run = document('run/' .. run)
+  if not stored_run then return false end
+  local _, agent = document('agent/' .. stored_run.agent_id)
+  return agent ~= nil and agent.kill_switch == true
 end
 
 local function reserve(account, cid, reserved)
@@ -184,11 +199,12 @@ local function move(epoch, cid, to, reserved, row)
   end
 end
 
--- client order id, v, to, reserved, row -> OK row
+-- client order id, v, to, reserved, row, run of an entry that is about to be sent or empty -> OK row
 define('order_transition', function(args, what)
-  local cid, expected_v, to, reserved, row = unpack(args, OWN)
+  local cid, expected_v, to, reserved, row, run = unpack(args, OWN)
   local refusal = move_refused(cid, expected_v, to)
   if refusal then return refusal end
+  if run and run ~= '' and is_agent_killed(run) then return { 'LIMIT', 'kill_switch' } end
   move(args[4], cid, to, reserved, row)
   return finish(what, args, { 'OK', row })
 end)
@@ -378,13 +394,6 @@ define('record_samples', function(args, what)
 end)
 
 -- the active version ----------------------------------------------------------------------------
-
--- A document's version and its JSON, decoded; '0' and nothing when it is not there.
-local function document(name)
-  local found = redis.call('HMGET', 'doc:' .. name, 'v', 'row')
-  if not found[1] then return '0', nil end
-  return found[1], cjson.decode(found[2])
-end
 
 local VERSION_MOVES = { @VERSION_MOVES@ }
 
