@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from actors.approval import Approve
 from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
 from actors.commands import BackfillAsk
 from actors.names import (
@@ -17,7 +18,7 @@ from actors.names import (
     Door,
 )
 from actors.order_executor import Cancel, Execute, Refresh, Settle
-from actors.risk_ledger import Adjust, Approve, Mark
+from actors.risk_ledger import Adjust, Mark
 from actors.run_book import DECIDING, PAGE
 from actors.store_calls import stored
 from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop

@@ -1,6 +1,6 @@
 """The risk ledger of one account: approves intents, marks the books, watches the breaker."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -8,46 +8,33 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.approval import Approvals, Approve
 from actors.audit import Did, with_audit
-from actors.events import order_event, position_event, risk_event
+from actors.events import position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
 from actors.loss_watch import LossWatch
-from actors.market_time import MarketClock, acceleration_grace_ms
-from actors.order_rows import cooldown_key
+from actors.market_time import MarketClock
 from actors.store_calls import RequestIds, rebuilt, retried, stored
 from desk import ids, meters
-from desk.errors import BadInput, Fenced, LimitReached, NotFound
+from desk.errors import BadInput, Fenced, NotFound
 from desk.ids import Pair
-from desk.runs import agent_kill_reason
 from desk.store import kinds
-from desk.store.port import Doc, Event, Reading, Store, Stream, Wanted
-from desk.store.read_ahead import read_ahead
-from desk.trading import admission, intents, risk
+from desk.store.port import Event, Store, Stream
 from desk.trading import breaker as breakers
 from desk.trading import ledger as books
-from desk.trading.admission import Mandate
+from desk.trading import risk
 from desk.trading.breaker import Breaker
 from desk.trading.commit_pace import MOST_P99_MS, CommitPace
-from desk.trading.instruments import Instrument
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import Ledger
 from desk.trading.orders import Order
-from desk.trading.risk import AccountPolicy, Approved, Refused, RiskLimitSet, VenueView
-from desk.trading.venue_health import VenueHealth
-from desk.wallclock import monotonic_s, wall_ms
+from desk.trading.risk import AccountPolicy, Approved, Refused
+from desk.wallclock import monotonic_s
 
 log = structlog.stdlib.get_logger()
 
 
 # --- messages -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approve:
-    """Check an intent of a run against its limit set and the account's guardrails."""
-
-    intent: OrderIntent
-    limits_set_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,23 +81,6 @@ class LedgerParts:
     lease_renew_s: float = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What an intent is judged by, as it was read in one go."""
-
-    ledger: Ledger
-    instrument: Instrument | None
-    mandate: Mandate | None
-    """None for an exit, and for a run that is not stored."""
-    limits: Doc[RiskLimitSet] | None
-    policy: Doc[AccountPolicy] | None
-    """None: the account's defaults count."""
-    open_orders: Sequence[Order]
-    breaker: Breaker
-    cooldown_until_ms: int
-    venue: VenueHealth | None
-
-
 # --- the shell ----------------------------------------------------------------------------------
 
 
@@ -130,6 +100,7 @@ class RiskLedger:
         self._pace = CommitPace()
         self._was_slow: bool | None = None
         """None: not looked at since the start, an alert of before may be open."""
+        self._approvals = Approvals(parts, self._fence, self._requests)
         self._losses = LossWatch(parts.account, parts.store, parts.clock)
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
@@ -254,118 +225,14 @@ class RiskLedger:
     # --- approving ------------------------------------------------------------------------------
 
     async def _judge(self, ask: Approve) -> Approved[Order] | Refused:
-        intent = ask.intent
-        seen = await stored(lambda: self._look(ask))
-        if isinstance(seen, Order):
-            return Approved(value=seen, limits_set_id=ask.limits_set_id)
-        ledger, now_ms = seen.ledger, self._clock.now_ms()
-        unfit = admission.check(
-            intent,
-            instrument=seen.instrument,
-            mandate=seen.mandate,
-            held_quantity=books.held_quantity(ledger, intent.pair),
-        )
-        if unfit is not None:
-            return unfit
-        if seen.limits is None:
-            return Refused(
-                limit="risk_limit_set_missing", asked=ask.limits_set_id, allowed="an existing set"
-            )
-        policy = seen.policy.value if seen.policy else self._parts.default_policy
-        verdict = risk.check(
-            intent,
-            ledger=ledger,
-            open_orders=seen.open_orders,
-            limits=seen.limits.value,
-            policy=policy,
-            # As these books make it: between a mark and the row of the breaker nothing slips in.
-            breaker=breakers.observe(seen.breaker, ledger=ledger, policy=policy, now_ms=now_ms),
-            price=intent.reference_price,
-            leverage=self._parts.leverage,
-            now_ms=now_ms,
-            max_mark_age_ms=self._parts.max_mark_age_ms
-            + acceleration_grace_ms(self._clock.anchor.speed),
-            pair_cooldown_until_ms=seen.cooldown_until_ms,
-            venue=VenueView(health=seen.venue, wall_ms=wall_ms())
-            if self._parts.heeds_venue
-            else None,
-            slow_commit_ms=self._pace.slow_p99_ms(now_s=monotonic_s()),
-            min_liquidation_buffer_bps=self._parts.min_liquidation_buffer_bps,
-        )
-        if isinstance(verdict, Refused):
-            return verdict
-        readings = (
-            Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, seen.limits),
-            Reading.of(kinds.ACCOUNT_POLICIES, self._account, seen.policy),
-        )
-        return await self._create(verdict, ledger, () if intent.reduce_only else readings)
-
-    def _look(self, ask: Approve) -> Order | Seen:
-        """Read what an intent is judged by, in few trips; the order itself if it is known already.
-
-        The books first: the commit proves that they have not moved since.
-        """
-        intent, account = ask.intent, self._account
-        cooldown = cooldown_key(account, intent.pair)
-        wanted: list[Wanted] = [
-            (kinds.INSTRUMENTS, intent.pair),
-            (kinds.RUNS, intent.run_id),
-            (kinds.RISK_LIMITS, ask.limits_set_id),
-            (kinds.ACCOUNT_POLICIES, account),
-            (kinds.BREAKERS, account),
-            (kinds.STATE, cooldown),
-            (kinds.VENUES, account),
-        ]
-        store = read_ahead(self._store, account, wanted, order_id=intent.client_order_id)
-        if (known := store.order(intent.client_order_id)) is not None:
-            return known
-        if (ledger := store.ledger(account)) is None:
-            raise NotFound("ledger", account)
-        instrument, breaker = (
-            store.get(kinds.INSTRUMENTS, intent.pair),
-            store.get(kinds.BREAKERS, account),
-        )
-        cooling, venue = store.get(kinds.STATE, cooldown), store.get(kinds.VENUES, account)
-        return Seen(
-            ledger=ledger,
-            instrument=instrument.value if instrument else None,
-            mandate=None if intent.reduce_only else _mandate(store, intent.run_id),
-            limits=store.get(kinds.RISK_LIMITS, ask.limits_set_id),
-            policy=store.get(kinds.ACCOUNT_POLICIES, account),
-            open_orders=store.active_orders(account),
-            breaker=breaker.value if breaker else Breaker(account=account),
-            cooldown_until_ms=int(cooling.value["until_ms"]) if cooling else 0,
-            venue=venue.value if venue else None,
-        )
-
-    async def _create(
-        self, verdict: Approved[OrderIntent], ledger: Ledger, readings: Sequence[Reading]
-    ) -> Approved[Order] | Refused:
-        intent, now_ms = verdict.value, self._clock.now_ms()
-        order = intents.order_of(
-            intent,
-            position=ledger.positions.get(intent.pair),
-            reserved_quote=risk.reservation(intent, price=intent.reference_price),
-            now_ms=now_ms,
-        )
-        request_id = self._requests.fresh("intent")
-        event = order_event(order, at_ms=now_ms)
+        slow_ms = self._pace.slow_p99_ms(now_s=monotonic_s())
         try:
-            created = await self._fenced(
-                lambda: self._store.create_order(
-                    order,
-                    ledger,
-                    fence=self._fence,
-                    request_id=request_id,
-                    event=event,
-                    readings=readings,
-                )
-            )
-        except LimitReached as reached:
-            return Refused(
-                limit=reached.limit, asked=str(intent.notional), allowed="0", scope="account"
-            )
-        return Approved(value=created, limits_set_id=verdict.limits_set_id)
+            judged = await stored(lambda: self._approvals.judge(ask, slow_commit_ms=slow_ms))
+        except Fenced as newer:
+            leave(str(newer))
+        if judged.commit_s is not None:
+            self._pace.took(judged.commit_s * 1000, now_s=monotonic_s())
+        return judged.verdict
 
     async def _record_refusal(self, intent: OrderIntent, refused: Refused) -> None:
         event = Event(
@@ -484,19 +351,6 @@ class RiskLedger:
             leave(str(newer))
         self._pace.took(spent_s * 1000, now_s=monotonic_s())
         return done
-
-
-def _mandate(store: Store, run_id: str) -> Mandate | None:
-    run = store.get(kinds.RUNS, run_id)
-    if run is None:
-        return None
-    agent = store.get(kinds.AGENTS, run.value.agent_id)
-    return Mandate(
-        account=run.value.account,
-        pair=run.value.pair,
-        allowed_pairs=agent.value.allowed_instruments if agent else (),
-        kill_reason=agent_kill_reason(agent.value) if agent else None,
-    )
 
 
 RiskLedgerActor = ray.remote(RiskLedger)

@@ -45,6 +45,8 @@ RUN_ID, VERSION = "run-bench", "flip-v1"
 ROLES = (RISK_LEDGER.name, ORDER_EXECUTOR.name, RECONCILER.name, CANDLE_POLLER.name)
 SUBMIT = "/trade/order"
 WITHIN_S = 120.0
+REST_S, LOOK_S = 0.5, 0.05
+"""A driver that looks into the store while a decision is under way takes its time away."""
 
 
 class StampedLoop(DecisionLoop):
@@ -80,8 +82,9 @@ class TradingDesk:
     def next_decision(self, after_ms: int) -> DecisionRecord:
         """The newest decision on a later candle, once its orders have come to their end."""
         until_s = time.monotonic() + WITHIN_S
+        time.sleep(REST_S)
         while time.monotonic() < until_s:
-            time.sleep(0.02)
+            time.sleep(LOOK_S)
             newest = self.store.list(kinds.decisions_of_run(RUN_ID), limit=1)
             if not newest or newest[0].value.open_ms <= after_ms or newest[0].version < 2:
                 continue

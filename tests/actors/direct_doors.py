@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import Any
 
+from actors.approval import Approve
 from actors.order_executor import Cancel, Execute, Refresh
-from actors.risk_ledger import Adjust, Approve
+from actors.risk_ledger import Adjust
 from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop
 from desk.ids import Pair
 from desk.trading.intents import OrderIntent

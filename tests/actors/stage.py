@@ -10,11 +10,12 @@ from decimal import Decimal
 import numpy as np
 
 from actors import source_book
+from actors.approval import Approve
 from actors.candle_messages import CandleClosed
 from actors.decision_loop import DecisionLoop, LoopParts
 from actors.names import ActorAway
 from actors.order_executor import Execute, ExecutorParts, OrderExecutor, Settle
-from actors.risk_ledger import Approve, LedgerParts, Mark, RiskLedger
+from actors.risk_ledger import LedgerParts, Mark, RiskLedger
 from desk import ids
 from desk.clock import MINUTE_MS, ClockAnchor, ManualClock
 from desk.errors import NotFound

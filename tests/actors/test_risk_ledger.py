@@ -10,7 +10,8 @@ from unittest import mock
 import pytest
 
 from actors import heartbeat
-from actors.risk_ledger import Adjust, Approve, Mark
+from actors.approval import Approve
+from actors.risk_ledger import Adjust, Mark
 from desk.errors import BadInput
 from desk.store import kinds
 from desk.store.port import Event

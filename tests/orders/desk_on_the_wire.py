@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from actors.approval import Approve
 from actors.closing import Closer
 from actors.commands import ReconcileReport
 from actors.order_executor import Cancel, Execute, ExecutorParts, OrderExecutor
 from actors.parts.venue import StoredBans
 from actors.reconciler import Reconcile, Reconciler, ReconcilerParts
-from actors.risk_ledger import Approve, LedgerParts, Mark, RiskLedger
+from actors.risk_ledger import LedgerParts, Mark, RiskLedger
 from actors.wiring import LIVE
 from desk import ids
 from desk.clock import ClockAnchor
