@@ -1,22 +1,17 @@
 """Rules over TA-Lib indicators: which calls each makes and how their values become free of any unit.
 
-One table serves history and the live stream. A value is made of the calls' outputs with plus, minus,
-times and divided by only, which round alike for one number and for a million; the one cast to
-float32 comes after all of it. Prices become distances in average true ranges, volumes shares of
-their own average, percentages fractions.
+One table serves history and the live stream. A value is made of the calls' outputs by one of
+`desk.market.shapes`: prices become distances in average true ranges, volumes shares of their own
+average, percentages fractions.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from desk.market import shapes
 from desk.market.bars import Inputs
-
-type Per = Callable[[Any, Any], Any]
-"""Divided by, 0 where the divisor is 0; of floats or of arrays."""
-type Shape = Callable[[Per, Any], Any]
-"""From the close (0) and the calls' outputs (1, 2, …), of one row or of many, to the value."""
+from desk.market.shapes import Shape
 
 CLOSE: Inputs = ("close",)
 HIGH_LOW: Inputs = ("high", "low")
@@ -26,9 +21,6 @@ CLOSE_VOLUME: Inputs = ("close", "volume")
 BAR_VOLUME: Inputs = ("high", "low", "close", "volume")
 VOLUME: Inputs = ("volume",)
 FILLED: Inputs = ("filled",)
-
-CALM_NATR = 0.1
-"""Average true range in percent of the price at which the feature `natr` is a half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +39,10 @@ class Plan:
     """What a rule with its windows computes."""
 
     calls: tuple[Call, ...]
+    """Whose outputs the shape takes, after the close."""
     shape: Shape
+    factor: float | None = None
+    """What the shape takes after them; None: it takes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,72 +99,42 @@ def _true_range(span: int) -> Call:
     return Call(function="ATR", inputs=HIGH_LOW_CLOSE, parameters=(span,))
 
 
-def _balance(per: Per, of: Any) -> Any:
-    return per(of[1] - of[2], of[1] + of[2])
-
-
 def _range_change(fast: int, slow: int) -> Plan:
-    return Plan(calls=(_true_range(fast), _true_range(slow)), shape=_balance)
-
-
-def _raw(_: Per, of: Any) -> Any:
-    return of[1]
-
-
-def _hundredth(_: Per, of: Any) -> Any:
-    return of[1] / 100.0
-
-
-def _around_50(_: Per, of: Any) -> Any:
-    return (of[1] - 50.0) / 50.0
-
-
-def _distance(per: Per, of: Any) -> Any:
-    return per(of[0] - of[1], of[2])
-
-
-def _in_ranges(per: Per, of: Any) -> Any:
-    return per(of[1], of[2])
+    return Plan(calls=(_true_range(fast), _true_range(slow)), shape=shapes.balance)
 
 
 def _rate_of_change(span: int, scale: int) -> Plan:
-    root = math.sqrt(span)
     return Plan(
         calls=(
             Call(function="ROC", inputs=CLOSE, parameters=(span,)),
             Call(function="NATR", inputs=HIGH_LOW_CLOSE, parameters=(scale,)),
         ),
-        shape=lambda per, of: per(of[1], of[2] * root),
+        shape=shapes.in_multiples,
+        factor=math.sqrt(span),
     )
 
 
-def _bands(span: int) -> tuple[Call, Call, Call]:
-    upper, middle, lower = (
+def _bands(span: int) -> tuple[Call, Call]:
+    upper, lower = (
         Call(function="BBANDS", inputs=CLOSE, parameters=(span, 2.0, 2.0), output=output)
-        for output in range(3)
+        for output in (0, 2)
     )
-    return upper, middle, lower
+    return upper, lower
 
 
 def _band_position(span: int) -> Plan:
-    return Plan(
-        calls=_bands(span),
-        shape=lambda per, of: per((of[0] - of[3]) - (of[1] - of[0]), of[1] - of[3]),
-    )
+    return Plan(calls=_bands(span), shape=shapes.band_position)
 
 
 def _band_width(span: int, scale: int) -> Plan:
-    return Plan(
-        calls=(*_bands(span), _true_range(scale)),
-        shape=lambda per, of: per(of[1] - of[3], of[4]) / 4.0,
-    )
+    return Plan(calls=(*_bands(span), _true_range(scale)), shape=shapes.band_width)
 
 
 def _stochastic(output: int) -> Callable[..., Plan]:
     def plan(fast_k: int, slow_k: int, slow_d: int) -> Plan:
         parameters = (fast_k, slow_k, 0, slow_d, 0)
         call = Call(function="STOCH", inputs=HIGH_LOW_CLOSE, parameters=parameters, output=output)
-        return Plan(calls=(call,), shape=_around_50)
+        return Plan(calls=(call,), shape=shapes.around_50)
 
     return plan
 
@@ -179,7 +144,7 @@ def _direction(span: int) -> Plan:
         Call(function=name, inputs=HIGH_LOW_CLOSE, parameters=(span,))
         for name in ("PLUS_DI", "MINUS_DI")
     )
-    return Plan(calls=calls, shape=_balance)
+    return Plan(calls=calls, shape=shapes.balance)
 
 
 def _volume_balance(function: str, inputs: Inputs) -> Callable[[int], Plan]:
@@ -191,7 +156,8 @@ def _volume_balance(function: str, inputs: Inputs) -> Callable[[int], Plan]:
                 Call(function=function, inputs=inputs, ago=span),
                 Call(function="EMA", inputs=VOLUME, parameters=(span,)),
             ),
-            shape=lambda per, of: per(of[1], of[2] * span),
+            shape=shapes.in_multiples,
+            factor=float(span),
         )
 
     return plan
@@ -199,45 +165,45 @@ def _volume_balance(function: str, inputs: Inputs) -> Callable[[int], Plan]:
 
 def _volume_trend(fast: int, slow: int) -> Plan:
     calls = tuple(Call(function="EMA", inputs=VOLUME, parameters=(span,)) for span in (fast, slow))
-    return Plan(calls=calls, shape=_balance)
+    return Plan(calls=calls, shape=shapes.balance)
 
 
 _FAST_SLOW_SIGNAL = ("fast", "slow", "signal")
 _STOCHASTIC = ("fast_k", "slow_k", "slow_d")
 
 INDICATORS: Mapping[str, Indicator] = {
-    "rsi": _one("RSI", CLOSE, _around_50),
-    "cmo": _one("CMO", CLOSE, _hundredth),
-    "mfi": _one("MFI", BAR_VOLUME, _around_50),
-    "cci": _one("CCI", HIGH_LOW_CLOSE, _hundredth),
-    "willr": _one("WILLR", HIGH_LOW_CLOSE, lambda _, of: (of[1] + 50.0) / 50.0),
-    "adx": _one("ADX", HIGH_LOW_CLOSE, _hundredth),
+    "rsi": _one("RSI", CLOSE, shapes.around_50),
+    "cmo": _one("CMO", CLOSE, shapes.hundredth),
+    "mfi": _one("MFI", BAR_VOLUME, shapes.around_50),
+    "cci": _one("CCI", HIGH_LOW_CLOSE, shapes.hundredth),
+    "willr": _one("WILLR", HIGH_LOW_CLOSE, shapes.around_minus_50),
+    "adx": _one("ADX", HIGH_LOW_CLOSE, shapes.hundredth),
     "di_balance": Indicator(meaning=("span",), plan=_direction),
-    "aroon": _one("AROONOSC", HIGH_LOW, _hundredth),
+    "aroon": _one("AROONOSC", HIGH_LOW, shapes.hundredth),
     "stoch_k": Indicator(meaning=_STOCHASTIC, plan=_stochastic(0)),
     "stoch_d": Indicator(meaning=_STOCHASTIC, plan=_stochastic(1)),
-    "natr": _one("NATR", HIGH_LOW_CLOSE, lambda per, of: per(of[1], of[1] + CALM_NATR)),
+    "natr": _one("NATR", HIGH_LOW_CLOSE, shapes.saturated),
     "atr_change": Indicator(meaning=("fast", "slow"), plan=_range_change, is_rising=True),
     "roc": Indicator(meaning=("span", "scale"), plan=_rate_of_change),
-    "sma_distance": _by_range("SMA", CLOSE, _distance),
-    "ema_distance": _by_range("EMA", CLOSE, _distance),
-    "tema_distance": _by_range("TEMA", CLOSE, _distance),
-    "kama_distance": _by_range("KAMA", CLOSE, _distance),
-    "linear_distance": _by_range("LINEARREG", CLOSE, _distance),
-    "linear_slope": _by_range("LINEARREG_SLOPE", CLOSE, _in_ranges),
-    "macd": _by_range("MACD", CLOSE, _in_ranges, meaning=_FAST_SLOW_SIGNAL, is_rising=True),
+    "sma_distance": _by_range("SMA", CLOSE, shapes.distance),
+    "ema_distance": _by_range("EMA", CLOSE, shapes.distance),
+    "tema_distance": _by_range("TEMA", CLOSE, shapes.distance),
+    "kama_distance": _by_range("KAMA", CLOSE, shapes.distance),
+    "linear_distance": _by_range("LINEARREG", CLOSE, shapes.distance),
+    "linear_slope": _by_range("LINEARREG_SLOPE", CLOSE, shapes.in_ranges),
+    "macd": _by_range("MACD", CLOSE, shapes.in_ranges, meaning=_FAST_SLOW_SIGNAL, is_rising=True),
     "macd_signal": _by_range(
-        "MACD", CLOSE, _in_ranges, meaning=_FAST_SLOW_SIGNAL, outputs=(1,), is_rising=True
+        "MACD", CLOSE, shapes.in_ranges, meaning=_FAST_SLOW_SIGNAL, outputs=(1,), is_rising=True
     ),
     "macd_histogram": _by_range(
-        "MACD", CLOSE, _in_ranges, meaning=_FAST_SLOW_SIGNAL, outputs=(2,), is_rising=True
+        "MACD", CLOSE, shapes.in_ranges, meaning=_FAST_SLOW_SIGNAL, outputs=(2,), is_rising=True
     ),
     "band_position": Indicator(meaning=("span",), plan=_band_position),
     "band_width": Indicator(meaning=("span", "scale"), plan=_band_width),
-    "balance_of_power": _one("BOP", BAR, _raw, meaning=()),
+    "balance_of_power": _one("BOP", BAR, shapes.raw, meaning=()),
     "obv_change": Indicator(meaning=("span",), plan=_volume_balance("OBV", CLOSE_VOLUME)),
     "ad_change": Indicator(meaning=("span",), plan=_volume_balance("AD", BAR_VOLUME)),
     "volume_trend": Indicator(meaning=("fast", "slow"), plan=_volume_trend, is_rising=True),
-    "filled_share": _one("SMA", FILLED, _raw),
+    "filled_share": _one("SMA", FILLED, shapes.raw),
 }
 """By rule name. A new one is a line here, its lookback found by asking TA-Lib."""

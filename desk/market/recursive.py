@@ -7,7 +7,7 @@ for bit then, and so does the arithmetic around them (see `indicators`).
 import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +20,7 @@ from desk.market.candles import Candle, Candles, Floats
 from desk.market.feature_rules import RULES, Feature
 from desk.market.indicators import INDICATORS, Call, Plan
 from desk.market.rolling import Rows
+from desk.market.shapes import per
 
 type Features = NDArray[np.float32]
 type Block = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -76,57 +77,41 @@ class Blocks:
             [key for key, last in last_use.items() if last == column]
             for column in range(len(features))
         ]
-        self._ratio: Floats = np.empty(0)
 
     def fill(self, stretch: Stretch, block: Block) -> None:
         """Write float32[F, R] of the rows from `first_row` on, filled-in candles included, within ±clip.
 
-        Each feature's rows lie side by side: TA-Lib's columns are cast into their place, and looked
-        at while they are in the processor's cache.
+        Each feature's rows lie side by side: TA-Lib's columns are shaped and cast into their place
+        while they are in the processor's cache.
         """
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            if self._windowed:
-                windows = Rows(stretch.candles, stretch.first_row + 1)
+        if self._windowed:
+            windows = Rows(stretch.candles, stretch.first_row + 1)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 for column, feature in self._windowed:
-                    block[column] = RULES[feature.rule](windows, feature.windows)
-                    self._clipped(block[column])
+                    row = block[column]
+                    row[:] = RULES[feature.rule](windows, feature.windows)
+                    # After the cast, which keeps the order of values and is exact at the ends.
+                    np.clip(row, -self._clip, self._clip, out=row)
+        if self._planned:
             self._set_indicators(stretch, block)
 
-    def _is_plain(self, row: Features) -> bool:
-        """Whether all is finite and within ±clip. The extremes of a row with NaN are NaN."""
-        return bool(row.min() >= -self._clip and row.max() <= self._clip)
-
-    def _clipped(self, row: Features) -> None:
-        # After the cast, which keeps the order of values and is exact at the ends.
-        np.clip(row, -self._clip, self._clip, out=row)
-
-    def _per_where_none_is_0(self, values: Any, scale: Any) -> Any:
-        """As `_per` where no divisor is 0; else a value is not finite.
-
-        Over what it gave the last time, which is in the cache.
-        """
-        if len(values) > len(self._ratio):
-            self._ratio = np.empty(len(values))
-        return np.divide(values, scale, out=self._ratio[: len(values)])
-
     def _set_indicators(self, stretch: Stretch, block: Block) -> None:
+        from desk.market import columns  # noqa: PLC0415 - see there
+
         bars, made = BarsOf(stretch), dict[tuple[int, _Asked], tuple[Floats, ...]]()
         for column, size, plan, calls in self._planned:
             own = bars[size]
             first = stretch.first_row if size == 1 else 0
-            newest = slice(None) if size == 1 else own.newest
             of = [own.close[first:]]
             for key, call in calls:
                 if key not in made:
                     made[key] = _called(key[1], own)
                 values = made[key][call.output]
                 of.append(_changed(values, call.ago, first) if call.ago else values[first:])
-            row = block[column]
-            row[:] = plan.shape(self._per_where_none_is_0, of)[newest]
-            if not self._is_plain(row):
-                if not np.isfinite(row).all():
-                    row[:] = plan.shape(_per, of)[newest]
-                self._clipped(row)
+            row = block[column] if size == 1 else np.empty(len(own.close), dtype=np.float32)
+            columns.write(plan.shape, of, plan.factor, self._clip, row)
+            if size > 1:
+                block[column] = row[own.newest]
             del of
             for key in self._done_after[column]:
                 del made[key]  # its memory is the next call's, while it is in the cache
@@ -153,14 +138,6 @@ def _batch(function: str) -> Callable[..., Floats | tuple[Floats, ...]]:
 
     # Without the wrapper that looks for columns of pandas and polars.
     return inspect.unwrap(getattr(talib, function))
-
-
-def _per(values: Any, scale: Any) -> Any:
-    ratio = values / scale
-    is_flat = scale == 0.0
-    if is_flat.any():
-        ratio[is_flat] = 0.0
-    return ratio
 
 
 def _asked(call: Call) -> _Asked:
@@ -259,7 +236,12 @@ class _Group:
             return self._changes[call] if call.ago else places[_asked(call)] + call.output
 
         self._columns = [
-            (column, plan.shape, itemgetter(0, *(place(call) for call in plan.calls)))
+            (
+                column,
+                partial(plan.shape, per),
+                itemgetter(0, *(place(call) for call in plan.calls)),
+                () if plan.factor is None else (plan.factor,),
+            )
             for column, plan in planned
         ]
         self._outs = outs
@@ -292,8 +274,8 @@ class _Group:
         self._set(outs, values)
 
     def _set(self, outs: list[float], values: list[float]) -> None:
-        for column, shape, chosen in self._columns:
-            values[column] = shape(_per_number, chosen(outs))
+        for column, shape, chosen, factor in self._columns:
+            values[column] = shape(*chosen(outs), *factor)
 
     def _gather(self, slot: int, bar: Bar) -> Bar | None:
         """Add a candle to its bar; the bar when that closes it. One begun in its middle is left out."""
@@ -333,7 +315,3 @@ def _taking(inputs: Inputs) -> Callable[[Bar], tuple[float, ...]]:
 
 def _all(value: float | tuple[float, ...]) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _per_number(value: float, scale: float) -> float:
-    return 0.0 if scale == 0.0 else value / scale
