@@ -22,7 +22,16 @@ from bench.figures import Figure
 
 BENCHES = (
     *("store", "candles", "window", "features", "env", "rl"),
-    *("evaluation", "evaluation_tasks", "policy", "decision_path", "isolation", "api", "insights"),
+    *(
+        "evaluation",
+        "evaluation_tasks",
+        "policy",
+        "decision_path",
+        "isolation",
+        "restore",
+        "api",
+        "insights",
+    ),
 )
 RESULTS = Path(__file__).parent / "results"
 KEEP = "--keep"

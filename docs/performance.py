@@ -42,6 +42,7 @@ GOALS = (
     Goal("G13", "isolation", "decisions while a sweep has every CPU", "the same desk, idle", "the idle desk", "p99 ≤ 1.2 x and below 1.5 s"),
     Goal("G14", "store", "durable order transition", "a bare durable write", "the bare write", "≤ 3 x"),
     Goal("G15", "insights", "first chart of a page", "the bare chart library", "the bare library", "≤ 1.5 x"),
+    Goal("G16", "restore", "a large desk restored, its state proved the same", "its files copied", "its files copied", "≤ 300 s"),
 )  # fmt: skip
 """In the order of the page."""
 
