@@ -109,6 +109,8 @@ def start(ends: ExitStack, speed: float) -> Soaked:
         "SIM_SPEED": f"{speed:g}",
         # The busy policy is always as good as certain, which is a drift wherever one is looked for.
         "DRIFT_CONFIDENCE_DELTA": "1.0",
+        # A desk that still fetches years of history fills its store for hours.
+        "BINGX_BACKFILL_MAX_BATCHES": "1",
     }
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(

@@ -28,6 +28,25 @@ KNOWN = {
 }
 """What a command line holds, longest first: what each is called."""
 
+HEAD_PROCESSES = frozenset(
+    {
+        "raylet",
+        "Ray's control store",
+        "Ray's dashboard",
+        "Ray's dashboard agent",
+        "Ray's environment agent",
+        "Ray's monitor",
+        "Ray's log monitor",
+        "Ray's starter",
+    }
+)
+"""Each takes Ray's whole head along."""
+
+
+def takes_head(name: str) -> bool:
+    """Whether the death of a process of this name ends every actor."""
+    return name.rstrip(" 0123456789") in HEAD_PROCESSES
+
 
 def own_bytes(pid: int) -> int | None:
     """Memory that is this process's own (anonymous), without files it has mapped; None: it is gone."""

@@ -1,7 +1,7 @@
 """An hour of accelerated trading under random kills and faults, judged at every look: `make soak`.
 
-A whole desk, started as an operator starts it, trades on paper and at the exchange. Each process is
-killed at random in one half of the time and left alone in the other, where its memory is watched.
+A whole desk, started as an operator starts it, trades on paper and at the exchange. Its processes are
+killed at random, each at some times only: at the others its memory is watched.
 Prints a table, writes `bench/results/soak.json`, and fails on any breach.
 """
 
@@ -82,6 +82,11 @@ class Soak:
             self._look()
             time.sleep(STEP_S)
 
+    def _is_mortal(self, name: str) -> bool:
+        part = schedule.part_at(self._now_s(), self._seconds)
+        takes_head = processes.takes_head(name)
+        return name not in UNKILLED and schedule.is_mortal(name, part, takes_head=takes_head)
+
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s
 
@@ -92,9 +97,8 @@ class Soak:
         if blow.takes_head:
             name, victims = HEAD, head_of(self._desk.home)
         else:
-            half = int(self._now_s() >= self._seconds / 2)
-            mortal = {pid: known for pid, known in pids.items() if known not in UNKILLED}
-            chosen = schedule.choose(self._rng, list(mortal.values()), half)
+            mortal = {pid: known for pid, known in pids.items() if self._is_mortal(known)}
+            chosen = schedule.choose(self._rng, list(mortal.values()))
             if chosen is None:
                 return
             name, victims = chosen, [pid for pid, known in mortal.items() if known == chosen]
@@ -147,9 +151,8 @@ class Soak:
 
     def _watch(self) -> None:
         self._desk.read_journal()
-        half = int(self._now_s() >= self._seconds / 2)
         for pid, name in processes.named(self._desk.home, self._desk.store).items():
-            if name not in UNKILLED and schedule.is_mortal(name, half):
+            if self._is_mortal(name):
                 continue
             size = processes.own_bytes(pid)
             if size is not None:
@@ -240,7 +243,7 @@ def main() -> int:
                 console.print(f"its logs: {LOGS}")
             return 2
         asked = {"minutes": options.minutes, "speed": options.speed, "seed": options.seed}
-        told = asked | report(soak.found, soak.memory, soak.history.moves)
+        told = asked | report(soak.found, soak.memory, soak.history.moves, options.speed)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(told, indent=1))
     show(told, console)

@@ -1,4 +1,9 @@
-"""When the next blow falls, and on whom: random, repeatable, and so that each process has calm hours."""
+"""When the next blow falls, and on whom: random, repeatable, and so that each process has calm hours.
+
+In the first part whatever Ray itself runs dies too, and with each its whole head, which ends every
+actor. In the second and the third the rest dies, half of it in each: the other half lives on, and its
+memory is watched.
+"""
 
 import random
 import zlib
@@ -6,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 HEAD = "Ray's head"
-"""Everything that Ray runs, at once: it ends every actor, so it falls at the beginning of each half."""
-HEAD_AT = 0.04
-"""Of a half, after its beginning."""
+"""Everything that Ray runs, at once."""
+PARTS = (0.0, 0.25, 0.625)
+"""Where each part begins, of the whole."""
 JITTER = 0.8
 
 
@@ -23,36 +28,35 @@ class Blow:
 
 
 def blows(seed: int, seconds: float, kills: int) -> list[Blow]:
-    """Every kill of a soak, in order; `kills` >= 2, evenly spread but for a jitter.
-
-    The first of each half takes Ray's whole head: what was started after it is watched for its memory.
-    """
+    """Every kill of a soak, in order; `kills` >= 2, evenly spread but for a jitter. The first takes
+    Ray's whole head."""
     if kills < 2:
         raise ValueError(f"kills was {kills}, expected at least 2")
-    rng, half, apart = random.Random(seed), seconds / 2, seconds / kills
-    heads = [HEAD_AT * half, half + HEAD_AT * half]
-    others = [
-        (number + 0.5 + JITTER * (rng.random() - 0.5)) * apart
-        for number in range(kills - len(heads))
-    ]
-    found = [Blow(at_s=at_s, takes_head=True, with_fault=False) for at_s in heads] + [
+    rng, apart = random.Random(seed), seconds / kills
+    return [
         Blow(
-            at_s=at_s * kills / (kills - len(heads)),
-            takes_head=False,
-            with_fault=rng.random() < 1 / 3,
+            at_s=(number + 0.5 + JITTER * (rng.random() - 0.5)) * apart,
+            takes_head=number == 0,
+            with_fault=number > 0 and rng.random() < 1 / 3,
         )
-        for at_s in others
+        for number in range(kills)
     ]
-    return sorted(found, key=lambda blow: blow.at_s)
 
 
-def is_mortal(name: str, half: int) -> bool:
-    """Whether a process may be killed in the first half (0) or the second (1): in the other one it is
-    left alone, and its memory is watched."""
-    return zlib.crc32(name.encode()) % 2 == half
+def part_at(at_s: float, seconds: float) -> int:
+    """Which part a moment is in: 0, 1 or 2."""
+    return sum(at_s >= begin * seconds for begin in PARTS) - 1
 
 
-def choose(rng: random.Random, names: Sequence[str], half: int) -> str | None:
+def is_mortal(name: str, part: int, *, takes_head: bool) -> bool:
+    """Whether a process may be killed in that part; in the others it is left alone, and watched in the
+    later two."""
+    if part == 0:
+        return True
+    return not takes_head and zlib.crc32(name.encode()) % 2 == part - 1
+
+
+def choose(rng: random.Random, mortal: Sequence[str]) -> str | None:
     """One of those that may die now, each as likely as any other; None: there is none."""
-    mortal = sorted(name for name in set(names) if is_mortal(name, half))
-    return rng.choice(mortal) if mortal else None
+    names = sorted(set(mortal))
+    return rng.choice(names) if names else None

@@ -14,14 +14,16 @@ from desk.store.port import Event, Stream
 from desk.trading.orders import TRANSITIONS, OrderState
 from tests.soak.history import History
 from tests.soak.memory import LEAST_S, MB, WARM_UP_S, Watched, slope_mb_per_hour
+from tests.soak.processes import HEAD_PROCESSES, KNOWN, takes_head
 from tests.soak.run import RESULT
-from tests.soak.schedule import blows, choose, is_mortal
+from tests.soak.schedule import blows, choose, is_mortal, part_at
+from tests.soak.told import Found, report
 
 STATES = st.sampled_from(list(OrderState))
 
 
 @given(st.integers(0, 99), st.floats(60, 86_400), st.integers(2, 500))
-def test_every_blow_falls_within_the_time_in_order_and_the_head_is_taken_once_a_half(
+def test_every_blow_falls_within_the_time_in_order_and_the_first_takes_the_head(
     seed: int, seconds: float, kills: int
 ) -> None:
     found = blows(seed, seconds, kills)
@@ -30,18 +32,50 @@ def test_every_blow_falls_within_the_time_in_order_and_the_head_is_taken_once_a_
     assert len(found) == kills
     assert [blow.at_s for blow in found] == sorted(blow.at_s for blow in found)
     assert all(0 <= blow.at_s < seconds for blow in found)
-    assert [blow.at_s < seconds / 2 for blow in found if blow.takes_head] == [True, False]
+    assert [blow.takes_head for blow in found] == [True] + [False] * (kills - 1)
 
 
-@given(st.sets(st.text(max_size=12), min_size=1, max_size=20), st.integers(0, 1))
-def test_each_process_may_be_killed_in_one_half_and_is_left_alone_in_the_other(
-    names: set[str], half: int
+@given(st.text(max_size=12), st.booleans())
+def test_each_process_may_be_killed_at_some_time_and_is_left_alone_at_another(
+    name: str, takes_head: bool
 ) -> None:
-    assert all(is_mortal(name, 0) != is_mortal(name, 1) for name in names)
-    chosen = choose(random.Random(1), sorted(names), half)
+    mortal = [is_mortal(name, part, takes_head=takes_head) for part in range(3)]
 
-    assert (chosen is None) == all(is_mortal(name, 1 - half) for name in names)
-    assert chosen is None or is_mortal(chosen, half)
+    assert mortal[0]
+    assert mortal[1:].count(True) == (0 if takes_head else 1)
+
+
+@given(st.floats(60, 86_400))
+def test_the_parts_cover_the_whole_time(seconds: float) -> None:
+    assert part_at(0.0, seconds) == 0
+    assert part_at(0.3 * seconds, seconds) == 1
+    assert part_at(seconds, seconds) == 2
+
+
+@given(st.sets(st.text(max_size=12), max_size=20))
+def test_the_choice_is_one_of_those_that_may_die(names: set[str]) -> None:
+    chosen = choose(random.Random(1), sorted(names))
+
+    assert chosen in names or (chosen is None and not names)
+
+
+@pytest.mark.parametrize("name", [*sorted(HEAD_PROCESSES), "Ray's dashboard 2"])
+def test_what_ray_itself_runs_takes_the_head_along(name: str) -> None:
+    assert takes_head(name)
+    assert not takes_head("policy replica 2")
+    assert {*KNOWN.values()} >= HEAD_PROCESSES
+
+
+def test_what_keeps_the_markets_history_grows_by_the_hours_of_the_market() -> None:
+    watched = Watched()
+    for at_s in range(0, round(WARM_UP_S + LEAST_S) + 20, 10):
+        for name in ("store", "risk_ledger:live"):
+            watched.read(name, 1, at_s, round(at_s / 3_600 * 60 * MB))
+
+    told = report(Found(), watched, 0, 30.0)
+
+    assert told["memory"]["store"]["slope_mb_per_hour"] == pytest.approx(2, abs=0.01)
+    assert [text.split()[0] for text in told["breaches"]] == ["risk_ledger:live"]
 
 
 @given(st.floats(-50, 50), st.integers(0, 2**32 - 1), st.integers(3, 400))

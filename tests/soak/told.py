@@ -10,6 +10,9 @@ from rich.table import Table
 from tests.soak.memory import Watched
 
 MOST_GROWTH_MB_PER_HOUR = 5.0
+KEEPERS = frozenset({"store", "simulator"})
+"""They keep what the market brings, by design: their hours are the market's, those of the others the
+wall's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,9 +28,11 @@ class Found:
     orders: dict[str, Counter[str]] = field(default_factory=dict)
 
 
-def report(found: Found, memory: Watched, moves: int) -> dict[str, Any]:
-    """Everything that was seen, with what is a breach."""
+def report(found: Found, memory: Watched, moves: int, speed: float) -> dict[str, Any]:
+    """Everything that was seen at a speed of the market, with what is a breach."""
     slopes = memory.slopes()
+    for name in KEEPERS & slopes.keys():
+        slopes[name]["slope_mb_per_hour"] /= speed
     grown = [
         f"{name} grew by {each['slope_mb_per_hour']:.1f} MB an hour"
         for name, each in slopes.items()
@@ -60,7 +65,10 @@ def show(told: dict[str, Any], console: Console) -> None:
         seconds = [f"{back[key]:.1f}" if back else "-" for key in ("median", "most")]
         table.add_row(name, str(times), *seconds)
     console.print(table)
-    table = Table(title="memory of its own, while left alone", title_justify="left")
+    table = Table(
+        title="memory of its own, while left alone (store, simulator: by hours of the market)",
+        title_justify="left",
+    )
     for column in ("process", "minutes", "first MB", "last MB", "MB an hour"):
         table.add_column(column, justify="left" if column == "process" else "right")
     for name, each in sorted(told["memory"].items()):
