@@ -9,10 +9,11 @@ from desk.clock import Clock
 from desk.errors import VersionConflict
 from desk.runs import Action, DecisionRecord
 from desk.store import kinds
+from desk.store.decision_history import COMPLETED
 from desk.store.port import Doc, Sample, Store
 
-CLAIMED, COMPLETED = 1, 2
-"""Versions of a decision's row in the index of its run."""
+CLAIMED = 1
+"""Version of a decision's row before it is `COMPLETED`."""
 
 
 class DecisionBook:
@@ -56,7 +57,6 @@ class DecisionBook:
             )
         except VersionConflict:
             return  # another incarnation completed it
-        await stored(lambda: self._store.put(kinds.DECISIONS, key, record, at_ms=record.open_ms))
         _count(record)
         await measured(self._store, _samples(record, now_ms))
 

@@ -15,6 +15,7 @@ from desk.learning.replay import Verdict, observation_names
 from desk.market.interval import interval_ms
 from desk.runs import AuditEvent, DecisionRecord
 from desk.store import kinds
+from desk.store.decision_history import DecisionHistory
 from desk.store.feature_sets import find_feature_set
 from desk.store.places import Home
 from desk.store.port import Store
@@ -131,8 +132,16 @@ class Explainer:
     """Reads what is stored of trades; writes nothing."""
 
     def __init__(
-        self, home: Home, store: Store, candles: CandleReader, *, archive: Archive | None = None
+        self,
+        home: Home,
+        store: Store,
+        candles: CandleReader,
+        *,
+        archive: Archive | None = None,
+        decisions: DecisionHistory | None = None,
     ) -> None:
+        """`archive` and `decisions` also have what left the store."""
+        self._past = decisions or DecisionHistory(store)
         self._home, self._store, self._candles = home, store, candles
         self._replayer = Replayer(home, store, candles, archive=archive)
 
@@ -211,11 +220,9 @@ class Explainer:
         return list(found.values())
 
     def _decision(self, order: Order) -> DecisionRecord | None:
-        doc = None
-        if order.run_id:
-            doc = self._store.get(kinds.decisions_of_run(order.run_id), order.decision_id)
-        doc = doc or self._store.get(kinds.DECISIONS, order.decision_id)
-        return doc.value if doc else None
+        if not order.run_id:  # closed by hand, or at the venue
+            return None
+        return self._past.find(order.run_id, order.decision_id, order.decided_open_ms)
 
     def _explained(self, role: str, record: DecisionRecord) -> ExplainedDecision:
         evidence = record.evidence

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from actors.decision_draft import POLICY_UNAVAILABLE
@@ -28,6 +29,7 @@ from desk.market.revisions import MAX_REVISIONS, CandleRevision
 from desk.market.signal_features import SignalMarks, Signals
 from desk.runs import Action, DecisionRecord, Evidence, Run
 from desk.store import kinds
+from desk.store.decision_history import DecisionHistory
 from desk.store.feature_sets import find_feature_set
 from desk.store.funding_history import settled_then
 from desk.store.places import Home
@@ -315,10 +317,10 @@ class Replayer:
 # --- finding decisions ----------------------------------------------------------------------------
 
 
-def decisions_of_trace(store: DocStore, trace_id: str) -> list[DecisionRecord]:
+def decisions_of_trace(decisions: DecisionHistory, trace_id: str) -> list[DecisionRecord]:
     """What every run decided on the candle that a trace began with; raises `NotFound` for none."""
-    origin = origin_in_runs(store, trace_id)
-    found = decisions_on(store, origin) if origin else []
+    origin = origin_in_runs(decisions.store, trace_id)
+    found = decisions_on(decisions, origin) if origin else []
     if not found:
         raise NotFound("decision of trace", trace_id)
     return found
@@ -347,34 +349,26 @@ def origin_in_runs(store: DocStore, trace_id: str) -> Origin | None:
     return None
 
 
-def decisions_on(store: DocStore, origin: Origin) -> list[DecisionRecord]:
+def decisions_on(decisions: DecisionHistory, origin: Origin) -> list[DecisionRecord]:
     """What every run of a pair made of a candle, the newest run first."""
     found: list[DecisionRecord] = []
-    for run in _runs(store):
+    for run in _runs(decisions.store):
         if (run.pair, run.interval) != (origin.pair, origin.interval):
             continue
         key = ids.decision_id(run.run_id, origin.pair, origin.interval, origin.open_ms)
-        doc = store.get(kinds.decisions_of_run(run.run_id), key)
-        doc = doc or store.get(kinds.DECISIONS, key)
-        if doc is not None:
-            found.append(doc.value)
+        record = decisions.find(run.run_id, key, origin.open_ms)
+        if record is not None:
+            found.append(record)
     return found
 
 
 def decisions_of_run(
-    store: DocStore, run_id: str, *, limit: int | None = None
+    decisions: DecisionHistory, run_id: str, *, limit: int | None = None
 ) -> Iterator[DecisionRecord]:
     """Decisions of a run, newest first. Raises `NotFound` for an unknown run."""
-    if store.get(kinds.RUNS, run_id) is None:
+    if decisions.store.get(kinds.RUNS, run_id) is None:
         raise NotFound("run", run_id)
-    kind, before_ms, left = kinds.decisions_of_run(run_id), None, limit
-    while left is None or left > 0:
-        size = PAGE if left is None else min(PAGE, left)
-        docs = store.list(kind, before_ms=before_ms, limit=size)
-        yield from (doc.value for doc in docs)
-        if len(docs) < size:
-            return
-        before_ms, left = docs[-1].at_ms, None if left is None else left - len(docs)
+    yield from islice(decisions.newest_first(run_id), limit)
 
 
 def _runs(store: DocStore) -> Iterator[Run]:

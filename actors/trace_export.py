@@ -44,6 +44,7 @@ class Collector(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Waiting:
+    run_id: str
     decision_id: str
     due_s: float
     looks: int = 0
@@ -72,8 +73,8 @@ class TraceExport:
         if event.topic != "decision" or event.at_ms < self._clock.now_ms() - OLD_MS:
             return
         due_s = monotonic_s() + self._settle_s
-        decision_id = str(event.data["decision_id"])
-        self._waiting.append(_Waiting(decision_id=decision_id, due_s=due_s))
+        run_id, decision_id = str(event.data["run_id"]), str(event.data["decision_id"])
+        self._waiting.append(_Waiting(run_id=run_id, decision_id=decision_id, due_s=due_s))
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()
             meters.SPANS.count("dropped")
@@ -101,7 +102,8 @@ class TraceExport:
 
     def _spans(self, waiting: _Waiting) -> list[Span] | None:
         """None: its orders are still under way, look again later."""
-        found = self._store.get(kinds.DECISIONS, waiting.decision_id)
+        kind = kinds.decisions_of_run(waiting.run_id)
+        found = self._store.get(kind, waiting.decision_id)
         if found is None:
             return []
         decision = found.value

@@ -7,6 +7,8 @@ from fastapi import Depends, FastAPI, Request
 from starlette.middleware.gzip import GZipMiddleware
 
 from desk.clock import Clock
+from desk.store.decision_history import Archive as DecisionArchive
+from desk.store.decision_history import DecisionHistory
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.places import Home
 from desk.store.port import Store
@@ -113,6 +115,7 @@ def build_api(
     api_token: str | None = None,
     options: ApiOptions | None = None,
     archive: Archive | None = None,
+    past_decisions: DecisionArchive | None = None,
     home: Home | None = None,
     reports: EvaluationFiles | None = None,
 ) -> FastAPI:
@@ -132,6 +135,7 @@ def build_api(
         store=store,
         candles=candles,
         archive=archive,
+        decisions=DecisionHistory(store, past_decisions),
         home=home,
         evaluations=reports,
         clock=clock,

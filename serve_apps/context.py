@@ -14,6 +14,7 @@ from desk.errors import VersionConflict
 from desk.ids import Pair
 from desk.learning.cycles import LearningWindow
 from desk.market.interval import Interval
+from desk.store.decision_history import DecisionHistory
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.places import Home
 from desk.store.port import Store
@@ -83,6 +84,8 @@ class Context:
     """Where the artifacts are; without it no decision is replayed."""
     archive: Archive | None = None
     """Receipts of signals that left the store; None where none ever do."""
+    decisions: DecisionHistory
+    """Those of the store and those that left it."""
     stream_times: StreamTimes = field(default_factory=StreamTimes)
     evaluations: EvaluationFiles | None = None
     """Curves and trades of evaluations; None where there is no home folder."""

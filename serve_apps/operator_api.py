@@ -22,6 +22,7 @@ from desk.logs import configure_logs
 from desk.market.channel_messages import TELEGRAM
 from desk.market.signals import TRADINGVIEW
 from desk.settings import Settings, load_settings
+from desk.store.decision_archive import DecisionArchive
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.history import History
 from desk.store.places import shared_folder
@@ -99,6 +100,7 @@ def operator_app(given: OperatorWiring) -> FastAPI:
         learning=RayLearning(wiring, store, clock),
         candles=StoredCandles(store, History(shared_folder(wiring.place, "history", store))),
         archive=SignalArchive(shared_folder(wiring.place, "history", store)),
+        past_decisions=DecisionArchive(shared_folder(wiring.place, "history", store)),
         home=wiring.place,
         reports=EvaluationFiles(shared_folder(wiring.place, "evaluations")),
         facts=ApiFacts(

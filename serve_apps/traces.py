@@ -106,7 +106,7 @@ def _origins(pair: Pair, interval: Interval, newest_ms: int) -> Iterator[Origin]
 
 def _collect(ctx: Context, trace_id: str) -> Story:
     origin = find_origin(ctx, trace_id)
-    decisions = decisions_on(ctx.store, origin) if origin else []
+    decisions = decisions_on(ctx.decisions, origin) if origin else []
     orders = _orders(ctx, trace_id, decisions)
     many = lookups.MANY
     alerts = ctx.store.list(kinds.ALERTS, limit=many)

@@ -1,4 +1,4 @@
-"""Copying hot candles and the audit to the history, in a process of its own: the trading plane loads no Parquet."""
+"""Copying hot candles, the audit and old decisions to the history, in a process of its own: the trading plane loads no Parquet."""
 
 import asyncio
 import importlib
@@ -18,12 +18,15 @@ from actors.wiring import Wiring
 from desk.errors import DeskError, FilesUnavailable
 from desk.logs import configure_logs
 from desk.store import kinds
+from desk.store.decision_history import keep_decisions
 from desk.store.places import shared_folder
 from desk.store.port import Store
 
 log = structlog.stdlib.get_logger()
 POLLER_ANSWERS_S = 10.0
 FILES_UNAVAILABLE = "files_unavailable"
+DECISIONS_OF_ROUND = 20_000
+"""Moved at once: each is a change of the store, which trades meanwhile."""
 
 
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1)
@@ -75,7 +78,16 @@ def copy_all(wiring: Wiring, store: Store) -> int:
                 asyncio.run(_begin(wiring, store, pair, job_id))
     log.info("candles_archived", rows=changed)
     asyncio.run(_keep_audit(store, wiring, now_ms=clock.now_ms()))
+    moved = _keep_decisions(store, wiring, now_ms=clock.now_ms())
+    log.info("decisions_archived", rows=moved)
     return changed
+
+
+def _keep_decisions(store: Store, wiring: Wiring, *, now_ms: int) -> int:
+    """Move old decisions to the history."""
+    archived: Any = importlib.import_module("desk.store.decision_archive")
+    archive = archived.DecisionArchive(shared_folder(wiring.place, "history", store))
+    return keep_decisions(store, archive, now_ms=now_ms, most=DECISIONS_OF_ROUND)
 
 
 async def _keep_audit(store: Store, wiring: Wiring, *, now_ms: int) -> None:

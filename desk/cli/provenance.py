@@ -16,9 +16,10 @@ from desk.clock import to_iso
 from desk.errors import BadInput
 from desk.learning.replay import Verdict
 from desk.settings import Settings
-from desk.store import kinds
 from desk.store.candle_cache import CandleCache
 from desk.store.candles import CandleArchive
+from desk.store.decision_archive import DecisionArchive
+from desk.store.decision_history import DecisionHistory
 from desk.store.history import History
 from desk.store.places import shared_folder
 from desk.store.signal_archive import SignalArchive
@@ -49,11 +50,12 @@ def replay(
     with opened_store() as (settings, store):
         messages = SignalArchive(shared_folder(settings.place, "history", store))
         replayer = Replayer(settings.place, store, _archive(settings, store), archive=messages)
+        decisions = _decisions(settings, store)
         if run is not None:
-            _replay_run(replayer, store, run, limit, as_json=as_json)
+            _replay_run(replayer, decisions, run, limit, as_json=as_json)
             return
         assert trace_id is not None, "one of them is given"
-        found = [replayer.replay(one) for one in decisions_of_trace(store, trace_id)]
+        found = [replayer.replay(one) for one in decisions_of_trace(decisions, trace_id)]
     show([viewed(one) for one in found], [_table(one) for one in found], as_json=as_json)
     if any(one.verdict is not Verdict.IDENTICAL for one in found):
         raise typer.Exit(1)
@@ -67,7 +69,13 @@ def explain(
     """Tell why a trade was made and what came of it, in words and numbers."""
     with opened_store() as (settings, store):
         messages = SignalArchive(shared_folder(settings.place, "history", store))
-        explainer = Explainer(settings.place, store, _archive(settings, store), archive=messages)
+        explainer = Explainer(
+            settings.place,
+            store,
+            _archive(settings, store),
+            archive=messages,
+            decisions=_decisions(settings, store),
+        )
         made = explainer.explain(trade_id)
     head = f"{made.side} {made.quantity} {made.pair} on {made.account}, trade {made.trade_id}"
     limits = f"[dim]{made.contributions_method}: {made.contributions_limits}[/dim]"
@@ -76,15 +84,14 @@ def explain(
 
 
 def _replay_run(
-    replayer: Replayer, store: ValkeyStore, run_id: str, limit: int | None, *, as_json: bool
+    replayer: Replayer, past: DecisionHistory, run_id: str, limit: int | None, *, as_json: bool
 ) -> None:
     counts, codes = Counter[str](), Counter[str]()
     examples: list[Replay] = []
-    decisions = decisions_of_run(store, run_id, limit=limit)
+    decisions = decisions_of_run(past, run_id, limit=limit)
     first = next(decisions, None)
     with cancelled_by_ctrl_c() as cancelled, bars(Console(stderr=True)) as progress:
-        kind = kinds.decisions_of_run(run_id)
-        total = len(store.keys_beyond(kind, 0, limit=limit or COUNTED))
+        total = past.count(run_id, most=limit or COUNTED)
         task = progress.add_task("replaying", total=total, detail="")
         while first is not None and not cancelled():
             found = replayer.replay(first)
@@ -135,6 +142,11 @@ def _table(one: Replay) -> Table:
     for finding in one.findings:
         table.add_row(finding.code, finding.detail, "")
     return table
+
+
+def _decisions(settings: Settings, store: ValkeyStore) -> DecisionHistory:
+    archive = DecisionArchive(shared_folder(settings.place, "history", store))
+    return DecisionHistory(store, archive)
 
 
 def _archive(settings: Settings, store: ValkeyStore) -> CandleArchive:

@@ -21,6 +21,7 @@ from desk.store.candle_file import (
     from_parquet_into,
     to_parquet,
 )
+from desk.store.decision_archive import FOLDER as DECISIONS
 from desk.store.folders import Folder, Stamp, folder_of
 from desk.store.manifest import (
     Manifest,
@@ -32,6 +33,9 @@ from desk.store.manifest import (
     write_manifest,
 )
 from desk.store.signal_archive import FOLDER as SIGNALS
+
+_OTHERS = (SIGNALS, DECISIONS)
+"""Folders beside those of pairs."""
 
 _MOST_THREADS = 4
 
@@ -92,7 +96,7 @@ class History:
 
     def series(self) -> list[tuple[Pair, Interval]]:
         """Every pair and interval that has files."""
-        return [(pair, interval) for pair, interval in self._root.headed(2) if pair != SIGNALS]
+        return [(pair, interval) for pair, interval in self._root.headed(2) if pair not in _OTHERS]
 
     def verify(self, pair: Pair, interval: Interval) -> dict[str, MonthFile]:
         """Look at every file of a series, set aside what is damaged; returns what is lost, by month.

@@ -48,7 +48,7 @@ from desk.venues.port import (
 AGENTS = Kind(name="agent", type=Agent)
 RUNS = Kind(name="run", type=Run)
 DECISIONS = Kind(name="dec", type=DecisionRecord)
-"""Key: decision id. `decisions_of_run(run_id)` is the same under a per-run index."""
+"""Key: decision id. Earlier releases kept each decision here too; `decisions_of_run(run_id)` has them."""
 VERSIONS = Kind(name="version", type=AgentVersion)
 EVALUATIONS = Kind(name="evaluation", type=EvaluationReport)
 COMPARISONS = Kind(name="comparison", type=EvaluationReport)

@@ -10,7 +10,7 @@ from desk.runs import Mode
 from desk.store import kinds
 from serve_apps import lookups
 from serve_apps.context import By, ByVersion, Caller, Context, Ctx
-from serve_apps.paging import Paged, Windowed, page_of
+from serve_apps.paging import Paged, Place, Windowed, page_of, page_rows
 from serve_apps.parameters import AgentId, RunId
 from serve_apps.requests import ReasonBody, StartBody, StopBody
 from serve_apps.schemas import (
@@ -61,7 +61,15 @@ def list_decisions(
 ) -> Page[DecisionView]:
     """List a run's decisions, newest first; the bounds are open times of candles."""
     lookups.run_of_agent(ctx.store, agent_id, run_id)
-    docs, following = page_of(ctx.store, kinds.decisions_of_run(run_id), page, window=window)
+    docs, following = page_rows(
+        lambda before_ms, count: ctx.decisions.docs(
+            run_id, start_ms=window.start_ms, before_ms=before_ms, limit=count
+        ),
+        place_of=lambda doc: Place(doc.at_ms, doc.key),
+        keep=lambda _: True,
+        asked=page,
+        end_ms=window.end_ms,
+    )
     return Page(items=[views.decision_view(doc.value) for doc in docs], next_cursor=following)
 
 

@@ -95,7 +95,9 @@ def read_trade(ctx: Ctx, trade_id: TradeId) -> TradeDetail:
 def explain_trade(ctx: Ctx, trade_id: TradeId) -> dict[str, JsonValue]:
     """Tell why a trade was made and what came of it, in words and numbers."""
     home = ctx.home or Path("/nonexistent")
-    explainer = Explainer(home, ctx.store, ctx.candles, archive=ctx.archive)
+    explainer = Explainer(
+        home, ctx.store, ctx.candles, archive=ctx.archive, decisions=ctx.decisions
+    )
     return explanation_view(explainer.explain(trade_id))
 
 

@@ -30,6 +30,7 @@ from desk.market.signal_features import SignalColumns
 from desk.runs import Action, DecisionRecord
 from desk.store import kinds, signals
 from desk.store.candles import CandleArchive, hot_window_ms
+from desk.store.decision_history import DecisionHistory
 from desk.store.feature_sets import keep_feature_set
 from desk.store.history import History
 from desk.store.port import Event
@@ -64,7 +65,9 @@ def codes(found: Replay) -> list[str]:
 
 def assert_all_identical(session: Session, count: int) -> list[Replay]:
     replayer = Replayer(session.home, session.store, archive_of(session))
-    found = [replayer.replay(one) for one in decisions_of_run(session.store, RUN_ID)]
+    found = [
+        replayer.replay(one) for one in decisions_of_run(DecisionHistory(session.store), RUN_ID)
+    ]
     assert len(found) == count
     assert {one.verdict for one in found} == {Verdict.IDENTICAL}
     assert all(one.recomputed == one.recorded for one in found)
@@ -451,18 +454,18 @@ def test_a_trace_is_found_however_old_it_is_and_an_unknown_one_is_not(session: S
         session.store.put(kinds.RUNS, other.run_id, other, at_ms=other.started_ms)
 
     for record in session.decisions():
-        assert decisions_of_trace(session.store, record.trace_id) == [record]
+        assert decisions_of_trace(DecisionHistory(session.store), record.trace_id) == [record]
     assert oldest in session.decisions()
     with pytest.raises(NotFound):
-        decisions_of_trace(session.store, "tr" + "a" * 22)
+        decisions_of_trace(DecisionHistory(session.store), "tr" + "a" * 22)
     with pytest.raises(NotFound):
-        list(decisions_of_run(session.store, "run-nobody"))
+        list(decisions_of_run(DecisionHistory(session.store), "run-nobody"))
 
 
 def test_a_run_is_read_newest_first_up_to_a_limit(session: Session) -> None:
     session.go_on(4)
 
-    some = list(decisions_of_run(session.store, RUN_ID, limit=3))
+    some = list(decisions_of_run(DecisionHistory(session.store), RUN_ID, limit=3))
 
     assert some == session.decisions()[:3]
 

@@ -40,6 +40,7 @@ from desk.runs import (
 )
 from desk.settings import Settings, load_settings
 from desk.store import kinds
+from desk.store.decision_archive import DecisionArchive
 from desk.store.evaluation_files import EvaluationFiles
 from desk.store.memory import MemoryStore
 from desk.store.port import Event, Fence
@@ -224,6 +225,7 @@ class Scene:
     fence: Fence
     wall_ms: int = WALL_MS
     archive: Archive | None = None
+    past_decisions: DecisionArchive | None = None
     home: Path | None = None
     reports: EvaluationFiles | None = None
 
@@ -246,6 +248,7 @@ class Scene:
             learning=self.desk,
             candles=HotCandles(self.store),
             archive=self.archive,
+            past_decisions=self.past_decisions,
             home=self.home,
             reports=self.reports,
             facts=ApiFacts(

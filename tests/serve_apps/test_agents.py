@@ -1,17 +1,21 @@
 """Agents, runs, decisions and versions over HTTP."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from desk.clock import MINUTE_MS
+from desk.clock import DAY_MS, MINUTE_MS
 from desk.errors import StoreUnavailable, VersionConflict
 from desk.evaluation.promotion import NOT_EVALUATED
 from desk.learning.versions import VersionStatus
 from desk.runs import Action, RunStatus
-from desk.store import kinds
-from tests.serve_apps.scene import BASELINE, OPEN_MS, PAIR, Scene, make_run, refuse_pair
+from desk.store import decision_history, kinds
+from desk.store.decision_archive import DecisionArchive
+from desk.store.decision_history import keep_decisions
+from tests.serve_apps.scene import BASELINE, HERE, OPEN_MS, PAIR, Scene, make_run, refuse_pair
 
 START = {"mode": "paper", "pair": PAIR, "risk_limit_set_id": "default"}
 
@@ -90,6 +94,33 @@ def test_decisions_come_newest_first_and_within_their_bounds(
     rows = client.get(path, params=bounds).json()["items"]
 
     assert [row["open_ms"] for row in rows] == [OPEN_MS - n * MINUTE_MS for n in (1, 2, 3)]
+
+
+def test_decisions_that_left_the_store_are_listed_behind_those_it_has(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_history, "KEPT_ROWS", 2)
+    scene.past_decisions = DecisionArchive(tmp_path)
+    for back in range(7):
+        scene.decide(OPEN_MS - back * MINUTE_MS)
+    later_ms = OPEN_MS + 30 * DAY_MS
+    assert keep_decisions(scene.store, scene.past_decisions, now_ms=later_ms, most=100) == 5
+    client = TestClient(scene.app(), base_url=HERE, client=("127.0.0.1", 50_000))
+    path = "/agents/desk/runs/run-1/decisions"
+    seen: list[int] = []
+    page: dict[str, Any] = {"limit": 3}
+
+    while True:
+        answer = client.get(path, params=page).json()
+        seen += [row["open_ms"] for row in answer["items"]]
+        if answer["next_cursor"] is None:
+            break
+        page["cursor"] = answer["next_cursor"]
+
+    assert seen == [OPEN_MS - back * MINUTE_MS for back in range(7)]
+    bounds = {"start_ms": OPEN_MS - 5 * MINUTE_MS, "end_ms": OPEN_MS - 3 * MINUTE_MS}
+    rows = client.get(path, params=bounds).json()["items"]
+    assert [row["open_ms"] for row in rows] == [OPEN_MS - back * MINUTE_MS for back in (4, 5)]
 
 
 def test_a_decision_without_a_finite_confidence_shows_null(

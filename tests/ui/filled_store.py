@@ -292,7 +292,6 @@ def decide(store: MemoryStore, candles: Candles, row: int) -> None:
         trace_id=ids.trace_id("candle", PAIR, "1m", open_ms),
         latency_ms={"features": 1.2, "policy": 4.5, "total": 12.0},
     )
-    store.put(kinds.DECISIONS, record.decision_id, record, at_ms=open_ms)
     store.put(kinds.decisions_of_run("run-1"), record.decision_id, record, at_ms=open_ms)
 
 

@@ -473,7 +473,7 @@ def test_a_pair_in_a_list_leads_to_its_trade_on_the_chart(
 
 def test_a_decision_in_the_tape_opens_its_trace(page: Page, served: Any) -> None:
     opened(page, served.url, "/insights")
-    newest = served.store.list(kinds.DECISIONS)[0].value
+    newest = served.store.list(kinds.decisions_of_run("run-1"))[0].value
 
     page.get_by_role("table", name="Decisions of this pair").locator("tbody tr").first.click()
 

@@ -81,7 +81,7 @@ class Day:
         self.store.emit(events.candle_event(PAIR, "1m", candle, at_ms=now_ms, trace_id=""))
         decide(self.store, self.candles, row)
         key = ids.decision_id("run-1", PAIR, "1m", candle.open_ms)
-        decided = self.store.get(kinds.DECISIONS, key)
+        decided = self.store.get(kinds.decisions_of_run("run-1"), key)
         assert decided is not None
         self.store.emit(events.decision_event(decided.value, at_ms=now_ms))
         for source in self.store.list(kinds.SOURCES, limit=3):

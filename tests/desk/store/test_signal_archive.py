@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from desk.clock import DAY_MS
 from desk.errors import BadInput
 from desk.market.signals import SignalReceipt, receive
-from desk.store import signal_archive, signals
+from desk.store import day_archive, signals
 from desk.store.folders import LocalFolder
 from desk.store.history import History
 from desk.store.manifest import read_manifest
@@ -52,7 +52,7 @@ def test_any_batches_come_back_newest_first_each_once(
     most_rows: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signal_archive, "MOST_ROWS", most_rows)
+        patch.setattr(day_archive, "MOST_ROWS", most_rows)
         archive = SignalArchive(tmp_path_factory.mktemp("history"))
         hour_ms = DAY_MS // 12
         for batch in batches:
@@ -128,7 +128,7 @@ def test_a_writer_that_dies_before_the_manifest_leaves_the_old_state(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as crash:
-        crash.setattr(signal_archive, "write_manifest", die)
+        crash.setattr(day_archive, "write_manifest", die)
         with pytest.raises(KeyboardInterrupt):
             archive.append("main", [receipt(2, AT_MS)])
     assert texts(archive) == ["text 1"]
