@@ -92,6 +92,8 @@ def node_environment(token_file: Path) -> dict[str, str]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        # A record of each call, for Ray's own task list: its control store keeps a hundred thousand of them.
+        "RAY_task_events_report_interval_ms": "0",
         **INGRESS_LAYERS,
         # Serve's HTTP server would take X-Forwarded-For from every local process.
         "FORWARDED_ALLOW_IPS": "",
