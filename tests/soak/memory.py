@@ -11,6 +11,8 @@ WARM_UP_S = 300.0
 LEAST_S = 600.0
 """Of watching after the warm-up: over less a slope says nothing."""
 MOST_POINTS = 240
+BIN_S = 120.0
+"""Of each the least counts: between two rounds of a collector a process grows, and no leak is meant."""
 HOUR_S, MB = 3_600.0, 1e6
 
 type Reading = tuple[float, int]
@@ -30,6 +32,16 @@ def slope_mb_per_hour(readings: Sequence[Reading]) -> float:
     apart = at_s[second] - at_s[first]
     rises = (size[second] - size[first])[apart > 0] / apart[apart > 0]
     return float(np.median(rises)) * HOUR_S / MB
+
+
+def lowest(readings: Sequence[Reading]) -> list[Reading]:
+    """The least of each whole `BIN_S`, at its beginning."""
+    bins: dict[int, int] = {}
+    for at_s, size in readings:
+        number = int((at_s - readings[0][0]) // BIN_S)
+        bins[number] = min(size, bins.get(number, size))
+    whole = sorted(bins)[:-1]
+    return [(number * BIN_S, bins[number]) for number in whole]
 
 
 @dataclass(slots=True)
@@ -54,7 +66,7 @@ class Watched:
             if watched_s < max(LEAST_S, found.get(name, {}).get("watched_s", 0.0)):
                 continue
             found[name] = {
-                "slope_mb_per_hour": slope_mb_per_hour(warm),
+                "slope_mb_per_hour": slope_mb_per_hour(lowest(warm)),
                 "watched_s": watched_s,
                 "first_mb": warm[0][1] / MB,
                 "last_mb": warm[-1][1] / MB,

@@ -66,16 +66,30 @@ def test_what_ray_itself_runs_takes_the_head_along(name: str) -> None:
     assert {*KNOWN.values()} >= HEAD_PROCESSES
 
 
-def test_what_keeps_the_markets_history_grows_by_the_hours_of_the_market() -> None:
+def test_what_the_market_drives_is_judged_by_its_hours_and_the_rest_by_the_walls() -> None:
     watched = Watched()
     for at_s in range(0, round(WARM_UP_S + LEAST_S) + 20, 10):
-        for name in ("store", "risk_ledger:live"):
+        for name in ("store", "risk_ledger:live", "launcher", "Ray's monitor"):
             watched.read(name, 1, at_s, round(at_s / 3_600 * 60 * MB))
 
     told = report(Found(), watched, 0, 30.0)
 
-    assert told["memory"]["store"]["slope_mb_per_hour"] == pytest.approx(2, abs=0.01)
-    assert [text.split()[0] for text in told["breaches"]] == ["risk_ledger:live"]
+    judged = {name: each["judged_mb_per_hour"] for name, each in told["memory"].items()}
+    assert judged == pytest.approx(
+        {"store": 2, "risk_ledger:live": 2, "launcher": 60, "Ray's monitor": 60}, abs=0.01
+    )
+    assert sorted(text.split(" grew")[0] for text in told["breaches"]) == [
+        "Ray's monitor",
+        "launcher",
+    ]
+
+
+def test_what_a_collector_takes_back_is_no_growth() -> None:
+    watched = Watched()
+    for at_s in range(0, round(WARM_UP_S + LEAST_S) + 20, 10):
+        watched.read("launcher", 1, at_s, round((100 + at_s % 90 / 30) * MB))
+
+    assert watched.slopes()["launcher"]["slope_mb_per_hour"] == pytest.approx(0, abs=0.01)
 
 
 @given(st.floats(-50, 50), st.integers(0, 2**32 - 1), st.integers(3, 400))
