@@ -51,11 +51,6 @@ log = structlog.stdlib.get_logger()
 
 TURN_S = 1.0
 WARM_S = 10.0
-REHEARSAL_S = 0.15
-"""Before a candle closes: what slept since the last one is awake then. A decision takes a third longer
-through processes whose code and connections have left the processor's caches."""
-LEAST_REHEARSAL_S = 0.05
-"""Later it would be in the decision's own way."""
 UNHEARD_AFTER_S = 2.0
 """A stored candle of which nobody told us is decided on after this long."""
 
@@ -122,8 +117,6 @@ class DecisionLoop:
         self._known: Run | None = None
         """The run as a turn last read it."""
         self._is_warm = False
-        self._rehearsed_ms = 0
-        """Open time of the candle before whose close the way of a decision was last walked."""
         self._may_have_alert = True
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
@@ -143,7 +136,7 @@ class DecisionLoop:
     # --- loop -----------------------------------------------------------------------------------
 
     async def turn(self) -> float:
-        """Start, finish what a crash left, catch up with the newest candle, notice silence, rehearse."""
+        """Start, finish what a crash left, catch up with the newest candle, notice silence."""
         self._known = run = await self._runs.get(self._parts.run_id)
         if not self._is_warm:
             await self._warm(run)
@@ -154,8 +147,7 @@ class DecisionLoop:
         if run.status is RunStatus.RUNNING:
             await self._notice_silence(run)
             await self._catch_up(run)
-            return await self._rehearse(run)
-        if run.status is RunStatus.PAUSED and run.pause_reason in runs.DATA_PAUSES:
+        elif run.status is RunStatus.PAUSED and run.pause_reason in runs.DATA_PAUSES:
             await self._lift(run)
         return TURN_S
 
@@ -169,30 +161,6 @@ class DecisionLoop:
             await asyncio.wait_for(self._parts.warm(run.version_id), WARM_S)
         except Exception as failed:  # noqa: BLE001 - then the first decision waits, or holds
             log.warning("loop_not_warm", run_id=run.run_id, error=repr(failed))
-
-    async def _rehearse(self, run: Run) -> float:
-        """Shortly before the next candle closes, read as a decision does and ask all whom it will ask;
-        nothing is decided. Returns how long to wait for the next turn."""
-        newest_ms, step_ms = run.last_decided_open_ms, interval_ms(run.interval)
-        coming_ms = newest_ms + step_ms
-        left_ms = coming_ms + step_ms - self._clock.now_ms()
-        left_s = self._clock.anchor.wall_seconds(left_ms)
-        if newest_ms == 0 or self._rehearsed_ms == coming_ms or left_s < LEAST_REHEARSAL_S:
-            return TURN_S
-        if left_s > REHEARSAL_S:
-            return min(left_s - REHEARSAL_S, TURN_S)
-        self._rehearsed_ms = coming_ms
-        closed, window = _closed(run, coming_ms), self._held_window(run)
-        try:
-            async with asyncio.timeout(REHEARSAL_S):
-                await stored(lambda: self._look(closed, run, window))
-                await self._parts.warm(run.version_id)
-        except Exception as failed:  # noqa: BLE001 - the decision finds out for itself
-            self._pulse.count("rehearsals_failed")
-            log.info("rehearsal_failed", run_id=run.run_id, error=repr(failed))
-        else:
-            self._pulse.count("rehearsals")
-        return TURN_S
 
     async def _begin(self, run: Run) -> Run:
         """Let a run decide, on candles that close from now on."""
@@ -254,11 +222,6 @@ class DecisionLoop:
                 log.exception("model_error", run_id=run.run_id, trace_id=closed.trace_id)
                 await self._pause("model_error", "ops", str(wrong), closed.trace_id)
 
-    def _held_window(self, run: Run) -> CandleWindow:
-        if self._window is None:
-            self._window = CandleWindow(self._store, run.pair, run.interval)
-        return self._window
-
     # --- one decision ---------------------------------------------------------------------------
 
     def _look(
@@ -293,8 +256,9 @@ class DecisionLoop:
         return found.value, scene
 
     async def _decide(self, closed: CandleClosed, known: Run) -> None:
-        window = self._held_window(known)
-        before = window.read_whole
+        if self._window is None:
+            self._window = CandleWindow(self._store, known.pair, known.interval)
+        window, before = self._window, self._window.read_whole
         seen = await stored(lambda: self._look(closed, known, window))
         self._pulse.count("windows_read", window.read_whole - before)
         if seen is None:

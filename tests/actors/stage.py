@@ -65,7 +65,6 @@ class FixedPolicy:
     failure: Exception | None = None
     hang_s: float = 0.0
     asked: list[str] = field(default_factory=list)
-    warmed: list[str] = field(default_factory=list)
     thresholds: list[float] = field(default_factory=list)
 
     async def decide(self, version_id: str, values: list[float], threshold: float) -> PolicyAnswer:
@@ -82,12 +81,6 @@ class FixedPolicy:
             logits=(0.1, 0.2, 0.7),
             version_id=version_id,
         )
-
-    async def warm(self, version_id: str) -> None:
-        self.warmed.append(version_id)
-        await asyncio.sleep(self.hang_s)
-        if self.failure is not None:
-            raise self.failure
 
 
 class Stage:
@@ -149,7 +142,6 @@ class Stage:
             policy=self.policy,
             approver=self,
             executor=self,
-            warm=self.policy.warm,
             policy_deadline_s=0.05,
         )
         return DecisionLoop(lambda: parts)

@@ -12,9 +12,8 @@ import pytest
 
 from actors import decision_loop, source_book
 from actors.candle_messages import CandleClosed
-from actors.decision_loop import LEAST_REHEARSAL_S, REHEARSAL_S, TURN_S
+from actors.decision_loop import TURN_S
 from actors.decision_scene import silence
-from actors.names import ActorAway
 from actors.source_book import CANDLES, key_of, new_status
 from desk import runs
 from desk.clock import MINUTE_MS
@@ -120,59 +119,6 @@ def test_what_a_turn_knew_of_the_run_decides_nothing_once_it_is_otherwise(stage:
     assert len(stage.decisions()) == 1
     assert stage.orders() == []
     assert len(stage.policy.asked) == 1
-
-
-def turned_before_the_close(stage: Stage, by_ms: int) -> float:
-    """A turn so long before the next candle closes; returns how long the loop waits then."""
-    stage.clock.set(stage.run.last_decided_open_ms + 2 * MINUTE_MS - by_ms)
-    return asyncio.run(stage.loop.turn())
-
-
-def test_the_way_of_a_decision_is_walked_once_right_before_the_candle_closes(stage: Stage) -> None:
-    stage.decide(1.0)
-    before = stage.decisions(), stage.orders(), list(stage.policy.asked)
-    asyncio.run(stage.loop.turn())
-    stage.policy.warmed.clear()
-
-    assert turned_before_the_close(stage, 30_000) == TURN_S
-    assert turned_before_the_close(stage, 1_000) == pytest.approx(1.0 - REHEARSAL_S)
-    assert stage.policy.warmed == []
-    assert turned_before_the_close(stage, 120) == TURN_S
-    assert stage.policy.warmed == ["v1"]
-    assert turned_before_the_close(stage, 100) == TURN_S
-
-    assert stage.policy.warmed == ["v1"]
-    assert (stage.decisions(), stage.orders(), stage.policy.asked) == before
-    assert stage.decide(1.0).action is Action.KEEP, "the candle itself is decided on as ever"
-
-
-@pytest.mark.parametrize("late_ms", [LEAST_REHEARSAL_S * 1000 - 1, -500])
-def test_a_rehearsal_never_stands_in_the_way_of_the_decision(stage: Stage, late_ms: float) -> None:
-    stage.decide(1.0)
-    asyncio.run(stage.loop.turn())
-    stage.policy.warmed.clear()
-
-    assert turned_before_the_close(stage, round(late_ms)) == TURN_S
-
-    assert stage.policy.warmed == []
-
-
-@pytest.mark.parametrize(
-    "trouble", [{"failure": ActorAway("risk_ledger:paper", "killed")}, {"hang_s": 5.0}]
-)
-def test_a_rehearsal_that_fails_or_hangs_is_counted_and_left(
-    stage: Stage, trouble: dict[str, Any]
-) -> None:
-    stage.decide(1.0)
-    asyncio.run(stage.loop.turn())
-    for name, value in trouble.items():
-        setattr(stage.policy, name, value)
-
-    assert turned_before_the_close(stage, 120) == TURN_S
-
-    beat = asyncio.run(stage.loop.heartbeat())
-    assert beat.counters["rehearsals_failed"] == 1
-    assert "rehearsals" not in beat.counters
 
 
 def test_a_decision_after_a_turn_stands_on_the_run_as_it_is_now(stage: Stage) -> None:
