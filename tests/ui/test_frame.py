@@ -83,6 +83,39 @@ def test_a_dot_asks_to_pause_and_a_slash_goes_to_the_first_filter(page: Page, se
     expect(page.get_by_label("Kind")).to_be_focused()
 
 
+def test_a_dot_pressed_before_the_page_knows_of_a_run_still_asks_to_pause(
+    page: Page, served: Any
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/ops/trading/summary", hold)
+    opened(page, served.url)
+
+    page.keyboard.press(".")
+    page.wait_for_timeout(300)
+    assert held, "the page asks for its summary"
+    for route in held:
+        route.continue_()
+    page.unroute("**/ops/trading/summary")
+
+    expect(dialog(page).get_by_label("Reason")).to_be_visible()
+
+
+@pytest.mark.allow_console("503")
+def test_a_dot_asks_to_pause_though_the_desk_cannot_say_whether_a_run_is_at_work(
+    page: Page, served: Any
+) -> None:
+    page.route("**/ops/trading/summary", _away)
+    opened(page, served.url)
+
+    page.keyboard.press(".")
+
+    expect(dialog(page).get_by_label("Reason")).to_be_visible()
+
+
 def test_the_skip_link_goes_to_the_content(page: Page, served: Any) -> None:
     opened(page, served.url)
 

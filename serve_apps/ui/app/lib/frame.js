@@ -52,7 +52,12 @@ export function start(Page, { after = null } = {}) {
   render(html`<${Frame} page=${Page} />`, root);
   behind(() => import('./trace.js'), after).then(({ TraceDrawer }) => { drawer.value = TraceDrawer; });
   const controls = behind(() => import('./run_controls.js'), after);
-  listen(async () => (summary.held.value.data?.runs.length ? (await controls).pauseRun() : toast('No run is at work.')));
+  listen(async () => {
+    if (!summary.held.value.data) await summary.load();
+    const { data } = summary.held.value; // null: the desk did not answer, and a run may well be at work
+    if (data && !data.runs.length) toast('No run is at work.');
+    else (await controls).pauseRun();
+  });
 }
 
 // Between the frame and the page: never drawn again, so that it always stands for the page as it is now. What
