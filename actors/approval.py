@@ -39,6 +39,9 @@ class Approve:
 
     intent: OrderIntent
     limits_set_id: str
+    after: str = ""
+    """Request id of the claim of its decision, which is on its way to the store: no order without it.
+    Empty: the claim is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +90,13 @@ class Approvals:
         verdict = self._check(ask, seen, slow_commit_ms)
         if isinstance(verdict, Refused):
             return Judged(verdict=verdict)
-        readings = (
+        readings: tuple[Reading, ...] = (
             Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, seen.limits),
             Reading.of(kinds.ACCOUNT_POLICIES, self._account, seen.policy),
         )
-        return self._create(verdict, seen.ledger, () if ask.intent.reduce_only else readings)
+        if ask.intent.reduce_only:
+            readings = ()
+        return self._create(verdict, seen.ledger, readings, after=ask.after)
 
     def _check(
         self, ask: Approve, seen: Seen, slow_commit_ms: float | None
@@ -187,7 +192,12 @@ class Approvals:
         )
 
     def _create(
-        self, verdict: Approved[OrderIntent], ledger: Ledger, readings: Sequence[Reading]
+        self,
+        verdict: Approved[OrderIntent],
+        ledger: Ledger,
+        readings: Sequence[Reading],
+        *,
+        after: str,
     ) -> Judged:
         intent, now_ms = verdict.value, self._clock.now_ms()
         order = intents.order_of(
@@ -207,6 +217,7 @@ class Approvals:
                 request_id=request_id,
                 event=event,
                 readings=readings,
+                after=after,
             )
         except LimitReached as reached:
             return Judged(

@@ -1,10 +1,11 @@
 """Decisions on record: claimed before an order leaves, completed afterwards, never made twice."""
 
+import secrets
 from dataclasses import replace
 
 from actors.events import decision_event
 from actors.store_calls import measured, stored
-from desk import meters
+from desk import ids, meters
 from desk.clock import Clock
 from desk.errors import VersionConflict
 from desk.runs import Action, DecisionRecord
@@ -14,6 +15,9 @@ from desk.store.port import Doc, Sample, Store
 
 CLAIMED = 1
 """Version of a decision's row before it is `COMPLETED`."""
+CLAIM_REMEMBERED_S = 120
+"""How long the store can tell whose claim a decision is: an approval that comes later than this after
+its claim is refused, and the claim carried on."""
 
 
 class DecisionBook:
@@ -26,9 +30,14 @@ class DecisionBook:
     def __init__(self, run_id: str, store: Store, clock: Clock) -> None:
         self._kind = kinds.decisions_of_run(run_id)
         self._store, self._clock = store, clock
+        self._incarnation = secrets.token_hex(8)
+
+    def claim_id(self, decision_id: str) -> str:
+        """The request id of this incarnation's claim: by it the store knows whether it was the one."""
+        return ids.request_id("claim", self._incarnation, decision_id)
 
     async def claim(self, record: DecisionRecord) -> bool:
-        """Create the row; False when this candle was decided on before."""
+        """Create the row; False when this candle was decided on before, by another incarnation."""
         try:
             await stored(lambda: self._create(record))
         except VersionConflict:
@@ -67,6 +76,8 @@ class DecisionBook:
             record,
             at_ms=record.open_ms,
             expected_version=0,
+            request_id=self.claim_id(record.decision_id),
+            remembered_s=CLAIM_REMEMBERED_S,
         )
 
 

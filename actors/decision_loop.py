@@ -30,7 +30,7 @@ from actors.placement import Approver, Executor, Placement, place
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from desk import ids, runs
-from desk.errors import DeskError, IllegalTransition, LedgerMismatch, NotFound
+from desk.errors import DeskError, IllegalTransition, LedgerMismatch, NotFound, VersionConflict
 from desk.learning.observation import observation
 from desk.learning.policy import NON_FINITE_LOGITS, NON_FINITE_OBSERVATION, PolicyAnswer
 from desk.market import features
@@ -93,6 +93,10 @@ class LoopParts:
     enforce_provenance: bool = False
     home: Home = Path("/nonexistent")
     """Where the artifacts are that provenance is proved by."""
+
+
+class PlacementUnfinished(DeskError):
+    """Ledger or executor did not answer: whether there is an order is not known."""
 
 
 # --- the shell ----------------------------------------------------------------------------------
@@ -281,21 +285,48 @@ class DecisionLoop:
         legs = await self._think(draft)
         if legs:
             draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
-        if not await self._book.claim(draft.record(now_ms=self._clock.now_ms())):
-            self._may_have_claim = True
-            return  # decided before: the next turn finishes it if need be
-        self._may_have_claim = True
-        if legs:
-            try:
-                placement = await self._place(legs, run)
-            except DeskError as away:
-                # Whether an order exists is not known. The claim stands; the next turn carries it on.
-                self._pulse.count("placements_unfinished")
-                log.warning("placement_unfinished", trace_id=closed.trace_id, error=str(away))
-                return
+        self._may_have_claim = True  # what is cut off from here on, the next turn finishes
+        try:
+            is_mine, placement = await self._claim_and_place(draft, legs, run)
+        except PlacementUnfinished as away:
+            # Whether an order exists is not known. The claim stands; the next turn carries it on.
+            self._pulse.count("placements_unfinished")
+            log.warning("placement_unfinished", trace_id=closed.trace_id, error=str(away))
+            return
+        if not is_mine:
+            return
+        if placement is not None:
             await self._note(draft, placement)
         await self._complete(draft.record(now_ms=self._clock.now_ms()))
         self._may_have_claim = False
+
+    async def _claim_and_place(
+        self, draft: Draft, legs: list[OrderIntent], run: Run
+    ) -> tuple[bool, Placement | None]:
+        """Whether the decision is ours to make, and what became of its legs.
+
+        The claim and the first leg go out together: the store takes no order whose claim it has not
+        committed. Raises `PlacementUnfinished`.
+        """
+        if not legs:
+            return await self._book.claim(draft.record(now_ms=self._clock.now_ms())), None
+        after = self._book.claim_id(draft.decision_id)
+        placing = asyncio.ensure_future(self._place(legs, run, after=after))
+        await asyncio.sleep(0)  # the leg leaves before the record is written
+        try:
+            is_mine = await self._book.claim(draft.record(now_ms=self._clock.now_ms()))
+        finally:
+            [placed] = await asyncio.gather(placing, return_exceptions=True)
+        if not is_mine:
+            return False, None
+        try:
+            if isinstance(placed, VersionConflict):  # the claim was slow, now it is there
+                placed = await self._place(legs, run)
+            elif isinstance(placed, BaseException):
+                raise placed
+        except DeskError as away:
+            raise PlacementUnfinished(str(away)) from away
+        return True, placed
 
     async def _think(self, draft: Draft) -> list[OrderIntent]:
         """Everything before the first order: returns the legs to place."""
@@ -417,8 +448,9 @@ class DecisionLoop:
         closed = draft.closed
         return _intend(scene, target, draft.decision_id, closed.open_ms, closed.trace_id)
 
-    async def _place(self, legs: list[OrderIntent], run: Run) -> Placement:
-        return await place(legs, run.risk_limit_set_id, self._parts.approver, self._parts.executor)
+    async def _place(self, legs: list[OrderIntent], run: Run, *, after: str = "") -> Placement:
+        limits, parts = run.risk_limit_set_id, self._parts
+        return await place(legs, limits, parts.approver, parts.executor, after=after)
 
     async def _note(self, draft: Draft, placement: Placement) -> None:
         draft.latency_ms |= {"risk": placement.risk_ms, "execute": placement.execute_ms}

@@ -162,6 +162,7 @@ class OrderExecutor:
         self._pulse = Pulse(f"order_executor:{parts.account}")
         self._pulse.epoch = self._fence.epoch
         self._in_flight: set[str] = set()
+        self._sending: dict[str, asyncio.Task[Order]] = {}
         self._work: dict[str, asyncio.Task[None]] = {}
         self._is_recovered, self._recovering = False, asyncio.Lock()
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
@@ -178,7 +179,7 @@ class OrderExecutor:
         order = ask.approved.value
         if order.state is not OrderState.INTENT:
             return await self._rows.load(order.client_order_id)
-        return await self._send(order)
+        return await self._send_for_all(order)
 
     @ray.method(max_task_retries=0)
     async def cancel(self, ask: Cancel) -> Order:
@@ -308,6 +309,15 @@ class OrderExecutor:
             log.warning("work_failed", actor=self._pulse.name, work=name, error=repr(failed))
 
     # --- sending --------------------------------------------------------------------------------
+
+    async def _send_for_all(self, order: Order) -> Order:
+        """The ledger and the loop both ask for an order: who comes second hears what the first hears."""
+        cid = order.client_order_id
+        sending = self._sending.get(cid)
+        if sending is None:
+            self._sending[cid] = sending = asyncio.ensure_future(self._send(order))
+            sending.add_done_callback(lambda _: self._sending.pop(cid))
+        return await asyncio.shield(sending)
 
     async def _send(self, order: Order) -> Order:
         cid = order.client_order_id

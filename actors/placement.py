@@ -16,8 +16,11 @@ class Approver(Protocol):
     """The risk ledger of an account. Raises `DeskError` when it did not answer."""
 
     async def approve(
-        self, intent: OrderIntent, limits_set_id: str
-    ) -> Approved[Order] | Refused: ...
+        self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
+    ) -> Approved[Order] | Refused:
+        """`after` as `actors.approval.Approve` has it. Raises `VersionConflict` when the request
+        that it names is not committed yet."""
+        ...
 
 
 class Executor(Protocol):
@@ -43,11 +46,17 @@ class Placement:
 
 
 async def place(
-    legs: Sequence[OrderIntent], limits_set_id: str, approver: Approver, executor: Executor
+    legs: Sequence[OrderIntent],
+    limits_set_id: str,
+    approver: Approver,
+    executor: Executor,
+    *,
+    after: str = "",
 ) -> Placement:
     """Approve and execute leg by leg; an entry follows only an exit that is under way.
 
-    Safe to repeat: both actors answer a leg that they know with its order as it stands.
+    Safe to repeat: both actors answer a leg that they know with its order as it stands. `after` as
+    `actors.approval.Approve` has it, whose `VersionConflict` comes before there is any order.
     """
     orders: list[Order] = []
     refused: Refused | None = None
@@ -56,7 +65,7 @@ async def place(
     placing_s, execute_began_s = monotonic_s(), None
     for leg in legs:
         began_s = monotonic_s()
-        verdict = await approver.approve(leg, limits_set_id)
+        verdict = await approver.approve(leg, limits_set_id, after=after)
         risk_s += monotonic_s() - began_s
         if isinstance(verdict, Refused):
             refused = verdict

@@ -27,7 +27,7 @@ from desk.trading.breaker import Breaker
 from desk.trading.commit_pace import MOST_P99_MS, CommitPace
 from desk.trading.intents import OrderIntent
 from desk.trading.ledger import Ledger
-from desk.trading.orders import Order
+from desk.trading.orders import Order, OrderState
 from desk.trading.risk import AccountPolicy, Approved, Refused
 from desk.wallclock import monotonic_s
 
@@ -62,6 +62,10 @@ class Adjust:
 # --- what it needs ------------------------------------------------------------------------------
 
 
+def nobody_waits(_approved: Approved[Order]) -> None:
+    """Where nobody is told ahead."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerParts:
     """Collaborators and settings. `opening_cash` is asked once in an account's life."""
@@ -75,6 +79,9 @@ class LedgerParts:
     leverage: Decimal = Decimal(1)
     min_liquidation_buffer_bps: Decimal = risk.MIN_LIQUIDATION_BUFFER_BPS
     max_mark_age_ms: int = 30_000
+    send_ahead: Callable[[Approved[Order]], None] = nobody_waits
+    """Lets the executor begin with an order while its approval goes back to whoever asked, who then
+    asks the executor too: should this be lost, nothing is."""
     heeds_venue: bool = False
     """Whether entries need an exchange that answers."""
     lease_ttl_s: float = 6.0
@@ -108,7 +115,8 @@ class RiskLedger:
     async def approve(self, ask: Approve) -> Approved[Order] | Refused:
         """Reserve and create the order, or say which limit spoke.
 
-        Idempotent by client order id: an order that exists is approved as it stands.
+        Idempotent by client order id: an order that exists is approved as it stands. Raises
+        `VersionConflict` when the request that it comes after is not committed.
         """
         verdict = await retried(lambda: self._judge(ask))
         if isinstance(verdict, Refused):
@@ -116,6 +124,8 @@ class RiskLedger:
             meters.RISK_CHECKS.count(self._account, verdict.limit)
             await self._record_refusal(ask.intent, verdict)
         else:
+            if verdict.value.state is OrderState.INTENT:
+                self._parts.send_ahead(verdict)
             self._pulse.count("approved")
             meters.RISK_CHECKS.count(self._account, "approved")
         return verdict

@@ -11,14 +11,18 @@ from desk.store.port import Event, Fence
 
 
 def envelope(
-    *, request_id: str = "", fence: Fence | None = None, event: Event | None = None
+    *,
+    request_id: str = "",
+    fence: Fence | None = None,
+    event: Event | None = None,
+    remembered_s: int = MONEY_REQUEST_TTL_S,
 ) -> list[Argument]:
     """The first ten arguments of a changing function.
 
     Without a request id one is minted: it covers the adapter's own repeat after a lost reply.
     """
     request: list[Argument] = (
-        [request_id, MONEY_REQUEST_TTL_S]
+        [request_id, remembered_s]
         if request_id
         else ["once-" + uuid.uuid4().hex, RETRY_REQUEST_TTL_S]
     )

@@ -8,7 +8,7 @@ from importlib.resources import files
 from desk.learning.versions import MOVES
 from desk.trading.orders import TERMINAL, TRANSITIONS
 
-VERSION = 4
+VERSION = 5
 """Rises whenever an older program must not work with the newer functions."""
 
 

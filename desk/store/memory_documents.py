@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from desk.errors import VersionConflict
 from desk.store.codec import from_json, to_json
+from desk.store.layout import MONEY_REQUEST_TTL_S
 from desk.store.memory_state import DocRow, MemoryState
 from desk.store.port import LIST_LIMIT, Doc, Event, Kind, Sample, Stream
 from desk.store.rows import doc_of
@@ -25,6 +26,7 @@ class MemoryDocuments:
         expected_version: int | None = None,
         event: Event | None = None,
         request_id: str = "",
+        remembered_s: int = MONEY_REQUEST_TTL_S,
     ) -> Doc[T]:
         what, row = f"doc_put {kind.name}/{key}", to_json(kind.type, value)
         with self._state.lock:

@@ -43,6 +43,7 @@ class MemoryOrders:
         request_id: str,
         event: Event,
         readings: Sequence[Reading] = (),
+        after: str = "",
     ) -> Order:
         what, row = (
             f"order_intent {order.client_order_id}",
@@ -55,6 +56,7 @@ class MemoryOrders:
             if answer is None:
                 if order.state is not OrderState.INTENT:
                     raise IllegalTransition("none", f"move to {order.state.value}")
+                self._state.expect_done(after)
                 _refuse_killed(self._state, order.account, reduce_only=order.reduce_only)
                 ledger_v = _expect_ledger(self._state, order.account, ledger.version)
                 _expect_readings(self._state, readings)

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from desk.errors import Fenced
+from desk.errors import Fenced, VersionConflict
 from desk.ids import Pair
 from desk.market.interval import Interval
 from desk.store.answers import reused_request
@@ -162,6 +162,11 @@ class MemoryState:
         if known != what:
             raise reused_request(request_id)
         return answer
+
+    def expect_done(self, request_id: str) -> None:
+        """Refuse while the change of this request, if it names one, is not committed."""
+        if request_id and request_id not in self.answers:
+            raise VersionConflict(f"req:{request_id}", 1, 0)
 
     def finish(self, what: str, request_id: str, event: Event | None, *answer: bytes) -> Answer:
         """Append the event and remember the answer."""

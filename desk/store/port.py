@@ -17,6 +17,7 @@ from desk.learning.versions import AgentVersion
 from desk.market.candles import Candles
 from desk.market.interval import Interval
 from desk.runs import Agent, AuditEvent
+from desk.store.layout import MONEY_REQUEST_TTL_S
 from desk.trading.ledger import Adjustment, Ledger
 from desk.trading.orders import Fill, Order
 
@@ -195,13 +196,16 @@ class OrderStore(Protocol):
         request_id: str,
         event: Event,
         readings: Sequence[Reading] = (),
+        after: str = "",
     ) -> Order:
         """Reserve `order.reserved_quote` and create the row in one call; returns it with version 1.
 
         Idempotent by client order id: an existing row is returned as it stands, nothing changes.
         Raises `VersionConflict` if the ledger moved past `ledger.version`, or one of the documents
-        that the limits came from past its reading (read them and check again), `Fenced`, and `LimitReached("kill_switch")` for an order that is not
-        reduce-only while a kill flag of its account or of all is set. Moves the ledger's version.
+        that the limits came from past its reading (read them and check again), or while the change
+        that was asked for under the request id `after` is not committed; `Fenced`; and
+        `LimitReached("kill_switch")` for an order that is not reduce-only while a kill flag of its
+        account or of all is set. Moves the ledger's version.
         """
         ...
 
@@ -347,11 +351,13 @@ class DocStore(Protocol):
         expected_version: int | None = None,
         event: Event | None = None,
         request_id: str = "",
+        remembered_s: int = MONEY_REQUEST_TTL_S,
     ) -> Doc[T]:
         """Store a document and its event in one call.
 
         `expected_version` 0: must not exist yet; n: must be at n; None: whatever is there is
-        replaced. Raises `VersionConflict`. `at_ms` is the sort time of the kind's index.
+        replaced. Raises `VersionConflict`. `at_ms` is the sort time of the kind's index. A repeat of
+        `request_id` is answered as the first call was, for `remembered_s`.
         """
         ...
 

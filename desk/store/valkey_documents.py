@@ -10,7 +10,7 @@ from desk.errors import StoreUnavailable
 from desk.store.answers import accepted, envelope
 from desk.store.codec import from_json, to_json
 from desk.store.connection import Argument, Connection
-from desk.store.layout import MAX_BLOCK_MS, METRIC_SAMPLES_KEPT
+from desk.store.layout import MAX_BLOCK_MS, METRIC_SAMPLES_KEPT, MONEY_REQUEST_TTL_S
 from desk.store.port import LIST_LIMIT, Doc, Event, Kind, Sample, Stream
 from desk.store.rows import doc_of
 
@@ -32,12 +32,13 @@ class ValkeyDocuments:
         expected_version: int | None = None,
         event: Event | None = None,
         request_id: str = "",
+        remembered_s: int = MONEY_REQUEST_TTL_S,
     ) -> Doc[T]:
         name = f"{kind.name}/{key}"
         expected = {} if expected_version is None else {f"doc:{name}": expected_version}
         answer = self._connection.change(
             "doc_put",
-            *envelope(request_id=request_id, event=event),
+            *envelope(request_id=request_id, event=event, remembered_s=remembered_s),
             name,
             kind.name,
             key,

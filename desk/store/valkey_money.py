@@ -40,6 +40,7 @@ class ValkeyOrders:
         request_id: str,
         event: Event,
         readings: Sequence[Reading] = (),
+        after: str = "",
     ) -> Order:
         first = replace(order, version=1)
         answer = self._connection.change(
@@ -54,10 +55,12 @@ class ValkeyOrders:
             reservation(first),
             ledger.version,
             to_json(Order, first),
+            after,
             *(part for seen in readings for part in (f"{seen.kind}/{seen.key}", seen.version)),
         )
         expected = {f"led:{order.account}": ledger.version}
         expected |= {f"doc:{seen.kind}/{seen.key}": seen.version for seen in readings}
+        expected |= {f"req:{after}": 1}
         [row] = accepted(answer, fence=fence, expected=expected) or []
         return from_json(Order, row)
 

@@ -23,8 +23,10 @@ class DirectDoors:
         """Put a message to the `ledger` or the `executor`."""
         return await getattr(getattr(self, role), method)(message)
 
-    async def approve(self, intent: OrderIntent, limits_set_id: str) -> Approved[Order] | Refused:
-        message = Approve(intent=intent, limits_set_id=limits_set_id)
+    async def approve(
+        self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
+    ) -> Approved[Order] | Refused:
+        message = Approve(intent=intent, limits_set_id=limits_set_id, after=after)
         return await self.ask("ledger", "approve", message)
 
     async def adjust(

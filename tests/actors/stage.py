@@ -60,6 +60,8 @@ class FixedPolicy:
     """Wants what the test says; may also fail."""
 
     target: float = 0.0
+    targets: list[float] = field(default_factory=list)
+    """Wanted one after the other, before `target` is."""
     held: bool = False
     confidence: float = 0.9
     failure: Exception | None = None
@@ -74,7 +76,7 @@ class FixedPolicy:
         if self.failure is not None:
             raise self.failure
         return PolicyAnswer(
-            target=self.target,
+            target=self.targets.pop(0) if self.targets else self.target,
             confidence=self.confidence,
             held=self.held,
             reason="low_confidence" if self.held else "",
@@ -114,6 +116,7 @@ class Stage:
             clock=self.clock,
             default_policy=risk.default_paper_policy(),
             opening_cash=cash,
+            send_ahead=self.send_ahead,
         )
         ledger = RiskLedger(lambda: parts)
         asyncio.run(ledger.turn())
@@ -146,10 +149,18 @@ class Stage:
         )
         return DecisionLoop(lambda: parts)
 
-    async def approve(self, intent: OrderIntent, limits_set_id: str) -> Approved[Order] | Refused:
+    async def approve(
+        self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
+    ) -> Approved[Order] | Refused:
         if self.is_ledger_away:
             raise ActorAway("risk_ledger:paper", "killed")
-        return await self.ledger.approve(Approve(intent=intent, limits_set_id=limits_set_id))
+        ask = Approve(intent=intent, limits_set_id=limits_set_id, after=after)
+        return await self.ledger.approve(ask)
+
+    def send_ahead(self, approved: Approved[Order]) -> None:
+        """As the ledger's door does it: whether it arrives or is lost is nobody's business."""
+        told = asyncio.ensure_future(self.execute(approved))
+        told.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def execute(self, approved: Approved[Order]) -> Order:
         if self.is_executor_away:

@@ -14,6 +14,7 @@ from actors import decision_loop, source_book
 from actors.candle_messages import CandleClosed
 from actors.decision_loop import TURN_S
 from actors.decision_scene import silence
+from actors.order_executor import Execute
 from actors.source_book import CANDLES, key_of, new_status
 from desk import runs
 from desk.clock import MINUTE_MS
@@ -26,7 +27,7 @@ from desk.runs import Action, DecisionRecord, PauseLift, RunStatus, SourcePolicy
 from desk.store import kinds
 from desk.store.port import Event, Stream
 from desk.trading import invariants, risk
-from desk.trading.orders import OrderState, Side
+from desk.trading.orders import Order, OrderEvent, OrderState, Side
 from desk.venues.port import MarkPrice
 from tests.actors.fakes import PAIR
 from tests.actors.stage import BEGIN_MS, Stage
@@ -161,6 +162,73 @@ def test_two_loops_of_one_run_make_one_decision_and_one_order(stage: Stage) -> N
     assert len(stage.fills()) == 1
 
 
+def test_a_twin_that_wants_something_else_trades_nothing(stage: Stage) -> None:
+    """The first leg and the claim leave together: whose claim is not the one gets no order."""
+    stage.decide(0.5)
+    closed, twin = stage.next_candle(), stage.new_loop()
+    stage.policy.targets = [0.0, 1.0]  # one leaves, the other adds: their legs have different ids
+    before = len(stage.orders())
+
+    async def both() -> None:
+        await asyncio.gather(stage.loop.on_candle_closed(closed), twin.on_candle_closed(closed))
+        await stage.executor.quiet()
+
+    asyncio.run(both())
+
+    decided = stage.decisions()[0]
+    placed = [order.client_order_id for order in stage.orders()[before:]]
+    assert placed == list(decided.client_order_ids)
+    assert decided.evidence is not None
+    assert set(placed) <= set(decided.evidence.legs)
+
+
+def test_an_order_waits_for_a_claim_that_is_slower_than_its_leg(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.policy.target = 1.0
+    closed, claim = stage.next_candle(), stage.loop._book.claim
+    known: list[int] = []
+
+    async def late(record: DecisionRecord) -> bool:
+        await asyncio.sleep(0.3)  # longer than the ledger asks again
+        known.append(len(stage.orders()))
+        return await claim(record)
+
+    monkeypatch.setattr(stage.loop._book, "claim", late)
+    stage.tell(closed)
+
+    [record], [order] = stage.decisions(), stage.orders()
+    assert known == [0]
+    assert (record.action, record.client_order_ids) == (Action.TRADE, (order.client_order_id,))
+
+
+@pytest.mark.catalogue("O01")
+def test_an_order_that_ledger_and_loop_both_ask_for_is_sent_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    sent: list[str] = []
+    execute, submit = stage.executor.execute, stage.executor._talk.submit
+
+    async def counted(ask: Execute) -> Order:
+        asked.append(ask.approved.value.client_order_id)
+        return await execute(ask)
+
+    async def slow(order: Order) -> OrderEvent:
+        sent.append(order.client_order_id)
+        await asyncio.sleep(0.02)
+        return await submit(order)
+
+    monkeypatch.setattr(stage.executor, "execute", counted)
+    monkeypatch.setattr(stage.executor._talk, "submit", slow)
+    record = stage.decide(1.0)
+
+    [order] = stage.orders()
+    assert asked == [order.client_order_id] * 2
+    assert sent == [order.client_order_id]
+    assert (record.action, order.state) == (Action.TRADE, OrderState.OPEN)
+
+
 @pytest.mark.parametrize("crash_at", ["claim", "approve", "execute", "complete", "decided"])
 def test_a_loop_that_dies_anywhere_trades_once_after_its_restart(
     stage: Stage, crash_at: str, monkeypatch: pytest.MonkeyPatch
@@ -190,9 +258,11 @@ def test_a_claim_whose_candle_is_over_is_not_traded_on_any_more(
     stage.policy.target = 1.0
     closed = stage.next_candle()
     crash_after(stage, "claim", monkeypatch)
+    stage.is_ledger_away = True  # what was on its way to it is lost
     with pytest.raises(Killed):
         stage.tell(closed)
     monkeypatch.undo()
+    stage.is_ledger_away = False
     stage.policy.target = 0.0
 
     restarted = stage.new_loop()

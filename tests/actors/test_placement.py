@@ -20,7 +20,9 @@ class Account:
     exit_state: OrderState
     sent: list[Leg] = field(default_factory=list[Leg])
 
-    async def approve(self, intent: OrderIntent, limits_set_id: str) -> Approved[Order] | Refused:
+    async def approve(
+        self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
+    ) -> Approved[Order] | Refused:
         order = desk_with_books().intent(leg=intent.leg)
         return Approved(value=order, limits_set_id=limits_set_id)
 

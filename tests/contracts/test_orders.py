@@ -230,6 +230,38 @@ def test_an_order_is_not_created_on_limits_that_were_edited_since_they_were_read
     assert create("c1", first).client_order_id == "c1", "an order that exists is returned as before"
 
 
+def test_no_order_is_created_before_the_change_that_it_comes_after(books, rows):
+    claims = kinds.STATE
+
+    def create(name: str, after: str) -> Order:
+        return books.store.create_order(
+            rows.order(name),
+            books.ledger(),
+            fence=books.fence,
+            request_id=f"create {name}",
+            event=rows.event("order_created", name),
+            after=after,
+        )
+
+    def claim(request_id: str) -> None:
+        books.store.put(
+            claims, "c", {}, at_ms=0, expected_version=0, request_id=request_id, remembered_s=60
+        )
+
+    before = books.ledger().version
+    with pytest.raises(VersionConflict, match="req:mine"):
+        create("c1", "mine")
+    assert books.store.order("c1") is None
+    assert books.ledger().version == before
+
+    claim("mine")
+    with pytest.raises(VersionConflict):
+        claim("theirs")
+    with pytest.raises(VersionConflict, match="req:theirs"):
+        create("c2", "theirs")
+    assert create("c1", "mine").version == 1
+
+
 def test_a_kill_flag_stops_entries_but_not_exits(books, rows):
     books.store.set_kill("paper", on=True, reason="drill", event=rows.event("kill_set"))
 

@@ -137,20 +137,23 @@ local function reserve(account, cid, reserved)
 end
 
 -- client order id, account, trade id, state, created_ms, reduce only, reserved, ledger v, row,
--- then by document that the limits came from: kind/key, v
+-- request that has to be done or empty, then by document that the limits came from: kind/key, v
 -- -> OK row: of the new order, or of the one that was there
 define('order_intent', function(args, what)
-  local cid, account, trade, state, created, reduce_only, reserved, ledger_v, row =
+  local cid, account, trade, state, created, reduce_only, reserved, ledger_v, row, after =
     unpack(args, OWN)
   local key = 'ord:' .. cid
   local existing = redis.call('HGET', key, 'row')
   if existing then return { 'OK', existing } end
   if state ~= 'intent' then return { 'ILLEGAL', 'none', state } end
+  if after ~= '' and redis.call('EXISTS', 'req:' .. after) == 0 then
+    return { 'CONFLICT', 'req:' .. after, '0' }
+  end
   if reduce_only == '0' and is_killed(account) then return { 'LIMIT', 'kill_switch' } end
   local ledger_key = 'led:' .. account
   local found_v = version_of(ledger_key)
   if found_v == '0' or found_v ~= ledger_v then return { 'CONFLICT', ledger_key, found_v } end
-  for at = OWN + 9, #args, 2 do
+  for at = OWN + 10, #args, 2 do
     local doc_key = 'doc:' .. args[at]
     local doc_v = version_of(doc_key)
     if doc_v ~= args[at + 1] then return { 'CONFLICT', doc_key, doc_v } end
