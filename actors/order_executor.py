@@ -236,6 +236,8 @@ class OrderExecutor:
         self._start("sweep", self._sweep())
         if self._dead_man is not None:
             self._start("dead_man", self._dead_man.tend())
+        if self._parts.exchange is not None:
+            self._start("ready", self._parts.exchange.get_ready())
         return self._parts.lease_renew_s
 
     async def quiet(self) -> None:

@@ -34,6 +34,7 @@ class ValkeyStore(
 
     def __init__(self, url: str) -> None:
         self._connection = Connection(url)
+        self._decoded = {}
 
     def __reduce__(self) -> tuple[type["ValkeyStore"], tuple[str]]:
         return (ValkeyStore, (self.url,))

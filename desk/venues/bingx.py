@@ -252,6 +252,9 @@ class BingxVenue:
         except ProtocolError as unclear:
             raise OutcomeUnknown(unclear.call, unclear.reason) from unclear
 
+    async def get_ready(self) -> None:
+        await self._wire.get_ready()
+
     async def cancel_all_after(self, timeout_s: int | None) -> None:
         """The wire counts in seconds, other than ccxt's own method."""
         if timeout_s is not None and not 10 <= timeout_s <= 120:

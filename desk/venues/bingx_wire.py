@@ -31,6 +31,9 @@ LONGEST_BAN_S = 3_600.0
 """A ban that is said to last longer is tried again after this."""
 BAN_READ_EVERY_S = 1.0
 """How often a process looks whether another one has met a ban."""
+WRITE_BAN_KNOWN_S = 5.0
+"""For so long a write trusts what `get_ready` learnt of bans: it is not held up by reading it."""
+WRITE_CLOCK_AGE_S = 5 * CLOCK_MAX_AGE_S
 _SECTIONS = (
     *("fund", "spot", "swap", "contract", "wallets", "user"),
     *("subAccount", "account", "copyTrading", "cswap", "api"),
@@ -130,15 +133,22 @@ class BingxWire:
         """
         window = {"recvWindow": self.config.recv_window_ms}
         async with self._deadline(endpoint):
-            await self._sync(5 * CLOCK_MAX_AGE_S)
+            await self._sync(WRITE_CLOCK_AGE_S)
             token = _signed_wall_ms.set(signed_wall_ms)
             try:
-                answer = await self._call(endpoint, {**parameters, **window}, private=True)
+                answer = await self._call(
+                    endpoint, {**parameters, **window}, private=True, bans_known_s=WRITE_BAN_KNOWN_S
+                )
             finally:
                 _signed_wall_ms.reset(token)
         if isinstance(answer, Refusal) and answer.meaning is Meaning.CLOCK_SKEW:
             self._synced_at_s = float("-inf")
         return answer
+
+    async def get_ready(self) -> None:
+        """Read what a write would otherwise wait for: bans that others met, and a clock that is old."""
+        await self._learn_of_bans(BAN_READ_EVERY_S)
+        await self._sync(WRITE_CLOCK_AGE_S / 2)
 
     async def server_clock(self) -> ClockAnchor:
         """Read the venue's two clocks: its wall for signatures, its market time for all the rest.
@@ -201,9 +211,17 @@ class BingxWire:
             reason = f"no answer within {self.config.deadline_s:g} s"
             raise VenueUnavailable(endpoint, reason) from late
 
-    async def _call(self, endpoint: str, parameters: Parameters, *, private: bool) -> Answer:
+    async def _call(
+        self,
+        endpoint: str,
+        parameters: Parameters,
+        *,
+        private: bool,
+        bans_known_s: float = BAN_READ_EVERY_S,
+    ) -> Answer:
         began_s, outcome = monotonic_s(), "unclear"
         try:
+            await self._refuse_while_banned(endpoint, bans_known_s)
             answer = await self._ask(endpoint, parameters, private=private)
             outcome = answer.meaning.value if isinstance(answer, Refusal) else "answered"
         except Banned:
@@ -217,7 +235,6 @@ class BingxWire:
     async def _ask(self, endpoint: str, parameters: Parameters, *, private: bool) -> Answer:
         if private and not (self.config.api_key and self.config.secret):
             raise BadInput("BINGX_API_KEY", f"was not set: {endpoint} needs a key and its secret")
-        await self._refuse_while_banned(endpoint)
         method = getattr(self._open(), endpoint)
         _budget.set(None)
         try:
@@ -233,11 +250,14 @@ class BingxWire:
             await self._note_ban(answer.message)
         return answer
 
-    async def _refuse_while_banned(self, endpoint: str) -> None:
-        if self._bans is not None and monotonic_s() - self._bans_read_at_s > BAN_READ_EVERY_S:
+    async def _learn_of_bans(self, known_s: float) -> None:
+        if self._bans is not None and monotonic_s() - self._bans_read_at_s > known_s:
             self._bans_read_at_s = monotonic_s()
             known_ms = await asyncio.to_thread(self._bans.until_wall_ms)
             self._banned_until_ms = max(self._banned_until_ms, known_ms)
+
+    async def _refuse_while_banned(self, endpoint: str, known_s: float) -> None:
+        await self._learn_of_bans(known_s)
         left_ms = self._banned_until_ms - wall_ms()
         if left_ms > 0:
             reason = f"banned by the venue: no call for another {left_ms / 1000:.0f} s"

@@ -207,6 +207,10 @@ class ExchangeExits(Protocol):
         """Ask for the cancellation of an exit that came with an order."""
         ...
 
+    async def get_ready(self) -> None:
+        """Do now what the next write would wait for. Raises `VenueUnavailable`; then it waits for it."""
+        ...
+
     async def cancel_all_after(self, timeout_s: int | None) -> None:
         """Have the venue cancel everything that rests, stops included, unless asked again in time.
 

@@ -76,13 +76,31 @@ local function define(name, work)
   end)
 end
 
+local reads = {}
+
 local function define_read(name, work)
+  reads[name] = work
   redis.register_function {
     function_name = name,
     callback = function(_, args) return work(args) end,
     flags = { 'no-writes' },
   }
 end
+
+-- by read: its name or HMGET, how many arguments it takes, they -> the answer of each
+define_read('reads', function(args)
+  local answers, at = {}, 1
+  while at <= #args do
+    local name, last = args[at], at + 1 + tonumber(args[at + 1])
+    if name == 'HMGET' then
+      answers[#answers + 1] = redis.call('HMGET', unpack(args, at + 2, last))
+    else
+      answers[#answers + 1] = reads[name]({ unpack(args, at + 2, last) })
+    end
+    at = last + 1
+  end
+  return answers
+end)
 
 define_read('desk_version', function() return { '@VERSION@', '@DIGEST@' } end)
 
