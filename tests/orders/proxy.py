@@ -26,6 +26,10 @@ class Proxy:
         self.way = Way.OPEN
         self.url = ""
         self.connections = 0
+        self.half_open: set[int] = set()
+        """Connections, by number, on which an answer was withheld."""
+        self.asked_again: set[int] = set()
+        """Those of them on which something was asked afterwards."""
         self._target = urlsplit(exchange_url)
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -52,6 +56,7 @@ class Proxy:
 
     async def _accept(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         self.connections += 1
+        number = self.connections
         if self.way is Way.REFUSED:
             back.close()
             return
@@ -61,16 +66,24 @@ class Proxy:
             (near, on, {Way.BLACKHOLE}),
             (far, back, {Way.BLACKHOLE, Way.DEAF}),
         ):
-            task = asyncio.ensure_future(self._pump(source, sink, blocked))
+            task = asyncio.ensure_future(self._pump(source, sink, blocked, number))
             self._pumps.add(task)
             task.add_done_callback(self._pumps.discard)
 
     async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, blocked: set[Way]
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        blocked: set[Way],
+        number: int,
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65_536):
+                if Way.DEAF not in blocked and number in self.half_open:
+                    self.asked_again.add(number)
                 if self.way in blocked:
+                    if self.way is Way.DEAF:
+                        self.half_open.add(number)
                     continue
                 sink.write(data)
                 await sink.drain()

@@ -51,12 +51,9 @@ def test_O01_a_crash_around_the_intent_leaves_one_order_when_its_decision_comes_
 
 
 @pytest.mark.catalogue("O02")
-@pytest.mark.parametrize("point", ["before kill_reason", "before move_order"])
-def test_O02_an_intent_that_was_not_sent_is_sent_once_after_the_restart(
-    play: Play, point: str
-) -> None:
+def test_O02_an_intent_that_was_not_sent_is_sent_once_after_the_restart(play: Play) -> None:
     async def story(desk: WireDesk) -> None:
-        await desk.restart(point)
+        await desk.restart("before move_order")
         assert await desk.send("d1") is None
         assert desk.order("d1").state is OrderState.INTENT
 
