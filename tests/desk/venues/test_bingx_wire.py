@@ -331,9 +331,10 @@ class KnownBans:
     """What processes behind one address tell each other."""
 
     def __init__(self) -> None:
-        self.until_ms = 0
+        self.until_ms = self.reads = 0
 
     def until_wall_ms(self) -> int:
+        self.reads += 1
         return self.until_ms
 
     def note(self, until_wall_ms: int) -> None:
@@ -356,6 +357,39 @@ def test_O22_ban_that_one_process_met_is_honoured_by_another(canned_venue: Canne
         return len(canned.requests) - seen
 
     assert _use(canned_venue, {BALANCE: (418, "banned")}, use) == 0
+
+
+def test_a_write_waits_for_no_reading_once_the_venue_is_ready(
+    canned_venue: CannedVenue, make_order: MakeOrder
+) -> None:
+    async def use(venue: BingxVenue, canned: Any) -> tuple[int, int]:
+        bans = KnownBans()
+        ready = BingxVenue(venue._config, bans=bans)
+        await ready.get_ready()
+        read, asked = bans.reads, canned.count(TIME)
+        with pytest.raises(DeskError):
+            await ready.submit(make_order(sent_wall_ms=wall_ms()))
+        await ready.close()
+        return bans.reads - read, canned.count(TIME) - asked
+
+    assert _use(canned_venue, {PLACE: _code(80012)}, use) == (0, 0)
+
+
+@pytest.mark.catalogue("O22")
+def test_O22_ban_that_was_met_elsewhere_is_known_to_a_venue_that_got_ready(
+    canned_venue: CannedVenue, make_order: MakeOrder
+) -> None:
+    async def use(venue: BingxVenue, canned: Any) -> int:
+        bans = KnownBans()
+        ready = BingxVenue(venue._config, bans=bans)
+        bans.until_ms = wall_ms() + 60_000
+        await ready.get_ready()
+        with pytest.raises(WriteBanned):
+            await ready.submit(make_order(sent_wall_ms=wall_ms()))
+        await ready.close()
+        return canned.count(PLACE)
+
+    assert _use(canned_venue, {}, use) == 0
 
 
 @pytest.mark.catalogue("O22")
