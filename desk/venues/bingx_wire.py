@@ -148,7 +148,8 @@ class BingxWire:
     async def get_ready(self) -> None:
         """Read what a write would otherwise wait for: bans that others met, and a clock that is old."""
         await self._learn_of_bans(BAN_READ_EVERY_S)
-        await self._sync(WRITE_CLOCK_AGE_S / 2)
+        if self._ban_left_ms() <= 0:  # then nothing may be asked
+            await self._sync(WRITE_CLOCK_AGE_S / 2)
 
     async def server_clock(self) -> ClockAnchor:
         """Read the venue's two clocks: its wall for signatures, its market time for all the rest.
@@ -258,10 +259,13 @@ class BingxWire:
 
     async def _refuse_while_banned(self, endpoint: str, known_s: float) -> None:
         await self._learn_of_bans(known_s)
-        left_ms = self._banned_until_ms - wall_ms()
+        left_ms = self._ban_left_ms()
         if left_ms > 0:
             reason = f"banned by the venue: no call for another {left_ms / 1000:.0f} s"
             raise Banned(endpoint, reason)
+
+    def _ban_left_ms(self) -> int:
+        return self._banned_until_ms - wall_ms()
 
     async def _note_ban(self, message: str) -> None:
         self._banned_until_ms = wall_ms() + round(self._ban_s(message) * 1000)
