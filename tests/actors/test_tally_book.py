@@ -16,6 +16,7 @@ from desk.clock import ManualClock
 from desk.counting import Counts
 from desk.errors import StoreUnavailable, VersionConflict
 from desk.store import kinds
+from desk.store.layout import MONEY_REQUEST_TTL_S
 from desk.store.memory import MemoryStore
 from desk.store.port import Doc, Event, Kind
 from desk.wallclock import wall_ms
@@ -143,6 +144,7 @@ class Away(MemoryStore):
         expected_version: int | None = None,
         event: Event | None = None,
         request_id: str = "",
+        remembered_s: int = MONEY_REQUEST_TTL_S,
     ) -> Doc[T]:
         if self.is_away:
             raise StoreUnavailable("away")
@@ -157,6 +159,7 @@ class Away(MemoryStore):
             expected_version=expected_version,
             event=event,
             request_id=request_id,
+            remembered_s=remembered_s,
         )
         if self.is_answer_lost:
             raise StoreUnavailable("the answer was lost")

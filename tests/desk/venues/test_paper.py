@@ -12,6 +12,7 @@ from desk.errors import BadInput, NotFound, VenueRejected, VersionConflict
 from desk.market.candles import Candle, Candles, sorted_unique
 from desk.runs import Mode, Run, RunStatus
 from desk.store import kinds
+from desk.store.layout import MONEY_REQUEST_TTL_S
 from desk.store.port import CandlesAfter, Doc, Event, Kind
 from desk.trading.fills import FillSpec
 from desk.trading.instruments import Instrument
@@ -54,6 +55,7 @@ class FakeStore:
         expected_version: int | None = None,
         event: Event | None = None,
         request_id: str = "",
+        remembered_s: int = MONEY_REQUEST_TTL_S,
     ) -> Doc[T]:
         known = self.docs.get((kind.name, key))
         version = known.version if known else 0
