@@ -34,17 +34,20 @@ def judge(
     account = simulator.state()["accounts"][0]
     theirs = [row for row in account["orders"] if ids.is_ours(row["clientOrderId"])]
     per_id = Counter(row["clientOrderId"] for row in theirs)
-    assert {cid: count for cid, count in per_id.items() if count > 1} == {}, "W3: doubled"
+    doubled = {cid: count for cid, count in per_id.items() if count > 1}
+    assert doubled == {}, f"W3: doubled: {doubled}"
     ours = orders_of(store)
     by_id = {order.client_order_id: order for order in ours}
-    assert sorted(set(per_id) - set(by_id)) == [], "orphaned"
+    orphaned = sorted(set(per_id) - set(by_id))
+    assert orphaned == [], f"orphaned: {orphaned}"
     for row in theirs:
         order = by_id[row["clientOrderId"]]
         assert row["status"] in PLACED.get(order.state, ()), (row["status"], order)
         assert order.filled_quantity == Decimal(row["executedQty"]), order
         assert order.venue_order_id == str(row["orderId"]), order
     placed = {order.client_order_id for order in ours if order.state in PLACED}
-    assert sorted(placed - set(per_id)) == [], "lost"
+    lost = sorted(placed - set(per_id))
+    assert lost == [], f"lost: {lost}"
     _judge_positions(store, account)
     _judge_books(store, ours, external)
     _judge_wire(simulator, per_id)
@@ -77,22 +80,26 @@ def _judge_positions(store: ValkeyStore, account: Any) -> None:
     ledger = store.ledger(LIVE)
     assert ledger is not None
     ours = {pair: position.quantity for pair, position in ledger.positions.items()}
-    assert ours == held_at(account), "L3: positions"
+    theirs = held_at(account)
+    assert ours == theirs, f"L3: positions: ours {ours}, at the exchange {theirs}"
 
 
 def _judge_books(store: ValkeyStore, ours: list[Order], external: Mapping[Pair, Decimal]) -> None:
     ledger, resting = store.ledger(LIVE), store.active_orders(LIVE)
     assert ledger is not None
-    assert [order for order in resting if order.state not in PLACED] == []
+    under_way = [order for order in resting if order.state not in PLACED]
+    assert under_way == [], f"under way: {under_way}"
     fills: list[Fill] = [
         fill for order in ours for fill in store.fills_of_order(order.client_order_id)
     ]
-    assert invariants.s1_fills_make_the_order(ours, fills) == []
-    assert invariants.s2_fill_is_applied_once(fills) == []
-    assert invariants.s3_position_is_its_fills(ledger, fills, external) == []
-    reservations = store.reservations(LIVE)
-    assert invariants.s7_reservations_are_open_intents(resting, reservations) == []
-    assert invariants.s8_books_balance(ledger) == []
+    broken = [
+        *invariants.s1_fills_make_the_order(ours, fills),
+        *invariants.s2_fill_is_applied_once(fills),
+        *invariants.s3_position_is_its_fills(ledger, fills, external),
+        *invariants.s7_reservations_are_open_intents(resting, store.reservations(LIVE)),
+        *invariants.s8_books_balance(ledger),
+    ]
+    assert broken == [], f"{broken}"
 
 
 def _judge_wire(simulator: Any, per_id: Counter[str]) -> None:
@@ -102,5 +109,7 @@ def _judge_wire(simulator: Any, per_id: Counter[str]) -> None:
         is_order = entry["method"] == "POST" and entry["path"].endswith("/trade/order")
         if is_order and entry["order_id"]:
             accepted[entry["params"]["clientOrderID"].lower()] += 1
-    assert {cid: count for cid, count in accepted.items() if count > 1} == {}, "W2"
-    assert set(per_id) == {cid for cid in accepted if ids.is_ours(cid)}
+    twice = {cid: count for cid, count in accepted.items() if count > 1}
+    assert twice == {}, f"W2: accepted twice: {twice}"
+    known, heard = set(per_id), {cid for cid in accepted if ids.is_ours(cid)}
+    assert known == heard, f"at the exchange {known - heard}, over the wire {heard - known}"
