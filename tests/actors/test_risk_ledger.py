@@ -3,24 +3,21 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 from unittest import mock
 
 import pytest
 
 from actors import heartbeat
-from actors.approval import Approve, Expect
-from actors.order_rows import cooldown_key
+from actors.approval import Approve
 from actors.risk_ledger import Adjust, Mark
 from desk.errors import BadInput
 from desk.store import kinds
 from desk.store.port import Event
 from desk.trading import ledger as books
 from desk.trading import risk
-from desk.trading.breaker import Breaker, BreakerState
+from desk.trading.breaker import BreakerState
 from desk.trading.intents import OrderIntent
 from desk.trading.orders import Leg, OrderState, Side
 from desk.trading.risk import Approved, Refused
@@ -103,106 +100,6 @@ def test_an_unknown_limit_set_refuses(stage: Stage) -> None:
 
     assert isinstance(verdict, Refused)
     assert verdict.limit == "risk_limit_set_missing"
-
-
-# --- what was read ahead ------------------------------------------------------------------------
-
-
-def expect(stage: Stage) -> None:
-    asyncio.run(stage.ledger.expect(Expect(run_id="run1", pair=PAIR, limits_set_id="default")))
-
-
-def shrink_limits(stage: Stage) -> None:
-    limits = stage.store.get(kinds.RISK_LIMITS, "default").value
-    small = replace(limits, max_position_size=Decimal(1))
-    stage.store.put(kinds.RISK_LIMITS, "default", small, at_ms=0)
-
-
-def drop_limits(stage: Stage) -> None:
-    stage.store.delete(kinds.RISK_LIMITS, "default")
-
-
-def shrink_account(stage: Stage) -> None:
-    policy = replace(risk.default_paper_policy(), max_open_positions=0)
-    stage.store.put(kinds.ACCOUNT_POLICIES, "paper", policy, at_ms=0)
-
-
-def trip(stage: Stage) -> None:
-    tripped = Breaker(
-        account="paper",
-        state=BreakerState.COOLDOWN,
-        cooldown_until_ms=stage.clock.now_ms() + 60_000,
-    )
-    stage.store.put(kinds.BREAKERS, "paper", tripped, at_ms=0)
-
-
-def cool_pair(stage: Stage) -> None:
-    fact = {"until_ms": stage.clock.now_ms() + 60_000, "reason": "no_margin"}
-    stage.store.put(kinds.STATE, cooldown_key("paper", PAIR), fact, at_ms=0)
-
-
-def kill(stage: Stage) -> None:
-    event = Event(topic="risk", key="all", data={}, at_ms=0)
-    stage.store.set_kill("all", on=True, reason="test", event=event)
-
-
-@pytest.mark.catalogue("R01")
-@pytest.mark.parametrize(
-    "change", [shrink_limits, drop_limits, shrink_account, trip, cool_pair, kill]
-)
-def test_what_was_read_ahead_approves_nothing_that_is_forbidden_by_now(
-    stage: Stage, change: Callable[[Stage], None]
-) -> None:
-    expect(stage)
-    change(stage)
-
-    assert isinstance(approve(stage, wish(quantity="0.0100")), Refused)
-    assert stage.orders() == []
-
-
-def test_what_was_read_ahead_refuses_nothing_that_is_allowed_by_now(stage: Stage) -> None:
-    limits = stage.store.get(kinds.RISK_LIMITS, "default").value
-    shrink_limits(stage)
-    expect(stage)
-    stage.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=0)
-
-    assert isinstance(approve(stage, wish()), Approved)
-
-
-def test_of_two_intents_that_were_read_ahead_for_only_what_fits_passes(stage: Stage) -> None:
-    expect(stage)
-
-    verdicts = [approve(stage, wish(f"d{number}", quantity="0.0150")) for number in range(2)]
-
-    assert [type(verdict) for verdict in verdicts] == [Approved, Refused]
-
-
-def test_an_order_that_exists_is_approved_as_it_stands_though_something_was_read_ahead(
-    stage: Stage,
-) -> None:
-    first = approve(stage, wish(quantity="0.0200"))
-    expect(stage)
-
-    assert approve(stage, wish(quantity="0.0200")) == first
-
-
-def test_an_intent_that_was_expected_is_judged_without_reading_again(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    glances: list[str] = []
-    glance = stage.store.glance
-
-    def counted(account: str, *wanted: Any, **more: Any) -> Any:
-        glances.append(account)
-        return glance(account, *wanted, **more)
-
-    monkeypatch.setattr(stage.store, "glance", counted)
-    expect(stage)
-    assert isinstance(approve(stage, wish()), Approved)
-    assert glances == ["paper"]
-
-    assert isinstance(approve(stage, wish("d2", quantity="0.0010")), Approved)
-    assert glances == ["paper"] * 2, "once used, it is read anew"
 
 
 def test_the_kill_switch_refuses_entries_inside_the_store_call(stage: Stage) -> None:
