@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.events import order_event
 from actors.market_time import acceleration_grace_ms
 from actors.order_rows import cooldown_key
 from actors.store_calls import RequestIds
 from desk.errors import LimitReached, NotFound
-from desk.ids import Pair
 from desk.runs import agent_kill_reason
 from desk.store import kinds
 from desk.store.port import Doc, Fence, Reading, Store, Wanted
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 1_000
 """Runs of which it is remembered whose they are."""
-AHEAD_S = 0.25
-"""For so long what was read ahead may be judged by: the rest of a decision takes a tenth of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,28 +45,19 @@ class Approve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expect:
-    """A run asks its policy: an intent of it may come in a moment."""
-
-    run_id: str
-    pair: Pair
-    limits_set_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What an intent is judged by, as it was read in one go."""
 
     ledger: Ledger
     instrument: Instrument | None
     mandate: Mandate | None
-    """None for a run that is not stored."""
+    """None for an exit, and for a run that is not stored."""
     limits: Doc[RiskLimitSet] | None
     policy: Doc[AccountPolicy] | None
     """None: the account's defaults count."""
     open_orders: Sequence[Order]
-    breaker: Doc[Breaker] | None
-    cooldown: Doc[dict[str, Any]] | None
+    breaker: Breaker
+    cooldown_until_ms: int
     venue: VenueHealth | None
 
 
@@ -81,13 +69,6 @@ class Judged:
     commit_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ahead:
-    ask: Expect
-    began_s: float
-    seen: Seen
-
-
 class Approvals:
     """Approves for one account. Blocks: for a thread, in which several may be under way at once."""
 
@@ -96,8 +77,6 @@ class Approvals:
         self._clock, self._fence, self._requests = parts.clock, fence, requests
         self._agents: dict[str, str] = {}
         """By run: where to look for its agent, before the run has been read."""
-        self._ahead: dict[str, _Ahead] = {}
-        """By run: what was read for its next intent."""
 
     def judge(self, ask: Approve, *, slow_commit_ms: float | None) -> Judged:
         """Say whether an intent passes, and create its order if so.
@@ -105,34 +84,19 @@ class Approvals:
         `slow_commit_ms` as `CommitPace` has it. Idempotent by client order id. Raises
         `StoreUnavailable`, `Fenced`, and `VersionConflict` when what it rests on has moved: ask again.
         """
-        ahead = self._take_ahead(ask)
-        if ahead is not None:
-            verdict = self._check(ask, ahead, slow_commit_ms)
-            if isinstance(verdict, Approved):
-                return self._create(verdict, ask, ahead)
-        seen = self._look(ask)  # a refusal must not rest on what was read before it was asked
+        seen = self._look(ask)
         if isinstance(seen, Order):
             return Judged(verdict=Approved(value=seen, limits_set_id=ask.limits_set_id))
         verdict = self._check(ask, seen, slow_commit_ms)
         if isinstance(verdict, Refused):
             return Judged(verdict=verdict)
-        return self._create(verdict, ask, seen)
-
-    def expect(self, ask: Expect) -> None:
-        """Read what an intent of this run would be judged by. The commit proves that it still stands."""
-        began_s = monotonic_s()
-        wanted = self._wanted(ask.run_id, ask.pair, ask.limits_set_id)
-        store = read_ahead(self._store, self._account, wanted)
-        seen = self._seen(store, ask.run_id, ask.pair, ask.limits_set_id)
-        self._ahead[ask.run_id] = _Ahead(ask=ask, began_s=began_s, seen=seen)
-
-    def _take_ahead(self, ask: Approve) -> Seen | None:
-        """What was read for this intent, once: what comes next has been moved by it."""
-        found = self._ahead.pop(ask.intent.run_id, None)
-        if found is None or monotonic_s() - found.began_s > AHEAD_S:
-            return None
-        is_it = (found.ask.pair, found.ask.limits_set_id) == (ask.intent.pair, ask.limits_set_id)
-        return found.seen if is_it else None
+        readings: tuple[Reading, ...] = (
+            Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, seen.limits),
+            Reading.of(kinds.ACCOUNT_POLICIES, self._account, seen.policy),
+        )
+        if ask.intent.reduce_only:
+            readings = ()
+        return self._create(verdict, seen.ledger, readings, after=ask.after)
 
     def _check(
         self, ask: Approve, seen: Seen, slow_commit_ms: float | None
@@ -142,7 +106,7 @@ class Approvals:
         unfit = admission.check(
             intent,
             instrument=seen.instrument,
-            mandate=None if intent.reduce_only else seen.mandate,
+            mandate=seen.mandate,
             held_quantity=books.held_quantity(ledger, intent.pair),
         )
         if unfit is not None:
@@ -159,18 +123,13 @@ class Approvals:
             limits=seen.limits.value,
             policy=policy,
             # As these books make it: between a mark and the row of the breaker nothing slips in.
-            breaker=breakers.observe(
-                seen.breaker.value if seen.breaker else Breaker(account=self._account),
-                ledger=ledger,
-                policy=policy,
-                now_ms=now_ms,
-            ),
+            breaker=breakers.observe(seen.breaker, ledger=ledger, policy=policy, now_ms=now_ms),
             price=intent.reference_price,
             leverage=self._parts.leverage,
             now_ms=now_ms,
             max_mark_age_ms=self._parts.max_mark_age_ms
             + acceleration_grace_ms(self._clock.anchor.speed),
-            pair_cooldown_until_ms=int(seen.cooldown.value["until_ms"]) if seen.cooldown else 0,
+            pair_cooldown_until_ms=seen.cooldown_until_ms,
             venue=VenueView(health=seen.venue, wall_ms=wall_ms())
             if self._parts.heeds_venue
             else None,
@@ -183,42 +142,38 @@ class Approvals:
 
         The books first: the commit proves that they have not moved since.
         """
-        intent = ask.intent
-        wanted = self._wanted(intent.run_id, intent.pair, ask.limits_set_id)
-        store = read_ahead(self._store, self._account, wanted, order_id=intent.client_order_id)
-        if (known := store.order(intent.client_order_id)) is not None:
-            return known
-        return self._seen(store, intent.run_id, intent.pair, ask.limits_set_id)
-
-    def _wanted(self, run_id: str, pair: Pair, limits_set_id: str) -> list[Wanted]:
-        account = self._account
+        intent, account = ask.intent, self._account
+        cooldown = cooldown_key(account, intent.pair)
         wanted: list[Wanted] = [
-            (kinds.INSTRUMENTS, pair),
-            (kinds.RUNS, run_id),
-            (kinds.RISK_LIMITS, limits_set_id),
+            (kinds.INSTRUMENTS, intent.pair),
+            (kinds.RUNS, intent.run_id),
+            (kinds.RISK_LIMITS, ask.limits_set_id),
             (kinds.ACCOUNT_POLICIES, account),
             (kinds.BREAKERS, account),
-            (kinds.STATE, cooldown_key(account, pair)),
+            (kinds.STATE, cooldown),
             (kinds.VENUES, account),
         ]
-        if (agent_id := self._agents.get(run_id)) is not None:
+        if (agent_id := self._agents.get(intent.run_id)) is not None:
             wanted.append((kinds.AGENTS, agent_id))
-        return wanted
-
-    def _seen(self, store: Store, run_id: str, pair: Pair, limits_set_id: str) -> Seen:
-        account = self._account
+        store = read_ahead(self._store, account, wanted, order_id=intent.client_order_id)
+        if (known := store.order(intent.client_order_id)) is not None:
+            return known
         if (ledger := store.ledger(account)) is None:
             raise NotFound("ledger", account)
-        instrument, venue = store.get(kinds.INSTRUMENTS, pair), store.get(kinds.VENUES, account)
+        instrument, breaker = (
+            store.get(kinds.INSTRUMENTS, intent.pair),
+            store.get(kinds.BREAKERS, account),
+        )
+        cooling, venue = store.get(kinds.STATE, cooldown), store.get(kinds.VENUES, account)
         return Seen(
             ledger=ledger,
             instrument=instrument.value if instrument else None,
-            mandate=self._mandate(store, run_id),
-            limits=store.get(kinds.RISK_LIMITS, limits_set_id),
+            mandate=None if intent.reduce_only else self._mandate(store, intent.run_id),
+            limits=store.get(kinds.RISK_LIMITS, ask.limits_set_id),
             policy=store.get(kinds.ACCOUNT_POLICIES, account),
             open_orders=store.active_orders(account),
-            breaker=store.get(kinds.BREAKERS, account),
-            cooldown=store.get(kinds.STATE, cooldown_key(account, pair)),
+            breaker=breaker.value if breaker else Breaker(account=account),
+            cooldown_until_ms=int(cooling.value["until_ms"]) if cooling else 0,
             venue=venue.value if venue else None,
         )
 
@@ -236,15 +191,15 @@ class Approvals:
             kill_reason=agent_kill_reason(agent.value) if agent else None,
         )
 
-    def _create(self, verdict: Approved[OrderIntent], ask: Approve, seen: Seen) -> Judged:
+    def _create(
+        self,
+        verdict: Approved[OrderIntent],
+        ledger: Ledger,
+        readings: Sequence[Reading],
+        *,
+        after: str,
+    ) -> Judged:
         intent, now_ms = verdict.value, self._clock.now_ms()
-        ledger, account = seen.ledger, self._account
-        readings = (
-            Reading.of(kinds.RISK_LIMITS, ask.limits_set_id, seen.limits),
-            Reading.of(kinds.ACCOUNT_POLICIES, account, seen.policy),
-            Reading.of(kinds.BREAKERS, account, seen.breaker),
-            Reading.of(kinds.STATE, cooldown_key(account, intent.pair), seen.cooldown),
-        )
         order = intents.order_of(
             intent,
             position=ledger.positions.get(intent.pair),
@@ -261,8 +216,8 @@ class Approvals:
                 fence=self._fence,
                 request_id=request_id,
                 event=event,
-                readings=() if intent.reduce_only else readings,
-                after=ask.after,
+                readings=readings,
+                after=after,
             )
         except LimitReached as reached:
             return Judged(

@@ -394,16 +394,13 @@ class DecisionLoop:
         """One deadline and one answer to every failure; the last action is never used again."""
         run, values = draft.scene.run, draft.observation
         assert values is not None, "observed before the policy is asked"
-        answer = asyncio.ensure_future(
-            self._parts.policy.decide(
-                run.version_id, [float(value) for value in values], run.decision_threshold
-            )
-        )
-        if not run.is_shadow:
-            await asyncio.sleep(0)  # the policy first
-            self._parts.approver.expect(run.run_id, run.pair, run.risk_limit_set_id)
         try:
-            return await asyncio.wait_for(answer, self._parts.policy_deadline_s)
+            return await asyncio.wait_for(
+                self._parts.policy.decide(
+                    run.version_id, [float(value) for value in values], run.decision_threshold
+                ),
+                self._parts.policy_deadline_s,
+            )
         except Exception as failed:  # noqa: BLE001 - whatever keeps the policy from answering means hold
             self._pulse.count("policy_unavailable")
             trace_id = draft.closed.trace_id

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from actors.approval import Approve, Expect
+from actors.approval import Approve
 from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
 from actors.commands import BackfillAsk
 from actors.names import (
@@ -59,10 +59,6 @@ class LedgerDoor:
         """Connect, so that the first request does not wait for it."""
         await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=MONEY_S)
 
-    def expect(self, run_id: str, pair: Pair, limits_set_id: str) -> None:
-        ask = Expect(run_id=run_id, pair=pair, limits_set_id=limits_set_id)
-        self._door.hint(lambda actor: actor.expect.remote(ask), within_s=START_S)
-
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
     ) -> Approved[Order] | Refused:
@@ -87,6 +83,7 @@ class ExecutorDoor:
 
     def __init__(self, account: str, *, namespace: str) -> None:
         self._door = Door(ORDER_EXECUTOR, account, namespace=namespace)
+        self._ahead: set[asyncio.Task[Order]] = set()
 
     async def greet(self) -> None:
         """Connect, so that the first request does not wait for it."""
@@ -98,8 +95,14 @@ class ExecutorDoor:
 
     def send_ahead(self, approved: Approved[Order]) -> None:
         """Tell it of an order for which somebody else asks in a moment, and will see what came of it."""
-        ask = Execute(approved=approved)
-        self._door.hint(lambda actor: actor.execute.remote(ask), within_s=MONEY_S)
+        task = asyncio.ensure_future(self.execute(approved))
+        self._ahead.add(task)
+        task.add_done_callback(self._sent_ahead)
+
+    def _sent_ahead(self, task: asyncio.Task[Order]) -> None:
+        self._ahead.discard(task)
+        if not task.cancelled() and (failed := task.exception()) is not None:
+            log.info("sent_ahead_in_vain", actor=self._door.name, why=repr(failed))
 
     async def cancel(self, client_order_id: str, reason: str) -> Order:
         ask = Cancel(client_order_id=client_order_id, reason=reason)

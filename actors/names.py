@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import ray
-import structlog
 from ray import ObjectRef
 from ray.actor import ActorProxy
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
@@ -25,8 +24,6 @@ if TYPE_CHECKING:  # a poller's process must not import every other actor to lea
     from actors.risk_ledger import RiskLedger
     from actors.signal_poller import SignalPoller
     from actors.supervisor import Supervisor
-
-log = structlog.stdlib.get_logger()
 
 
 class ActorAway(DeskError):
@@ -90,18 +87,6 @@ class Door[T]:
         self._key = key
         self._namespace = namespace
         self._handle: ActorProxy[T] | None = None
-        self._hints: set[asyncio.Task[object]] = set()
-
-    def hint[R](self, call: Callable[[ActorProxy[T]], ObjectRef[R]], *, within_s: float) -> None:
-        """Ask, and let nobody wait for the answer: what gets lost with it must cost time and no more."""
-        task = asyncio.ensure_future(self.ask(call, within_s=within_s))
-        self._hints.add(task)
-        task.add_done_callback(self._hinted)
-
-    def _hinted(self, task: asyncio.Task[object]) -> None:
-        self._hints.discard(task)
-        if not task.cancelled() and (failed := task.exception()) is not None:
-            log.info("hint_lost", actor=self.name, why=repr(failed))
 
     async def ask[R](self, call: Callable[[ActorProxy[T]], ObjectRef[R]], *, within_s: float) -> R:
         """Call a method and wait for its answer; the actor's own errors arrive as they were raised.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from desk.ids import Pair
 from desk.trading.intents import OrderIntent
 from desk.trading.orders import Leg, Order, OrderState
 from desk.trading.risk import Approved, Refused
@@ -15,10 +14,6 @@ UNDER_WAY = (OrderState.OPEN, OrderState.PARTIAL, OrderState.FILLED)
 
 class Approver(Protocol):
     """The risk ledger of an account. Raises `DeskError` when it did not answer."""
-
-    def expect(self, run_id: str, pair: Pair, limits_set_id: str) -> None:
-        """Say that an intent may come in a moment; nothing waits for it, and it may get lost."""
-        ...
 
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""

@@ -8,7 +8,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
-from actors.approval import Approvals, Approve, Expect
+from actors.approval import Approvals, Approve
 from actors.audit import Did, with_audit
 from actors.events import position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
@@ -129,11 +129,6 @@ class RiskLedger:
             self._pulse.count("approved")
             meters.RISK_CHECKS.count(self._account, "approved")
         return verdict
-
-    @ray.method(max_task_retries=0)
-    async def expect(self, ask: Expect) -> None:
-        """Read ahead what an intent of this run would be judged by."""
-        await stored(lambda: self._approvals.expect(ask))
 
     @ray.method(max_task_retries=0)
     async def mark(self, ask: Mark) -> None:

@@ -23,9 +23,6 @@ class DirectDoors:
         """Put a message to the `ledger` or the `executor`."""
         return await getattr(getattr(self, role), method)(message)
 
-    def expect(self, run_id: str, pair: Pair, limits_set_id: str) -> None:
-        """A hint that is lost."""
-
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
     ) -> Approved[Order] | Refused:

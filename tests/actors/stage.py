@@ -3,14 +3,14 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
 
 from actors import source_book
-from actors.approval import Approve, Expect
+from actors.approval import Approve
 from actors.candle_messages import CandleClosed
 from actors.decision_loop import DecisionLoop, LoopParts
 from actors.names import ActorAway
@@ -19,7 +19,6 @@ from actors.risk_ledger import LedgerParts, Mark, RiskLedger
 from desk import ids
 from desk.clock import MINUTE_MS, ClockAnchor, ManualClock
 from desk.errors import NotFound
-from desk.ids import Pair
 from desk.learning.policy import PolicyAnswer
 from desk.market.candles import Candles
 from desk.market.features import FEATURES_V1
@@ -150,11 +149,6 @@ class Stage:
         )
         return DecisionLoop(lambda: parts)
 
-    def expect(self, run_id: str, pair: Pair, limits_set_id: str) -> None:
-        if not self.is_ledger_away:
-            ask = Expect(run_id=run_id, pair=pair, limits_set_id=limits_set_id)
-            self.hint(self.ledger.expect(ask))
-
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
     ) -> Approved[Order] | Refused:
@@ -165,11 +159,7 @@ class Stage:
 
     def send_ahead(self, approved: Approved[Order]) -> None:
         """As the ledger's door does it: whether it arrives or is lost is nobody's business."""
-        self.hint(self.execute(approved))
-
-    def hint(self, message: Coroutine[object, object, object]) -> None:
-        """Nobody waits for the answer."""
-        told = asyncio.ensure_future(message)
+        told = asyncio.ensure_future(self.execute(approved))
         told.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def execute(self, approved: Approved[Order]) -> Order:

@@ -7,7 +7,6 @@ from decimal import Decimal
 import pytest
 
 from actors.placement import UNDER_WAY, place
-from desk.ids import Pair
 from desk.trading.intents import OrderIntent
 from desk.trading.orders import Leg, Order, OrderState, Side
 from desk.trading.risk import Approved, Refused
@@ -20,9 +19,6 @@ class Account:
 
     exit_state: OrderState
     sent: list[Leg] = field(default_factory=list[Leg])
-
-    def expect(self, run_id: str, pair: Pair, limits_set_id: str) -> None:
-        raise NotImplementedError
 
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
