@@ -39,6 +39,8 @@ log = structlog.stdlib.get_logger()
 
 MONEY_S = 15.0
 """Longer than the venue's deadline: an executor that waits for the venue is not away."""
+HAND_OVER_S = 12.0
+"""Within the time of whoever waits for the approval, and longer than the venue's deadline."""
 SETTLE_S = 5.0
 MARK_S = 3.0
 TELL_S = 30.0
@@ -83,7 +85,6 @@ class ExecutorDoor:
 
     def __init__(self, account: str, *, namespace: str) -> None:
         self._door = Door(ORDER_EXECUTOR, account, namespace=namespace)
-        self._ahead: set[asyncio.Task[Order]] = set()
 
     async def greet(self) -> None:
         """Connect, so that the first request does not wait for it."""
@@ -93,16 +94,10 @@ class ExecutorDoor:
         ask = Execute(approved=approved)
         return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=MONEY_S)
 
-    def send_ahead(self, approved: Approved[Order]) -> None:
-        """Tell it of an order for which somebody else asks in a moment, and will see what came of it."""
-        task = asyncio.ensure_future(self.execute(approved))
-        self._ahead.add(task)
-        task.add_done_callback(self._sent_ahead)
-
-    def _sent_ahead(self, task: asyncio.Task[Order]) -> None:
-        self._ahead.discard(task)
-        if not task.cancelled() and (failed := task.exception()) is not None:
-            log.info("sent_ahead_in_vain", actor=self._door.name, why=repr(failed))
+    async def hand_over(self, approved: Approved[Order]) -> Order:
+        """As `execute`, for a ledger whose own caller waits for it."""
+        ask = Execute(approved=approved)
+        return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=HAND_OVER_S)
 
     async def cancel(self, client_order_id: str, reason: str) -> Order:
         ask = Cancel(client_order_id=client_order_id, reason=reason)

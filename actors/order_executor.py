@@ -313,7 +313,7 @@ class OrderExecutor:
     # --- sending --------------------------------------------------------------------------------
 
     async def _send_for_all(self, order: Order) -> Order:
-        """The ledger and the loop both ask for an order: who comes second hears what the first hears."""
+        """The loop asks too where the ledger had no answer: who comes second hears what the first hears."""
         cid = order.client_order_id
         sending = self._sending.get(cid)
         if sending is None:

@@ -1,4 +1,5 @@
-"""Legs on their way to the venue: approved by the risk ledger, sent by the executor, one after another."""
+"""Legs on their way to the venue, one after another: approved by the risk ledger, handed by it to the
+executor, which sends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Placement:
     began_s: float
     """By the monotonic clock, as the next."""
     execute_began_s: float | None
-    """When the first order went to the executor; None: none did."""
+    """When the first order went to the executor, from the ledger or from here; None: none did."""
 
 
 async def place(
@@ -66,14 +67,20 @@ async def place(
     for leg in legs:
         began_s = monotonic_s()
         verdict = await approver.approve(leg, limits_set_id, after=after)
-        risk_s += monotonic_s() - began_s
+        answered_s = monotonic_s()
         if isinstance(verdict, Refused):
+            risk_s += answered_s - began_s
             refused = verdict
             break
-        began_s = monotonic_s()
-        execute_began_s = began_s if execute_began_s is None else execute_began_s
-        order = await executor.execute(verdict)
-        execute_s += monotonic_s() - began_s
+        if verdict.executed_s is None:
+            order, executing_s = await executor.execute(verdict), answered_s
+            spent_s = monotonic_s() - answered_s
+        else:
+            order, spent_s = verdict.value, verdict.executed_s
+            executing_s = answered_s - spent_s
+        risk_s += executing_s - began_s
+        execute_s += spent_s
+        execute_began_s = executing_s if execute_began_s is None else execute_began_s
         orders.append(order)
         if leg.leg is Leg.EXIT and order.state not in UNDER_WAY:
             unresolved = order

@@ -1,7 +1,7 @@
 """The risk ledger of one account: approves intents, marks the books, watches the breaker."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import ray
@@ -16,7 +16,7 @@ from actors.loss_watch import LossWatch
 from actors.market_time import MarketClock
 from actors.store_calls import RequestIds, rebuilt, retried, stored
 from desk import ids, meters
-from desk.errors import BadInput, Fenced, NotFound
+from desk.errors import BadInput, DeskError, Fenced, NotFound
 from desk.ids import Pair
 from desk.store import kinds
 from desk.store.port import Event, Store, Stream
@@ -62,10 +62,6 @@ class Adjust:
 # --- what it needs ------------------------------------------------------------------------------
 
 
-def nobody_waits(_approved: Approved[Order]) -> None:
-    """Where nobody is told ahead."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerParts:
     """Collaborators and settings. `opening_cash` is asked once in an account's life."""
@@ -79,9 +75,9 @@ class LedgerParts:
     leverage: Decimal = Decimal(1)
     min_liquidation_buffer_bps: Decimal = risk.MIN_LIQUIDATION_BUFFER_BPS
     max_mark_age_ms: int = 30_000
-    send_ahead: Callable[[Approved[Order]], None] = nobody_waits
-    """Lets the executor begin with an order while its approval goes back to whoever asked, who then
-    asks the executor too: should this be lost, nothing is."""
+    execute: Callable[[Approved[Order]], Awaitable[Order]] | None = None
+    """Where approved orders are handed to the executor. Raises `DeskError` when it did not answer:
+    whoever asked for the approval then asks it again."""
     heeds_venue: bool = False
     """Whether entries need an exchange that answers."""
     lease_ttl_s: float = 6.0
@@ -113,7 +109,7 @@ class RiskLedger:
 
     @ray.method(max_task_retries=0)
     async def approve(self, ask: Approve) -> Approved[Order] | Refused:
-        """Reserve and create the order, or say which limit spoke.
+        """Reserve and create the order and hand it to the executor, or say which limit spoke.
 
         Idempotent by client order id: an order that exists is approved as it stands. Raises
         `VersionConflict` when the request that it comes after is not committed.
@@ -124,10 +120,9 @@ class RiskLedger:
             meters.RISK_CHECKS.count(self._account, verdict.limit)
             await self._record_refusal(ask.intent, verdict)
         else:
-            if verdict.value.state is OrderState.INTENT:
-                self._parts.send_ahead(verdict)
             self._pulse.count("approved")
             meters.RISK_CHECKS.count(self._account, "approved")
+            verdict = await self._hand_over(verdict)
         return verdict
 
     @ray.method(max_task_retries=0)
@@ -243,6 +238,20 @@ class RiskLedger:
         if judged.commit_s is not None:
             self._pace.took(judged.commit_s * 1000, now_s=monotonic_s())
         return judged.verdict
+
+    async def _hand_over(self, approved: Approved[Order]) -> Approved[Order]:
+        """One hop less than by way of whoever asked, who asks the executor where it did not answer."""
+        execute = self._parts.execute
+        if execute is None or approved.value.state is not OrderState.INTENT:
+            return approved
+        began_s = monotonic_s()
+        try:
+            order = await execute(approved)
+        except DeskError as away:
+            cid = approved.value.client_order_id
+            log.warning("not_handed_over", client_order_id=cid, why=str(away))
+            return approved
+        return replace(approved, value=order, executed_s=monotonic_s() - began_s)
 
     async def _record_refusal(self, intent: OrderIntent, refused: Refused) -> None:
         event = Event(

@@ -32,7 +32,7 @@ def live_ledger_parts(wiring: Wiring) -> LedgerParts:
         clock=market_clock(store),
         default_policy=risk.default_live_policy(LIVE),
         opening_cash=opening_cash,
-        send_ahead=ExecutorDoor(LIVE, namespace=wiring.namespace).send_ahead,
+        execute=ExecutorDoor(LIVE, namespace=wiring.namespace).hand_over,
         min_liquidation_buffer_bps=wiring.min_liquidation_buffer_bps,
         leverage=Decimal(LIVE_LEVERAGE),
         heeds_venue=True,

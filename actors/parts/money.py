@@ -75,7 +75,7 @@ def paper_ledger_parts(wiring: Wiring) -> LedgerParts:
         clock=market_clock(store),
         default_policy=risk.default_paper_policy(PAPER),
         opening_cash=opening_cash,
-        send_ahead=ExecutorDoor(PAPER, namespace=wiring.namespace).send_ahead,
+        execute=ExecutorDoor(PAPER, namespace=wiring.namespace).hand_over,
         min_liquidation_buffer_bps=wiring.min_liquidation_buffer_bps,
         lease_ttl_s=wiring.lease_ttl_s,
         lease_renew_s=wiring.lease_renew_s,

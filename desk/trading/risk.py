@@ -60,6 +60,8 @@ class Approved[T]:
 
     value: T
     limits_set_id: str
+    executed_s: float | None = None
+    """How long the executor took, where the ledger handed the order to it; None: it was not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ class Stage:
         self.prices = np.random.default_rng(7)
         self.next_open_ms = BEGIN_MS
         self.price = 40_000.0
-        self.is_ledger_away = self.is_executor_away = False
+        self.is_ledger_away = self.is_executor_away = self.is_hand_over_lost = False
         self._seed()
         self.ledger, self.executor, self.loop = (
             self.new_ledger(),
@@ -116,7 +116,7 @@ class Stage:
             clock=self.clock,
             default_policy=risk.default_paper_policy(),
             opening_cash=cash,
-            send_ahead=self.send_ahead,
+            execute=self.hand_over,
         )
         ledger = RiskLedger(lambda: parts)
         asyncio.run(ledger.turn())
@@ -157,10 +157,11 @@ class Stage:
         ask = Approve(intent=intent, limits_set_id=limits_set_id, after=after)
         return await self.ledger.approve(ask)
 
-    def send_ahead(self, approved: Approved[Order]) -> None:
-        """As the ledger's door does it: whether it arrives or is lost is nobody's business."""
-        told = asyncio.ensure_future(self.execute(approved))
-        told.add_done_callback(lambda done: done.cancelled() or done.exception())
+    async def hand_over(self, approved: Approved[Order]) -> Order:
+        """The ledger's own way to the executor."""
+        if self.is_hand_over_lost:
+            raise ActorAway("order_executor:paper", "cut off")
+        return await self.execute(approved)
 
     async def execute(self, approved: Approved[Order]) -> Order:
         if self.is_executor_away:

@@ -28,6 +28,7 @@ from desk.store import kinds
 from desk.store.port import Event, Stream
 from desk.trading import invariants, risk
 from desk.trading.orders import Order, OrderEvent, OrderState, Side
+from desk.trading.risk import Approved
 from desk.venues.port import MarkPrice
 from tests.actors.fakes import PAIR
 from tests.actors.stage import BEGIN_MS, Stage
@@ -202,31 +203,56 @@ def test_an_order_waits_for_a_claim_that_is_slower_than_its_leg(
     assert (record.action, record.client_order_ids) == (Action.TRADE, (order.client_order_id,))
 
 
-@pytest.mark.catalogue("O01")
-def test_an_order_that_ledger_and_loop_both_ask_for_is_sent_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_the_ledger_hands_an_order_to_the_executor_and_the_loop_does_where_that_fails(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
     asked: list[str] = []
-    sent: list[str] = []
-    execute, submit = stage.executor.execute, stage.executor._talk.submit
+    execute = stage.executor.execute
 
     async def counted(ask: Execute) -> Order:
         asked.append(ask.approved.value.client_order_id)
         return await execute(ask)
+
+    monkeypatch.setattr(stage.executor, "execute", counted)
+    stage.is_hand_over_lost = is_lost
+    record = stage.decide(1.0)
+
+    [order] = stage.orders()
+    assert asked == [order.client_order_id]
+    assert (record.action, order.state) == (Action.TRADE, OrderState.OPEN)
+    assert {"risk", "execute"} <= set(record.stage_began_ms)
+    assert record.stage_began_ms["risk"] < record.stage_began_ms["execute"]
+    assert min(record.latency_ms["risk"], record.latency_ms["execute"]) > 0
+
+
+@pytest.mark.catalogue("O01")
+def test_an_order_that_two_ask_for_at_once_is_sent_once_and_both_hear_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    submit = stage.executor._talk.submit
 
     async def slow(order: Order) -> OrderEvent:
         sent.append(order.client_order_id)
         await asyncio.sleep(0.02)
         return await submit(order)
 
-    monkeypatch.setattr(stage.executor, "execute", counted)
     monkeypatch.setattr(stage.executor._talk, "submit", slow)
-    record = stage.decide(1.0)
-
+    stage.is_executor_away = True
+    stage.decide(1.0)
     [order] = stage.orders()
-    assert asked == [order.client_order_id] * 2
+    assert order.state is OrderState.INTENT
+    ask = Execute(approved=Approved(value=order, limits_set_id="default"))
+
+    async def both() -> list[Order]:
+        return list(await asyncio.gather(stage.executor.execute(ask), stage.executor.execute(ask)))
+
+    first, second = asyncio.run(both())
+
     assert sent == [order.client_order_id]
-    assert (record.action, order.state) == (Action.TRADE, OrderState.OPEN)
+    assert first == second
+    assert first.state is OrderState.OPEN
 
 
 @pytest.mark.parametrize("crash_at", ["claim", "approve", "execute", "complete", "decided"])

@@ -45,6 +45,7 @@ def wish(decision: str = "d1", *, quantity: str = "0.0100", reduce_only: bool = 
 @pytest.fixture
 def stage() -> Stage:
     stage = Stage()
+    stage.is_hand_over_lost = True  # the ledger alone
     stage.next_candle()
     return stage
 
