@@ -55,6 +55,9 @@ from desk.runs import Run
 
 TRADING = "trading"
 """Custom resource of the nodes that trade."""
+MONEY_CONCURRENCY = 256
+"""Each order that is on the wire keeps one call of its ledger and one of its executor waiting: an exchange
+that is slow for every run of an account must not keep a heartbeat from being answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +153,13 @@ def money_children(wiring: Wiring, account: str) -> list[ChildSpec]:
     roles = (RISK_LEDGER, ORDER_EXECUTOR, RECONCILER)
     actors = (RiskLedgerActor, OrderExecutorActor, ReconcilerActor)
     return [
-        ChildSpec(name=role.of(account), role=role.name, actor=actor, build=partial(build, wiring))
+        ChildSpec(
+            name=role.of(account),
+            role=role.name,
+            actor=actor,
+            build=partial(build, wiring),
+            max_concurrency=MONEY_CONCURRENCY,
+        )
         for role, actor, build in zip(roles, actors, builders[account], strict=True)
     ]
 

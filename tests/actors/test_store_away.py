@@ -36,6 +36,7 @@ def home() -> Iterator[Path]:
 def test_R08_without_the_store_no_entry_leaves_and_a_resting_exit_stays(home: Path) -> None:
     running = server.start(home)
     stage, venue = Stage(ValkeyStore(running.url)), ScriptedVenue(fills_at_once=False)
+    stage.is_hand_over_lost = True  # the executor is another one
     stage.next_candle()
     hold(stage)
     executor = executor_of(stage, venue)
