@@ -58,8 +58,8 @@ class LedgerDoor:
         self._door = Door(RISK_LEDGER, account, namespace=namespace)
 
     async def greet(self) -> None:
-        """Connect, so that the first request does not wait for it."""
-        await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=MONEY_S)
+        """Connect, and have it connect to its executor, so that the first request waits for neither."""
+        await self._door.ask(lambda actor: actor.greet.remote(), within_s=MONEY_S)
 
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
@@ -88,7 +88,7 @@ class ExecutorDoor:
 
     async def greet(self) -> None:
         """Connect, so that the first request does not wait for it."""
-        await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=MONEY_S)
+        await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=HAND_OVER_S)
 
     async def execute(self, approved: Approved[Order]) -> Order:
         ask = Execute(approved=approved)

@@ -62,6 +62,10 @@ class Adjust:
 # --- what it needs ------------------------------------------------------------------------------
 
 
+async def nobody_to_greet() -> None:
+    """Where orders are handed to nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerParts:
     """Collaborators and settings. `opening_cash` is asked once in an account's life."""
@@ -78,6 +82,8 @@ class LedgerParts:
     execute: Callable[[Approved[Order]], Awaitable[Order]] | None = None
     """Where approved orders are handed to the executor. Raises `DeskError` when it did not answer:
     whoever asked for the approval then asks it again."""
+    greet_executor: Callable[[], Awaitable[None]] = nobody_to_greet
+    """Connects to it, so that the first order does not wait for that. Raises `DeskError`."""
     heeds_venue: bool = False
     """Whether entries need an exchange that answers."""
     lease_ttl_s: float = 6.0
@@ -124,6 +130,11 @@ class RiskLedger:
             meters.RISK_CHECKS.count(self._account, "approved")
             verdict = await self._hand_over(verdict)
         return verdict
+
+    @ray.method(max_task_retries=0)
+    async def greet(self) -> None:
+        """Connect to whom an order would be handed. Raises `DeskError` when it does not answer."""
+        await self._parts.greet_executor()
 
     @ray.method(max_task_retries=0)
     async def mark(self, ask: Mark) -> None:

@@ -25,6 +25,7 @@ def live_ledger_parts(wiring: Wiring) -> LedgerParts:
     async def opening_cash() -> Decimal:
         return (await venue.balance()).balance
 
+    executor = ExecutorDoor(LIVE, namespace=wiring.namespace)
     return LedgerParts(
         account=LIVE,
         owner=owner(),
@@ -32,7 +33,8 @@ def live_ledger_parts(wiring: Wiring) -> LedgerParts:
         clock=market_clock(store),
         default_policy=risk.default_live_policy(LIVE),
         opening_cash=opening_cash,
-        execute=ExecutorDoor(LIVE, namespace=wiring.namespace).hand_over,
+        execute=executor.hand_over,
+        greet_executor=executor.greet,
         min_liquidation_buffer_bps=wiring.min_liquidation_buffer_bps,
         leverage=Decimal(LIVE_LEVERAGE),
         heeds_venue=True,

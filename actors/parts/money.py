@@ -68,6 +68,7 @@ def paper_ledger_parts(wiring: Wiring) -> LedgerParts:
         return wiring.starting_cash
 
     store = open_store(wiring)
+    executor = ExecutorDoor(PAPER, namespace=wiring.namespace)
     return LedgerParts(
         account=PAPER,
         owner=owner(),
@@ -75,7 +76,8 @@ def paper_ledger_parts(wiring: Wiring) -> LedgerParts:
         clock=market_clock(store),
         default_policy=risk.default_paper_policy(PAPER),
         opening_cash=opening_cash,
-        execute=ExecutorDoor(PAPER, namespace=wiring.namespace).hand_over,
+        execute=executor.hand_over,
+        greet_executor=executor.greet,
         min_liquidation_buffer_bps=wiring.min_liquidation_buffer_bps,
         lease_ttl_s=wiring.lease_ttl_s,
         lease_renew_s=wiring.lease_renew_s,
