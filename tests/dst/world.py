@@ -366,6 +366,7 @@ class World:
                     clock=self.clock,
                     default_policy=risk.default_live_policy(ACCOUNT),
                     opening_cash=_cash,
+                    execute=self.doors.execute,
                     heeds_venue=self.wind.heeds_venue,
                     lease_ttl_s=20.0,
                     lease_renew_s=8.0,
