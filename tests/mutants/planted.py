@@ -472,6 +472,13 @@ PLANTED = (
         "what a late fill left after a close is never closed",
     ),
     Mutant(
+        "memory_order_before_its_claim",
+        STATE,
+        "        if request_id and request_id not in self.answers:",
+        "        if False:",
+        "an order is created before the claim of its decision",
+    ),
+    Mutant(
         "memory_no_readings",
         MEMORY,
         "        if version != seen.version:\n            raise VersionConflict",
