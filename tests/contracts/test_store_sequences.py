@@ -137,7 +137,7 @@ CALLS: dict[str, Callable[[Dice], dict[str, Any]]] = {
     },
     "flip": lambda dice: {
         "version": dice.version(),
-        "evaluation": dice.evaluation(),
+        "evaluation": dice.some(dice.evaluation(), ""),
         "is_back": dice.random() < 0.25,
         "is_other": dice.random() < 0.15,
         "evaluation_off": dice.some(0, -1),
