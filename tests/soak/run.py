@@ -31,7 +31,7 @@ from tests.soak import history, processes, schedule
 from tests.soak.desk import STEP_S, Soaked, SoakFailed, eventually, start
 from tests.soak.memory import Watched
 from tests.soak.schedule import HEAD, Blow
-from tests.soak.told import Found, report, show
+from tests.soak.told import Found, is_judged_by_the_wall, report, show
 
 PROJECT = Path(__file__).parents[2]
 RESULT = PROJECT / "bench" / "results" / "soak.json"
@@ -85,8 +85,8 @@ class Soak:
 
     def _is_mortal(self, name: str) -> bool:
         part = schedule.part_at(self._now_s(), self._seconds)
-        takes_head = processes.takes_head(name)
-        return name not in UNKILLED and schedule.is_mortal(name, part, takes_head=takes_head)
+        early = processes.takes_head(name) or is_judged_by_the_wall(name)
+        return name not in UNKILLED and schedule.is_mortal(name, part, only_at_first=early)
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s

@@ -1,8 +1,8 @@
 """When the next blow falls, and on whom: random, repeatable, and so that each process has calm hours.
 
 In the first part whatever Ray itself runs dies too, and with each its whole head, which ends every
-actor. In the second and the third the rest dies, half of it in each: the other half lives on, and its
-memory is watched.
+actor, and Serve's own: they grow by the hours of the wall, of which the longer rest has more. In the
+second and the third the others die, half of them in each: the other half lives on, and its memory is watched.
 """
 
 import random
@@ -48,12 +48,12 @@ def part_at(at_s: float, seconds: float) -> int:
     return sum(at_s >= begin * seconds for begin in PARTS) - 1
 
 
-def is_mortal(name: str, part: int, *, takes_head: bool) -> bool:
+def is_mortal(name: str, part: int, *, only_at_first: bool) -> bool:
     """Whether a process may be killed in that part; in the others it is left alone, and watched in the
     later two."""
     if part == 0:
         return True
-    return not takes_head and zlib.crc32(name.encode()) % 2 == part - 1
+    return not only_at_first and zlib.crc32(name.encode()) % 2 == part - 1
 
 
 def choose(rng: random.Random, mortal: Sequence[str]) -> str | None:

@@ -37,12 +37,12 @@ def test_every_blow_falls_within_the_time_in_order_and_the_first_takes_the_head(
 
 @given(st.text(max_size=12), st.booleans())
 def test_each_process_may_be_killed_at_some_time_and_is_left_alone_at_another(
-    name: str, takes_head: bool
+    name: str, only_at_first: bool
 ) -> None:
-    mortal = [is_mortal(name, part, takes_head=takes_head) for part in range(3)]
+    mortal = [is_mortal(name, part, only_at_first=only_at_first) for part in range(3)]
 
     assert mortal[0]
-    assert mortal[1:].count(True) == (0 if takes_head else 1)
+    assert mortal[1:].count(True) == (0 if only_at_first else 1)
 
 
 @given(st.floats(60, 86_400))

@@ -16,6 +16,11 @@ all others comes with the candles: what they grow by in an hour of an accelerate
 speed of the wall takes that many hours for."""
 
 
+def is_judged_by_the_wall(name: str) -> bool:
+    """Whether a process grows by the hours of the wall."""
+    return name.startswith(WALL)
+
+
 @dataclass(slots=True, kw_only=True)
 class Found:
     """What a soak saw."""
@@ -35,7 +40,7 @@ def report(found: Found, memory: Watched, moves: int, speed: float) -> dict[str,
     for name, each in slopes.items():
         by_market = each["slope_mb_per_hour"] / speed
         each["judged_mb_per_hour"] = (
-            each["slope_mb_per_hour"] if name.startswith(WALL) else by_market
+            each["slope_mb_per_hour"] if is_judged_by_the_wall(name) else by_market
         )
     grown = [
         f"{name} grew by {each['judged_mb_per_hour']:.1f} MB an hour"
