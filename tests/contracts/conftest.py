@@ -205,13 +205,16 @@ class Books:
         assert found is not None
         return found
 
-    def create(self, order: Order, request_id: str = "", ledger: Ledger | None = None) -> Order:
+    def create(
+        self, order: Order, request_id: str = "", ledger: Ledger | None = None, **more: Any
+    ) -> Order:
         return self.store.create_order(
             order,
             ledger or self.ledger(),
             fence=self.fence,
             request_id=request_id or f"create {order.client_order_id}",
             event=self.rows.event("order_created", order.client_order_id),
+            **more,
         )
 
     def move(self, before: Order, state: OrderState, request_id: str = "", **changes: Any) -> Order:

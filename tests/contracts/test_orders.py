@@ -207,14 +207,7 @@ def test_an_order_is_not_created_on_limits_that_were_edited_since_they_were_read
         )
 
     def create(name: str, seen: Reading) -> Order:
-        return books.store.create_order(
-            rows.order(name),
-            books.ledger(),
-            fence=books.fence,
-            request_id=f"create {name}",
-            event=rows.event("order_created", name),
-            readings=(seen,),
-        )
+        return books.create(rows.order(name), readings=(seen,))
 
     absent = read()
     assert create("c0", absent).version == 1
@@ -234,14 +227,7 @@ def test_no_order_is_created_before_the_change_that_it_comes_after(books, rows):
     claims = kinds.STATE
 
     def create(name: str, after: str) -> Order:
-        return books.store.create_order(
-            rows.order(name),
-            books.ledger(),
-            fence=books.fence,
-            request_id=f"create {name}",
-            event=rows.event("order_created", name),
-            after=after,
-        )
+        return books.create(rows.order(name), after=after)
 
     def claim(request_id: str) -> None:
         books.store.put(
