@@ -1,6 +1,8 @@
 """What all pages have in common: keys, drawers, sorting, and a page that no longer sees the desk."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,21 @@ PROBLEM = {"type": "about:blank", "title": "store away", "status": 503, "detail"
 
 def dialog(page: Page) -> Any:
     return page.get_by_role("dialog")
+
+
+@contextmanager
+def held_back(page: Page, address: str) -> Iterator[list[Route]]:
+    """The answers from an address come when the block ends."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(address, hold)
+    yield held
+    for route in held:
+        route.continue_()
+    page.unroute(address)
 
 
 # --- keys -------------------------------------------------------------------------------------
@@ -86,20 +103,11 @@ def test_a_dot_asks_to_pause_and_a_slash_goes_to_the_first_filter(page: Page, se
 def test_a_dot_pressed_before_the_page_knows_of_a_run_still_asks_to_pause(
     page: Page, served: Any
 ) -> None:
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route("**/ops/trading/summary", hold)
-    opened(page, served.url)
-
-    page.keyboard.press(".")
-    page.wait_for_timeout(300)
-    assert held, "the page asks for its summary"
-    for route in held:
-        route.continue_()
-    page.unroute("**/ops/trading/summary")
+    with held_back(page, "**/ops/trading/summary") as held:
+        opened(page, served.url)
+        page.keyboard.press(".")
+        page.wait_for_timeout(300)
+        assert held, "the page asks for its summary"
 
     expect(dialog(page).get_by_label("Reason")).to_be_visible()
 
@@ -263,6 +271,72 @@ def test_a_list_that_cannot_be_read_again_says_of_when_it_is(page: Page, served:
 
 def _away(route: Route) -> None:
     route.fulfill(status=503, json=PROBLEM, content_type="application/problem+json")
+
+
+# --- what a dialog is made of -----------------------------------------------------------------
+
+RUN_PARTS = ("**/agents/desk", "**/versions?*", "**/risk-limits", "**/data-sources/status")
+
+
+@pytest.mark.parametrize("late", RUN_PARTS)
+def test_a_dialog_opened_before_its_choices_have_come_waits_for_them(
+    page: Page, served: Any, late: str
+) -> None:
+    with held_back(page, late) as held:
+        opened(page, served.url)
+        panel(page, "Trading").get_by_role("button", name="Start …").click()
+        expect(dialog(page).get_by_role("status")).to_have_text("Loading Start a paper run")
+        expect(dialog(page).get_by_role("button")).to_have_text(["Cancel"])
+        assert held, "the page asks for it"
+
+    for label in ("Pair", "Policy version", "Risk limit set"):
+        expect(dialog(page).get_by_label(label).locator("option")).not_to_have_count(0)
+    expect(dialog(page).get_by_label("Pair")).to_be_focused()
+
+
+@pytest.mark.allow_console("503")
+def test_a_dialog_whose_choices_cannot_be_read_says_so_and_tries_again_when_told(
+    page: Page, served: Any
+) -> None:
+    page.route("**/versions?*", _away)
+    opened(page, served.url)
+    panel(page, "Trading").get_by_role("button", name="Start …").click()
+    expect(dialog(page).get_by_role("alert")).to_contain_text("store away")
+    page.unroute("**/versions?*")
+
+    dialog(page).get_by_role("button", name="Retry").click()
+
+    expect(dialog(page).get_by_label("Policy version").locator("option")).not_to_have_count(0)
+
+
+def test_a_dialog_that_is_left_while_it_waits_gives_the_focus_back(page: Page, served: Any) -> None:
+    with held_back(page, "**/versions?*"):
+        opened(page, served.url)
+        panel(page, "Trading").get_by_role("button", name="Start …").click()
+        expect(dialog(page).get_by_role("status")).to_be_attached()
+
+        page.keyboard.press("Escape")
+        expect(dialog(page)).to_have_count(0)
+        expect(page.locator(":focus")).to_have_text("Start …")
+
+    page.wait_for_timeout(300)
+    expect(dialog(page)).to_have_count(0)
+
+
+def test_what_is_chosen_stays_when_the_choices_are_read_again(page: Page, served: Any) -> None:
+    opened(page, served.url, "/rl-agent")
+    panel(page, "Runs").get_by_role("button", name="New paper run").click()
+    dialog(page).get_by_label("Pair").select_option("ETH-USDT")
+    dialog(page).get_by_label("Stop loss").fill("0.05")
+    agent = served.store.get(kinds.AGENTS, "desk").value
+    fewer = replace(agent, allowed_instruments=("BTC-USDT",))
+    served.store.put(kinds.AGENTS, "desk", fewer, at_ms=NOW_MS)
+    with page.expect_response("**/agents/desk"):
+        served.desk._move(served.store.get(kinds.RUNS, "run-1").value)
+    page.wait_for_timeout(300)
+
+    expect(dialog(page).get_by_label("Pair")).to_have_value("ETH-USDT")
+    expect(dialog(page).get_by_label("Stop loss")).to_have_value("0.05")
 
 
 # --- what somebody else changed ---------------------------------------------------------------

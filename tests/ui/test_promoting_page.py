@@ -104,8 +104,9 @@ def test_the_server_judges_again_what_failed_while_the_dialog_stood_open(
 
 
 @pytest.mark.allow_console("401", "412")
+@pytest.mark.parametrize("is_read", [False, True], ids=["unread", "read by the page below"])
 def test_a_pointer_that_somebody_else_moved_is_not_moved_unseen(
-    page: Page, served_token: Served
+    page: Page, served_token: Served, *, is_read: bool
 ) -> None:
     dialog = opened(page, served_token)
     agent = served_token.store.get(kinds.AGENTS, "desk")
@@ -114,6 +115,11 @@ def test_a_pointer_that_somebody_else_moved_is_not_moved_unseen(
     dialog.get_by_label("to confirm").fill("ppo-1")
     other = replace(agent.value, active_version_id="ppo-2")
     served_token.store.put(kinds.AGENTS, "desk", other, at_ms=NOW_MS)
+    if is_read:
+        run = served_token.store.get(kinds.RUNS, "run-1")
+        assert run is not None
+        with page.expect_response("**/agents/desk"):
+            served_token.desk._move(run.value)
 
     dialog.get_by_role("button", name="Promote").click()
     expect(dialog).to_contain_text("active_version_id")

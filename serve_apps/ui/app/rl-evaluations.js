@@ -84,7 +84,7 @@ function Working() {
 
 function Reports() {
   return html`<${Panel} title="Reports" span="7" resource=${reports.held} retry=${reports.load} isEmpty=${(rows) => !rows.length}
-    empty=${html`<${Working} /><span>No evaluation yet.</span>`} actions=${html`<button onClick=${() => evaluate(pairs.held.value.data ?? [])}>Evaluate …</button>`}>
+    empty=${html`<${Working} /><span>No evaluation yet.</span>`} actions=${html`<button onClick=${() => evaluate(pairs)}>Evaluate …</button>`}>
     ${(rows) => html`<${Working} /><${Table} label="Reports" rows=${rows} rowKey=${(row) => row.evaluation_id} onPick=${(row) => show(row.evaluation_id)} selected=${chosen.value} columns=${[
       { name: '', title: 'compare', cell: (row) => html`<${Choice} id=${row.evaluation_id} />` }, { name: 'made', cell: (row) => html`<${When} ms=${row.created_ms} />` },
       { name: 'version', cell: (row) => html`${row.version_id} <${Baseline} on=${row.baseline} />` }, { name: 'pair', cell: (row) => row.pair },

@@ -6,7 +6,7 @@ import { marketNow } from './frame.js';
 import { keep } from './jobs.js';
 import { agent, versions } from './run_controls.js';
 import { moment } from './times.js';
-import { ask, html, Pill, toast } from './ui.js';
+import { askOf, html, Pill, toast } from './ui.js';
 
 const EVALUATIONS = '/agents/desk/evaluations';
 const DAY_MS = 86_400_000;
@@ -62,14 +62,14 @@ function Covered({ body, wanted, present, missing, fits }) {
 
 const option = (value) => ({ value, label: value });
 
-// `pairs`: rows of the pairs with what is stored of each.
-export function evaluate(pairs) {
-  const offered = versions.held.value.data ?? [];
+// `pairs`: the resource of the pairs with what is stored of each.
+export const evaluate = (pairs) => askOf([versions, pairs, agent], 'Evaluate a version', form);
+
+function form(offered, pairs, { decision_threshold: own }) {
   const intervals = [...new Set(pairs.flatMap((row) => row.stored.map((each) => each.interval)))].sort((a, b) => minutesOf(a) - minutesOf(b));
-  const own = agent.held.value.data?.decision_threshold;
   const number = (name, label, hint, more = {}) => ({ name, label, hint, type: 'number', min: 0, step: 1, ...more });
-  ask({
-    title: 'Evaluate a version', verb: 'Evaluate', checkVerb: 'Check the candles', wide: true, columns: true,
+  return {
+    verb: 'Evaluate', checkVerb: 'Check the candles', wide: true, columns: true,
     text: 'A backtest in NautilusTrader on stored candles. Every report also has the costs doubled and tripled, other thresholds, the baselines flat, hold, trend rule and previous version, and random policies.',
     fields: [
       { name: 'agent_version_id', label: 'Version', value: offered.find((version) => version.active)?.version_id, options: offered.map((version) => ({ value: version.version_id, label: version.name })) },
@@ -77,7 +77,7 @@ export function evaluate(pairs) {
       { name: 'interval', label: 'Interval', value: '1m', options: (intervals.length ? intervals : ['1m']).map(option) },
       { name: 'period', label: 'Period', value: TYPED, options: PERIODS.map(([value, label]) => ({ value, label })) },
       { name: 'start', label: 'Start, UTC (2026-01-31 12:00)' }, { name: 'end', label: 'End, UTC' },
-      number('decision_threshold', 'Decision threshold, 0 to 1', own === undefined ? "the agent's own" : `the agent's own, ${own}`, { max: 1, step: 0.01 }),
+      number('decision_threshold', 'Decision threshold, 0 to 1', `the agent's own, ${own}`, { max: 1, step: 0.01 }),
       number('missing_percent', 'Candles missing, at most, %', '1', { max: 100, step: 'any' }),
       number('folds', 'Folds', 'five', { min: 1 }), number('min_train_bars', 'Bars that the first fold trains on', 'none'),
       number('purge_bars', 'Purge, bars', 'none'), number('embargo_bars', 'Embargo, bars', 'none'),
@@ -92,5 +92,5 @@ export function evaluate(pairs) {
       keep(job);
       toast(`Evaluation of ${job.arguments.version_id ?? job.arguments.pair} started`);
     },
-  });
+  };
 }

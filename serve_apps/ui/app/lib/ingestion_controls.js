@@ -6,7 +6,7 @@ import { marketNow, summary } from './frame.js';
 import { keep } from './jobs.js';
 import { list } from './store.js';
 import { moment } from './times.js';
-import { ask, html, toast } from './ui.js';
+import { ask, askOf, html, toast } from './ui.js';
 
 export const sources = list('/data-sources/status');
 
@@ -18,8 +18,8 @@ const knownIntervals = () => distinct((sources.held.value.data ?? []).map((sourc
 
 // `given`: what is filled in already, as `{pair, interval, start, end}`.
 export function backfill(given = {}) {
-  ask({
-    title: 'Backfill candles', verb: 'Start backfill',
+  askOf([sources], 'Backfill candles', () => ({
+    verb: 'Start backfill',
     text: 'Without a start it runs to the earliest candle the exchange has; with a number of batches it stops after that many pages. What is stored already is read again and stays as it is.',
     fields: [
       { name: 'pair', label: 'Pair', value: given.pair, options: knownPairs().map(option) },
@@ -34,7 +34,7 @@ export function backfill(given = {}) {
       keep(job);
       toast(`Backfill of ${job.arguments.pair} started`);
     },
-  });
+  }));
 }
 
 function backfillBody({ pair, interval, start, end, max_batches: batches }) {

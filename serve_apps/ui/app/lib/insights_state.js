@@ -178,7 +178,6 @@ onResync(() => {
 });
 pairs.load();
 export const controls = behind(() => import('./ingestion_controls.js'), chartIsThere);
-controls.then(({ sources }) => sources.load());
 
 // --- what is drawn ----------------------------------------------------------------------------
 

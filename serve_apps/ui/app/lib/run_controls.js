@@ -4,8 +4,8 @@ import { get, post, send } from './api.js';
 import { summary } from './frame.js';
 import { money } from './format.js';
 import { list, resource } from './store.js';
-import { knownPairs } from './ingestion_controls.js';
-import { ask, html, Pill, toast } from './ui.js';
+import { knownPairs, sources } from './ingestion_controls.js';
+import { ask, askOf, html, Pill, toast } from './ui.js';
 
 export const AGENT = 'desk';
 export const agent = resource(() => get(`/agents/${AGENT}`));
@@ -29,6 +29,8 @@ const pairOptions = () => {
   return pairs.map((pair) => ({ value: pair, label: pair }));
 };
 
+const RUN_NEEDS = [agent, versions, limitSets, sources];
+
 function fields() {
   const active = (versions.held.value.data ?? []).find((version) => version.active);
   return [
@@ -46,19 +48,19 @@ function startBody(values, mode) {
 }
 
 export function startPaper() {
-  ask({
-    title: 'Start a paper run', verb: 'Start paper run',
+  askOf(RUN_NEEDS, 'Start a paper run', () => ({
+    verb: 'Start paper run',
     text: 'Paper orders fill on the internal paper venue, from closed candles, with real fees and slippage.',
     fields: fields(),
     send: (values, key) => post(`/agents/${AGENT}/start`, startBody(values, 'paper'), key),
     done: (run) => told(run, `Run ${run.run_id} started on ${run.pair}`),
-  });
+  }));
 }
 
 // More risk: every gate is shown and passed before the button works, and the server judges them again.
 export function startLive() {
-  ask({
-    title: 'Start a live run', verb: 'Start live run', checkVerb: 'Check the gates', danger: true, wide: true,
+  askOf([...RUN_NEEDS, summary], 'Start a live run', () => ({
+    verb: 'Start live run', checkVerb: 'Check the gates', danger: true, wide: true,
     text: html`<span>Orders of this run reach <strong>${summary.held.value.data?.venue ?? 'the exchange'}</strong> with the money of its account.</span>`,
     fields: fields(),
     check: (values) => post('/ops/preflight', { ...startBody(values, 'live'), action: 'start', agent_id: AGENT }),
@@ -68,7 +70,7 @@ export function startLive() {
       : html`<p class="refusal" role="alert">Not allowed: every gate has to pass first.</p>`}`,
     send: (values, key, checked) => post(`/agents/${AGENT}/start`, { ...startBody(values, 'live'), confirm_token: checked.confirm_token, confirm_name: checked.confirm_name }, key),
     done: (run) => told(run, `LIVE run ${run.run_id} started on ${run.pair}`),
-  });
+  }));
 }
 
 export const Gates = ({ gates }) => html`<ul class="gates" tabindex="0" aria-label="Gates">${gates.map((gate) => html`<li key=${gate.gate} data-passed=${gate.passed}><${Pill} tone=${gate.passed ? 'ok' : 'bad'} icon=${gate.passed ? '✓' : '✕'}>${gate.gate}<//> <span>${gate.value}${gate.threshold ? html`<span class="muted">, needed: ${gate.threshold}</span>` : ''}</span>${!gate.passed && html`<p class="refusal">${gate.problem}</p>`}</li>`)}</ul>`;

@@ -27,7 +27,9 @@ export function resource(read) {
     })();
     return running;
   }
-  return { held, load };
+  // Read it unless it was, or is under way.
+  const want = () => (held.peek().data || running ? null : load());
+  return { held, load, want };
 }
 
 export const list = (path, query) => resource(async () => (await get(path, query)).items);

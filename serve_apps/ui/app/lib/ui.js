@@ -105,36 +105,57 @@ export function Drawer({ label, title, actions, onClose, children }) {
 // `mayGo` lets the button act. An answer with `confirm_name` asks for that name to be typed; one that expires is asked anew.
 // `estimate(values)` → what is shown of it while it is filled in. `columns`: many fields, two beside each other. `safe`: it only takes risk away, so that a stale page may do it too. `conflict` {seen, read(), again(fresh)}: when somebody
 // else changed the row meanwhile (412), what is different is shown, and `again` opens the dialog on the row as it is.
-export const ask = (spec) => {
-  openDialog.value = { ...spec, key: newKey() };
-};
+export const ask = (spec) => askOf([], spec.title, () => spec);
+
+// A dialog on what was read: `make(...what the needs hold)` → its fields and all else, called once, when all of `needs`
+// (resources) have been read. What was filled in, or seen before it was acted on, does not change under the operator's hands after that.
+export function askOf(needs, title, make) {
+  needs.forEach((each) => each.want());
+  openDialog.value = { needs, title, make, key: newKey() };
+}
 
 export function Dialogs() {
-  const spec = openDialog.value;
+  const opened = openDialog.value;
+  return opened && html`<${Dialog} key=${opened.key} opened=${opened} />`;
+}
+
+function Dialog({ opened }) {
   const box = useRef(null);
+  const made = useRef(null);
+  useEffect(() => box.current.showModal(), []);
+  const close = () => {
+    box.current?.close(); // gives the focus back
+    if (openDialog.peek() === opened) openDialog.value = null; // another one may be open already
+    if (document.activeElement === document.body) document.getElementById('main')?.focus();
+  };
+  if (!made.current && opened.needs.every((each) => each.held.value.data)) made.current = { title: opened.title, ...opened.make(...opened.needs.map((each) => each.held.peek().data)), key: opened.key };
+  const spec = made.current;
+  return html`<dialog ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec?.wide ? 'wide' : ''}>
+    ${spec ? html`<${Asked} spec=${spec} close=${close} />` : html`<${Awaited} ...${opened} close=${close} />`}</dialog>`;
+}
+
+// Until all that a dialog is made of is there.
+function Awaited({ needs, title, close }) {
+  const failed = needs.filter(({ held }) => held.value.state === 'failed' && !held.value.data);
+  return html`<h2 id="dialog-title">${title}</h2>
+    ${failed.length ? failed.map((each) => html`<${Failed} problem=${each.held.value.problem} retry=${each.load} />`) : html`<div class="skeleton" role="status"><span class="sr">Loading ${title}</span></div>`}
+    <div class="buttons"><button type="button" onClick=${close}>Cancel</button></div>`;
+}
+
+function Asked({ spec, close }) {
+  const form = useRef(null);
   const [refusal, setRefusal] = useState(null);
   const [busy, setBusy] = useState(false);
   const [checked, setChecked] = useState(null);
   const [typed, setTyped] = useState('');
   const [fresh, setFresh] = useState(null);
   const [about, setAbout] = useState('');
-  const weigh = (form) => setAbout(spec.estimate ? spec.estimate(Object.fromEntries(new FormData(form))) : '');
+  const weigh = () => setAbout(spec.estimate ? spec.estimate(Object.fromEntries(new FormData(form.current))) : '');
   useEffect(() => {
-    setChecked(null);
-    setTyped('');
-    setRefusal(null);
-    setBusy(false);
-    setFresh(null);
-    if (!spec) return;
-    box.current.showModal();
-    weigh(box.current.querySelector('form'));
-  }, [spec]);
-  if (!spec) return null;
-  const close = () => {
-    box.current?.close(); // gives the focus back
-    if (openDialog.peek() === spec) openDialog.value = null; // another one may be open already
-    if (document.activeElement === document.body) document.getElementById('main')?.focus();
-  };
+    weigh();
+    // A dialog that waited is open already, with the focus on what it had to press.
+    if (form.current.closest('dialog').open) form.current.querySelector('input, select, button')?.focus();
+  }, []);
   const asks = spec.check && !checked;
   const mayGo = asks || !spec.check || (spec.mayGo(checked) && typed === (checked.confirm_name ?? ''));
   const submit = async (event) => {
@@ -166,9 +187,9 @@ export function Dialogs() {
   };
   const stale = spec.safe ? '' : staleReason.value;
   const verb = asks ? spec.checkVerb ?? 'Check' : spec.verb;
-  return html`<dialog key=${spec.key} ref=${box} onClose=${close} aria-labelledby="dialog-title" class=${spec.wide ? 'wide' : ''}><form onSubmit=${submit} onInput=${(event) => {
+  return html`<form ref=${form} onSubmit=${submit} onInput=${(event) => {
     if (event.target.name !== 'confirm_name') setChecked(null);
-    weigh(event.currentTarget);
+    weigh();
   }}>
     <h2 id="dialog-title">${spec.title}</h2>
     ${spec.text && html`<p>${spec.text}</p>`}
@@ -182,7 +203,7 @@ export function Dialogs() {
     <div class="buttons"><button type="button" onClick=${close}>Cancel</button>
       ${fresh && html`<button type="button" onClick=${reload}>Reload</button>`}
       <button class=${spec.danger && !asks ? 'danger solid' : 'primary'} disabled=${busy || !mayGo || Boolean(stale)}>${busy ? 'Sending …' : verb}</button></div>
-  </form></dialog>`;
+  </form>`;
 }
 
 const told = (value) => (value === null || value === undefined ? '–' : typeof value === 'object' ? JSON.stringify(value) : String(value));

@@ -5,7 +5,7 @@ import { summary } from './frame.js';
 import { keep } from './jobs.js';
 import { AGENT, agent, Gates, told, versions } from './run_controls.js';
 import { moment } from './times.js';
-import { ask, html, toast } from './ui.js';
+import { askOf, html, toast } from './ui.js';
 
 const pairOptions = () => (agent.held.value.data?.allowed_instruments ?? []).map((pair) => ({ value: pair, label: pair }));
 const refresh = (text) => (answer) => {
@@ -13,10 +13,9 @@ const refresh = (text) => (answer) => {
   versions.load();
 };
 
-// A pointer that somebody else moved meanwhile is not moved unseen.
-const seen = () => agent.held.peek().data?.row_version ?? null;
-const conflict = (again) => ({
-  seen: agent.held.peek().data ?? {}, read: () => get(`/agents/${AGENT}`),
+// A pointer that somebody else moved since the dialog was opened is not moved unseen.
+const conflict = (seen, again) => ({
+  seen, read: () => get(`/agents/${AGENT}`),
   again: async () => {
     await agent.load();
     again();
@@ -24,8 +23,8 @@ const conflict = (again) => ({
 });
 
 export function train() {
-  ask({
-    title: 'Train a version', verb: 'Train',
+  askOf([agent], 'Train a version', () => ({
+    verb: 'Train',
     text: 'On stored candles, next to what trades. The result is a draft; an evaluation judges it, and a gate lets it be promoted.',
     fields: [
       { name: 'pair', label: 'Pair', options: pairOptions() },
@@ -44,25 +43,25 @@ export function train() {
       keep(job);
       toast(`Training on ${job.arguments.pair ?? ''} started`);
     },
-  });
+  }));
 }
 
 // More risk: the gate is shown row by row and passed before the button works, and the server judges it again.
 // With `onPair` it is asked for where a report was looked at.
 export function promote(version, onPair = null) {
-  ask({
-    title: `Promote ${version.name}?`, verb: 'Promote', checkVerb: 'Check the gates', danger: true, wide: true,
-    text: html`<span>Active version: <strong>${agent.held.value.data?.active_version_id}</strong> → <strong>${version.version_id}</strong>. Its newest evaluation on the pair has to pass every gate.</span>`,
+  askOf([agent], `Promote ${version.name}?`, (seen) => ({
+    verb: 'Promote', checkVerb: 'Check the gates', danger: true, wide: true,
+    text: html`<span>Active version: <strong>${seen.active_version_id}</strong> → <strong>${version.version_id}</strong>. Its newest evaluation on the pair has to pass every gate.</span>`,
     fields: [{ name: 'pair', label: 'Pair', value: onPair, options: pairOptions() }],
-    conflict: conflict(() => promote(version, onPair)),
+    conflict: conflict(seen, () => promote(version, onPair)),
     check: ({ pair }) => post('/ops/preflight', { action: 'version.promote', agent_id: AGENT, version_id: version.version_id, pair }),
     mayGo: (answer) => answer.allowed && Boolean(answer.confirm_token),
     shown: (answer) => html`<${Gates} gates=${answer.gates} />${answer.allowed
       ? html`<p>By evaluation <code>${answer.evaluation_id}</code>. ${answer.runs.length ? html`<strong>It decides for ${answer.runs.map(nameOfRun).join(', ')} from the next candle on.</strong>` : 'No run at work follows the agent.'} The confirmation is good for 60 seconds.</p>`
       : html`<p class="refusal" role="alert">Not allowed: every gate has to pass first.</p>`}`,
-    send: ({ pair }, key, { confirm_token, confirm_name }) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/promote`, { pair, confirm_token, confirm_name }, { key, version: seen() }),
+    send: ({ pair }, key, { confirm_token, confirm_name }) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/promote`, { pair, confirm_token, confirm_name }, { key, version: seen.row_version }),
     done: refresh((answer) => `${answer.active_version_id} is active, by evaluation ${answer.evaluation_id}`),
-  });
+  }));
 }
 
 const nameOfRun = (id) => {
@@ -71,11 +70,11 @@ const nameOfRun = (id) => {
 };
 
 export function rollBack(version) {
-  ask({
-    title: `Roll back to ${version.name}?`, verb: 'Roll back',
-    text: html`<span>Active version: <strong>${agent.held.value.data?.active_version_id}</strong> → <strong>${version.version_id}</strong>, which was promoted before. Runs decide with it from the next candle on.</span>`,
-    conflict: conflict(() => rollBack(version)),
-    send: (_, key) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/rollback`, {}, { key, version: seen() }),
+  askOf([agent], `Roll back to ${version.name}?`, (seen) => ({
+    verb: 'Roll back',
+    text: html`<span>Active version: <strong>${seen.active_version_id}</strong> → <strong>${version.version_id}</strong>, which was promoted before. Runs decide with it from the next candle on.</span>`,
+    conflict: conflict(seen, () => rollBack(version)),
+    send: (_, key) => send('POST', `/agents/${AGENT}/versions/${version.version_id}/rollback`, {}, { key, version: seen.row_version }),
     done: refresh((answer) => `Rolled back to ${answer.active_version_id}`),
-  });
+  }));
 }
