@@ -173,7 +173,12 @@ class TradingVectorEnv(VectorEnv[Observation, Actions, Any]):
         Memory that is new to the process costs a step as much as the step itself.
         """
         if self._copies:
-            self.lanes = next((kept for kept in self._kept if _is_free(kept)), None) or self._anew()
+            for kept in self._kept:
+                if _is_free(kept):
+                    self.lanes = kept
+                    break
+            else:
+                self.lanes = self._anew()
         return self.lanes
 
     def _anew(self) -> kernel.Lanes:
