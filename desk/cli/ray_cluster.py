@@ -94,6 +94,9 @@ def node_environment(token_file: Path) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         # A record of each call, for Ray's own task list: its control store keeps a hundred thousand of them.
         "RAY_task_events_report_interval_ms": "0",
+        # Ray's agent keeps the series of every process that ever lived until somebody scrapes them,
+        # which nobody here does: the desk has its own.
+        "RAY_enable_metrics_collection": "0",
         **INGRESS_LAYERS,
         # Serve's HTTP server would take X-Forwarded-For from every local process.
         "FORWARDED_ALLOW_IPS": "",

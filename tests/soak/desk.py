@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from desk.store import kinds
 from desk.store.valkey import ValkeyStore
 from desk.trading import risk
 from tests.cluster.desk_on_ray import BUSY_VERSION, register_busy_policy
+from tests.soak.journal import OrderJournal
 
 PAIRS = {"paper": "ETH-USDT", "live": "PAXG-USDT"}
 LIMITS = "soak"
@@ -45,9 +46,7 @@ class Soaked:
     process: subprocess.Popen[bytes]
     store: ValkeyStore
     simulator: Simulator
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    """Orders in the exchange's journal, which forgets."""
-    journalled: int = 0
+    orders: OrderJournal
 
     def log_tail(self) -> str:
         """The launcher's last words."""
@@ -65,16 +64,7 @@ class Soaked:
 
     def journal(self, after: int) -> list[dict[str, Any]]:
         """The orders that the exchange received later than that."""
-        self.read_journal()
-        return [entry for entry in self.entries if entry["sequence"] > after]
-
-    def read_journal(self) -> None:
-        """Take what the journal got since the last call."""
-        while page := self.simulator.call("GET", "journal", query={"after": str(self.journalled)})[
-            "entries"
-        ]:
-            self.journalled = page[-1]["sequence"]
-            self.entries += [entry for entry in page if entry["path"].endswith("/trade/order")]
+        return self.orders.after(after)
 
     def runs(self) -> list[Run]:
         """Those that have not ended."""
@@ -126,7 +116,8 @@ def start(ends: ExitStack, speed: float) -> Soaked:
     store, simulator = ValkeyStore(running.store_url), Simulator(str(ready["control_url"]))
     ends.callback(store.close)
     ends.callback(simulator.close)
-    desk_ = Soaked(home=home, process=process, store=store, simulator=simulator)
+    orders = OrderJournal(simulator)
+    desk_ = Soaked(home=home, process=process, store=store, simulator=simulator, orders=orders)
     eventually(lambda: first_run_decides(desk_), START_S, "the first run decides", process)
     register_busy_policy(store, home)
     for account in PAIRS:

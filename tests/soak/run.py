@@ -151,7 +151,7 @@ class Soak:
                 self._check_books()
 
     def _watch(self) -> None:
-        self._desk.read_journal()
+        self._desk.orders.read()
         for pid, name in processes.named(self._desk.home, self._desk.store).items():
             if self._is_mortal(name):
                 continue

@@ -4,15 +4,21 @@ import json
 import random
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desk.drills.exchange import Simulator
 from desk.store.port import Event, Stream
 from desk.trading.orders import TRANSITIONS, OrderState
+from tests.conftest import SimulatorProcess
 from tests.soak.history import History
+from tests.soak.journal import OrderJournal
 from tests.soak.memory import LEAST_S, MB, WARM_UP_S, Watched, slope_mb_per_hour
 from tests.soak.processes import HEAD_PROCESSES, KNOWN, takes_head
 from tests.soak.run import RESULT
@@ -169,3 +175,24 @@ def test_a_desk_that_is_killed_all_the_time_for_ten_minutes_keeps_its_books(
     assert done.returncode == 0, done.stderr[-4_000:]
     assert told["killed"] == 20
     assert told["looks"] > 10
+
+
+def test_an_order_read_while_it_is_under_way_is_read_again_with_its_end(
+    simulator: SimulatorProcess,
+) -> None:
+    journal = OrderJournal(Simulator(simulator.control_url))
+    simulator.fault({"kind": "delay", "ms": 1_000}, path="trade/order")
+    with ThreadPoolExecutor() as threads:
+        order = threads.submit(
+            httpx2.post, f"{simulator.url}/openApi/swap/v2/trade/order", timeout=10.0
+        )
+        until_s = time.monotonic() + 10.0
+        while not (seen := journal.after(0)) and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert [entry["answer_ms"] for entry in seen] == [0], "under way"
+        order.result()
+
+    [entry] = journal.after(0)
+
+    assert (entry["answer_ms"] > 0, entry["status"]) == (True, 200)
+    assert journal.after(entry["sequence"]) == []
