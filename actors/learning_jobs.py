@@ -23,7 +23,7 @@ from actors.training import TrainAsk
 from actors.training_asks import TrainingAsks
 from actors.wiring import Wiring
 from desk.clock import Clock
-from desk.engines.memory_budget import within_budget
+from desk.engines.learning_process import NICENESS, as_learner
 from desk.engines.rllib import check_processors
 from desk.errors import NotFound
 from desk.ids import Pair
@@ -38,7 +38,7 @@ ONE_THREAD = {
     name: "1"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
-LEARNING_ENVIRONMENT = {"env_vars": {"RAY_worker_niceness": "10", **ONE_THREAD}}
+LEARNING_ENVIRONMENT = {"env_vars": {"RAY_worker_niceness": str(NICENESS), **ONE_THREAD}}
 """Trading comes first on a shared machine; a second numeric thread on busy cores only costs."""
 
 
@@ -166,7 +166,7 @@ def _queued(
 
 
 def _parts(wiring: Wiring) -> Callable[[], JobParts]:
-    return partial(in_own_process, partial(within_budget, partial(job_parts, wiring)))
+    return partial(in_own_process, partial(as_learner, partial(job_parts, wiring)))
 
 
 def _arguments(period: Period) -> dict[str, Any]:

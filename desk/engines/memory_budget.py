@@ -2,7 +2,6 @@
 
 import os
 import resource
-from collections.abc import Callable
 from pathlib import Path
 
 FRACTION = 0.5
@@ -49,9 +48,3 @@ def limit_memory(shares: int = 1) -> int:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     return most
-
-
-def within_budget[R](build: Callable[[], R]) -> R:
-    """Build in a process that from now on is refused memory beyond the budget."""
-    limit_memory()
-    return build()

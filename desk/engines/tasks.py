@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from desk.engines.memory_budget import limit_memory
+from desk.engines.learning_process import become_learner
 from desk.errors import DeskError
 
 POLL_S = 0.5
@@ -72,7 +72,7 @@ def _bounded[Item, Result](
     function: Callable[[Item], Result], shares: int
 ) -> Callable[[Item], Result]:
     def call(item: Item) -> Result:
-        most_bytes = limit_memory(shares)
+        most_bytes = become_learner(shares)
         try:
             return function(item)
         except MemoryError:

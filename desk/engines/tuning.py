@@ -25,7 +25,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.stopper import NoopStopper
 
-from desk.engines.memory_budget import limit_memory
+from desk.engines.learning_process import become_learner
 from desk.engines.trials import Trial, TrialTask
 from desk.errors import DeskError
 from desk.learning.sweep_results import PlannedTrial, TrialStatus
@@ -278,7 +278,7 @@ class _TrialActor(tune.Trainable):
         slots: Path,
         at_once: int,
     ) -> None:
-        self._memory_bytes = limit_memory(at_once)
+        self._memory_bytes = become_learner(at_once)
         trial_key, configuration = keys(self._own(_point_of(config), slots))
         self._lock = _locked(task.home, trial_key)
         self._trial = Trial(task, trial_key, configuration, is_stopped=_is_stopped(task, trial_key))

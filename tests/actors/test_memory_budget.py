@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from desk.engines.memory_budget import FRACTION, budget_bytes
 
 GROWS = """
-from desk.engines import memory_budget
+from desk.engines import learning_process, memory_budget
 
 memory_budget.budget_bytes = lambda *_: 1 << 27
-with_parts = memory_budget.within_budget(lambda: "parts")
+with_parts = learning_process.as_learner(lambda: "parts")
 try:
     bytearray(1 << 28)
 except MemoryError:

@@ -11,6 +11,7 @@ from actors.sweep_data import SweepPlace
 from actors.version_registry import ensure_baseline
 from bench import evaluation_tasks as bench
 from desk.clock import ManualClock
+from desk.engines.learning_process import NICENESS
 from desk.engines.private_ray import private_ray
 from desk.engines.tasks import Failed, run_tasks
 from desk.errors import BadInput
@@ -93,6 +94,20 @@ def test_an_error_of_one_task_is_told_and_the_others_go_on() -> None:
         2: 2,
     }
     assert not run_tasks(half, [2], concurrent=1, told=heard.__setitem__, should_stop=lambda: True)
+
+
+def stands_behind(_number: int) -> tuple[bool, int]:
+    return os.getsid(0) == os.getpid(), os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_session")
+def test_a_task_lets_trading_go_first() -> None:
+    heard: dict[int, tuple[bool, int] | Failed] = {}
+
+    assert run_tasks(stands_behind, [0, 1], concurrent=2, told=heard.__setitem__)
+
+    assert heard == dict.fromkeys((0, 1), (True, NICENESS))
 
 
 def grown_by(size: int) -> int:
