@@ -69,9 +69,9 @@ _aimed_lots, _kept_or_aimed = compiled(aimed_lots), compiled(kept_or_aimed)
 PRICE_TERM, FEE_TERM, SLIPPAGE_TERM, FUNDING_TERM = range(4)
 TERM_NAMES = ("price", "fees", "slippage", "funding")
 
-BLOCK = 64
+BLOCK = 256
 """Lanes that are worked on together: their numbers stay in the processor's nearest cache."""
-AHEAD = 16
+AHEAD = 24
 """Lanes whose rows are on their way while one is gathered."""
 LINE = 16
 """Columns of a row in a line of the processor's cache."""
