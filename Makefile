@@ -44,8 +44,7 @@ check: setup ## formatting, lint, types, import contracts, spelling, generated d
 	$(BIN)/python -m tests.audits.dependencies
 
 bench: setup ## one table of measured ratios, and bench/results/*.json; `ONLY=api` for one of them, `KEEP=1` for docs/performance.md
-	UV=$(abspath $(UV)) $(BIN)/python -m bench $(ONLY) $(if $(KEEP),--keep)
-	$(if $(KEEP),$(BIN)/python -m docs.performance)
+	UV=$(abspath $(UV)) $(BIN)/python -m bench $(ONLY) $(if $(KEEP),--keep; met=$$?; $(BIN)/python -m docs.performance; exit $$met)
 
 screenshots: setup ## screenshots of the running pages into docs/images
 	$(BIN)/python docs/screenshots.py

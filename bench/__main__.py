@@ -1,6 +1,7 @@
 """`make bench`, or `make bench ONLY=NAME`: one table and one JSON file; a goal not measured is not met.
 
-With `--keep` (`make bench KEEP=1`) what was measured is kept for this release too, see `bench.releases`.
+With `--keep` (`make bench KEEP=1`) what was measured is kept for this release too, each bench as it
+ends, see `bench.releases`. One that fails does not keep the others from being measured.
 """
 
 import importlib
@@ -46,21 +47,27 @@ def main(chosen: list[str]) -> int:
             f"no bench is called {' '.join(unknown)}: choose from {' '.join(BENCHES)}\n"
         )
         return 2
-    console = Console()
+    console, names = Console(), chosen or list(BENCHES)
     measured: dict[str, list[Figure]] = {}
-    for name in chosen or BENCHES:
-        with console.status(f"measuring {name} …"):
-            measured[name] = list(importlib.import_module(f"bench.{name}").figures())
+    failed: list[str] = []
+    for number, name in enumerate(names, 1):
+        with console.status(f"measuring {name}, {number} of {len(names)} …"):
+            try:
+                measured[name] = list(importlib.import_module(f"bench.{name}").figures())
+            except Exception:  # noqa: BLE001 - the others took long, and are told all the same
+                console.print_exception()
+                failed.append(name)
+                continue
+        if is_kept:
+            releases.keep(name, _record(measured[name]))
     figures = [figure for each in measured.values() for figure in each]
     console.print(_table(figures))
-    record = _record(figures)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
-    path.write_text(json.dumps(record, indent=1))
-    if is_kept:
-        for name, each in measured.items():
-            releases.keep(name, record | {"figures": [_row(figure) for figure in each]})
-    return 0 if all(figure.met for figure in figures) else 1
+    path.write_text(json.dumps(_record(figures), indent=1))
+    if failed:
+        console.print(f"[red]failed, and so not measured: {', '.join(failed)}[/]")
+    return 0 if not failed and all(figure.met for figure in figures) else 1
 
 
 def _table(figures: list[Figure]) -> Table:
