@@ -4,11 +4,12 @@ With `--keep` (`make bench KEEP=1`) what was measured is kept for this release t
 ends, see `bench.releases`. One that fails does not keep the others from being measured.
 """
 
-import importlib
 import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -52,14 +53,13 @@ def main(chosen: list[str]) -> int:
     failed: list[str] = []
     for number, name in enumerate(names, 1):
         with console.status(f"measuring {name}, {number} of {len(names)} …"):
-            try:
-                measured[name] = list(importlib.import_module(f"bench.{name}").figures())
-            except Exception:  # noqa: BLE001 - the others took long, and are told all the same
-                console.print_exception()
-                failed.append(name)
-                continue
+            found = _measured(name)
+        if found is None:
+            failed.append(name)
+            continue
+        measured[name] = found
         if is_kept:
-            releases.keep(name, _record(measured[name]))
+            releases.keep(name, _record(found))
     figures = [figure for each in measured.values() for figure in each]
     console.print(_table(figures))
     RESULTS.mkdir(exist_ok=True)
@@ -68,6 +68,17 @@ def main(chosen: list[str]) -> int:
     if failed:
         console.print(f"[red]failed, and so not measured: {', '.join(failed)}[/]")
     return 0 if not failed and all(figure.met for figure in figures) else 1
+
+
+def _measured(name: str) -> list[Figure] | None:
+    """Figures of a bench, which has a process to itself: what an earlier one left there, a Ray or
+    memory, is not measured along. None: it failed, and has said why."""
+    with tempfile.TemporaryDirectory(prefix="rd-bench-") as folder:
+        file = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", "bench.one", name, str(file)]
+        if subprocess.run(command, check=False).returncode != 0:
+            return None
+        return [Figure(**row) for row in json.loads(file.read_text())]
 
 
 def _table(figures: list[Figure]) -> Table:

@@ -1,11 +1,13 @@
 """A Ray of this process's own, for training from a terminal without a running desk."""
 
+import atexit
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,12 @@ def private_ray(processors: int = 1) -> Generator[None]:
 
     `processors` says how many actors it may run at a time, the caller's own process counted.
 
-    Its files live in a temporary folder, its ports ask for a random token, both end with the block.
+    Its files live in a temporary folder and end with the block. Its ports ask for a random token.
     """
     folder = Path(tempfile.mkdtemp(prefix="rd-"))
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
     for name, value in {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN_PATH": str(_token_file()),
         "RAY_TMPDIR": str(folder),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,6 +50,18 @@ def private_ray(processors: int = 1) -> Generator[None]:
         if ours:
             untyped.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _token_file() -> Path:
+    """One for as long as this process lives: Ray reads it once, and every Ray that is started later in
+    the same process is asked with what was read then."""
+    folder = Path(tempfile.mkdtemp(prefix="rd-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return token
 
 
 def _start(ray: Any, folder: Path, processors: int) -> None:
