@@ -71,6 +71,12 @@ class PolicyClient(Protocol):
         self, version_id: str, values: list[float], threshold: float
     ) -> PolicyAnswer: ...
 
+    async def decide_each(
+        self, version_id: str, features: list[float], threshold: float
+    ) -> Answers:
+        """As `decide` for the features beside each sign of the position."""
+        ...
+
 
 async def nothing_to_warm(_version_id: str) -> None:
     """For collaborators that answer at once."""
@@ -125,6 +131,7 @@ class DecisionLoop:
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
         self._window: CandleWindow | None = None
+        self._question: Question | None = None
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -263,8 +270,32 @@ class DecisionLoop:
         if self._window is None:
             self._window = CandleWindow(self._store, known.pair, known.interval)
         window, before = self._window, self._window.read_whole
-        seen = await stored(lambda: self._look(closed, known, window))
-        self._pulse.count("windows_read", window.read_whole - before)
+        ahead = self._ask_ahead(closed, window)
+        try:
+            seen = await stored(lambda: self._look(closed, known, window))
+            self._pulse.count("windows_read", window.read_whole - before)
+            await self._decide_on(closed, seen, ahead)
+        finally:
+            if ahead is not None:
+                ahead.drop()
+
+    def _ask_ahead(self, closed: CandleClosed, window: CandleWindow) -> AskedAhead | None:
+        if self._question is None:
+            return None
+        try:
+            return ask_ahead(
+                self._question,
+                closed,
+                window,
+                lambda shown, candles: self._observe(shown, candles, NO_SIGNALS),
+                self._parts.policy.decide_each,
+            )
+        except BadInput:  # candles that cannot be: the gates say so of what is stored
+            return None
+
+    async def _decide_on(
+        self, closed: CandleClosed, seen: tuple[Run, Scene] | None, ahead: AskedAhead | None
+    ) -> None:
         if seen is None:
             self._pulse.count("passed_over")
             return
@@ -282,7 +313,7 @@ class DecisionLoop:
             )
         limit = self._parts.feature_ood_zscore_limit
         draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit)
-        legs = await self._think(draft)
+        legs = await self._think(draft, ahead)
         if legs:
             draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
         self._may_have_claim = True  # what is cut off from here on, the next turn finishes
@@ -328,12 +359,17 @@ class DecisionLoop:
             raise PlacementUnfinished(str(away)) from away
         return True, placed
 
-    async def _think(self, draft: Draft) -> list[OrderIntent]:
+    async def _think(self, draft: Draft, ahead: AskedAhead | None) -> list[OrderIntent]:
         """Everything before the first order: returns the legs to place."""
-        if not await self._is_admitted(draft) or not self._is_observed(draft):
+        if ahead is not None and not ahead.has_seen(draft.scene):
+            ahead = None
+        if not await self._is_admitted(draft) or not self._is_observed(draft, ahead):
             return []
-        with draft.stage("policy"):
-            draft.answer = await self._ask_policy(draft)
+        self._question = Question.of(draft.scene)
+        if ahead is not None and not ahead.is_of(draft.scene.run):
+            ahead = None
+        with draft.stage("policy", since_s=None if ahead is None else ahead.began_s):
+            draft.answer = await self._ask_policy(draft, ahead)
         await self._tell_of_policy(draft)
         if draft.answer is None:
             draft.judge("policy", POLICY_UNAVAILABLE)
@@ -362,11 +398,15 @@ class DecisionLoop:
             await self._pause(admission.code, "data", admission.gates[-1].detail, trace_id)
         return False
 
-    def _is_observed(self, draft: Draft) -> bool:
+    def _is_observed(self, draft: Draft, ahead: AskedAhead | None) -> bool:
         """Gate 7: the features exist, are finite, in distribution and fresh."""
         scene, parts = draft.scene, self._parts
         with draft.stage("features"):
-            values = self._observe(scene)
+            values = (
+                self._observe(scene.features, scene.window, scene.signals)
+                if ahead is None
+                else ahead.features
+            )
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
             closed_ms = draft.closed.open_ms + interval_ms(scene.run.interval)
@@ -379,26 +419,31 @@ class DecisionLoop:
             reason = "features_too_old"
         return draft.judge("features", reason, detail)
 
-    def _observe(self, scene: Scene) -> features.Features:
+    def _observe(
+        self, shown: features.FeatureSet, window: Candles, signals: Signals
+    ) -> features.Features:
         """Features of the newest candle; recursive ones go on from the last, or begin from the store."""
-        if scene.features.anchor is None:
-            return scene.features.observe(scene.window, scene.signals)
-        if self._stream is None or self._stream.feature_set_id != scene.features.feature_set_id:
-            self._stream = FeatureStream(scene.features, interval_ms(scene.run.interval))
+        if shown.anchor is None:
+            return shown.observe(window, signals)
+        if self._stream is None or self._stream.feature_set_id != shown.feature_set_id:
+            assert self._known is not None, "a turn read it before anything was decided"
+            self._stream = FeatureStream(shown, interval_ms(self._known.interval))
         before = self._stream.reopened
-        values = self._stream.observe(scene.window, scene.signals)
+        values = self._stream.observe(window, signals)
         self._pulse.count("series_opened", self._stream.reopened - before)
         return values
 
-    async def _ask_policy(self, draft: Draft) -> PolicyAnswer | None:
+    async def _ask_policy(self, draft: Draft, ahead: AskedAhead | None) -> PolicyAnswer | None:
         """One deadline and one answer to every failure; the last action is never used again."""
         run, values = draft.scene.run, draft.observation
         assert values is not None, "observed before the policy is asked"
         try:
+            if ahead is not None:
+                self._pulse.count("asked_ahead")
+                answers = await asyncio.wait_for(ahead.answers, self._parts.policy_deadline_s)
+                return answers[SIGNS.index(float(values[-1]))]
             return await asyncio.wait_for(
-                self._parts.policy.decide(
-                    run.version_id, [float(value) for value in values], run.decision_threshold
-                ),
+                self._parts.policy.decide(run.version_id, values.tolist(), run.decision_threshold),
                 self._parts.policy_deadline_s,
             )
         except Exception as failed:  # noqa: BLE001 - whatever keeps the policy from answering means hold

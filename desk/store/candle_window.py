@@ -48,6 +48,17 @@ class CandleWindow:
             self._revision = seen.revision
             return self._held
 
+    def followed_by(self, candle: Candle) -> Candles | None:
+        """What `newest` would answer if just this candle had been stored since; None where that cannot
+        be told. It is not kept: whether it is so, the store says."""
+        with self._lock:
+            held = self._held
+            if not len(held) or len(held) != self._count:
+                return None
+            if candle.open_ms != int(held.open_ms[-1]) + interval_ms(self._interval):
+                return None
+            return Candles.concat([held, Candles.of([candle])]).take(slice(-self._count, None))
+
     def _look(self, store: CandleStore) -> CandlesAfter | None:
         """How the series stands; asked before it is read, so that what comes between is seen later."""
         held = self.held
