@@ -10,6 +10,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.asked_ahead import Answers, AskedAhead, Question, ask_ahead
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import POLICY_UNAVAILABLE, Draft
@@ -30,12 +31,21 @@ from actors.placement import Approver, Executor, Placement, place
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from desk import ids, runs
-from desk.errors import DeskError, IllegalTransition, LedgerMismatch, NotFound, VersionConflict
-from desk.learning.observation import observation
+from desk.errors import (
+    BadInput,
+    DeskError,
+    IllegalTransition,
+    LedgerMismatch,
+    NotFound,
+    VersionConflict,
+)
+from desk.learning.observation import SIGNS, observation
 from desk.learning.policy import NON_FINITE_LOGITS, NON_FINITE_OBSERVATION, PolicyAnswer
 from desk.market import features
+from desk.market.candles import Candles
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
+from desk.market.signal_features import NO_SIGNALS, Signals
 from desk.runs import Action, DecisionRecord, Run, RunStatus
 from desk.store import kinds
 from desk.store.candle_window import CandleWindow
@@ -46,6 +56,7 @@ from desk.trading import intents
 from desk.trading import ledger as books
 from desk.trading.intents import OrderIntent, Protection
 from desk.trading.risk import Refused
+from desk.wallclock import monotonic_s
 
 log = structlog.stdlib.get_logger()
 
@@ -132,6 +143,8 @@ class DecisionLoop:
         self._stream: FeatureStream | None = None
         self._window: CandleWindow | None = None
         self._question: Question | None = None
+        """What the last decision asked the policy with."""
+        self._step_ms = 0
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -269,12 +282,16 @@ class DecisionLoop:
     async def _decide(self, closed: CandleClosed, known: Run) -> None:
         if self._window is None:
             self._window = CandleWindow(self._store, known.pair, known.interval)
+            self._step_ms = interval_ms(known.interval)
         window, before = self._window, self._window.read_whole
-        ahead = self._ask_ahead(closed, window)
+        began_s, ahead = monotonic_s(), self._ask_ahead(closed, window)
         try:
             seen = await stored(lambda: self._look(closed, known, window))
             self._pulse.count("windows_read", window.read_whole - before)
-            await self._decide_on(closed, seen, ahead)
+            if seen is None:
+                self._pulse.count("passed_over")
+            else:
+                await self._decide_on(closed, *seen, ahead, began_s)
         finally:
             if ahead is not None:
                 ahead.drop()
@@ -294,12 +311,8 @@ class DecisionLoop:
             return None
 
     async def _decide_on(
-        self, closed: CandleClosed, seen: tuple[Run, Scene] | None, ahead: AskedAhead | None
+        self, closed: CandleClosed, run: Run, scene: Scene, ahead: AskedAhead | None, began_s: float
     ) -> None:
-        if seen is None:
-            self._pulse.count("passed_over")
-            return
-        run, scene = seen
         if len(scene.window) and not ends_at(scene.window, closed.open_ms):
             self._pulse.count("superseded")
             return
@@ -312,7 +325,7 @@ class DecisionLoop:
                 ),
             )
         limit = self._parts.feature_ood_zscore_limit
-        draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit)
+        draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit, began_s=began_s)
         legs = await self._think(draft, ahead)
         if legs:
             draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
@@ -426,8 +439,7 @@ class DecisionLoop:
         if shown.anchor is None:
             return shown.observe(window, signals)
         if self._stream is None or self._stream.feature_set_id != shown.feature_set_id:
-            assert self._known is not None, "a turn read it before anything was decided"
-            self._stream = FeatureStream(shown, interval_ms(self._known.interval))
+            self._stream = FeatureStream(shown, self._step_ms)
         before = self._stream.reopened
         values = self._stream.observe(window, signals)
         self._pulse.count("series_opened", self._stream.reopened - before)

@@ -3,8 +3,8 @@
 import threading
 
 from desk.ids import Pair
-from desk.market.candles import Candles
-from desk.market.interval import Interval
+from desk.market.candles import Candle, Candles
+from desk.market.interval import Interval, interval_ms
 from desk.store.layout import chunk_ms
 from desk.store.port import CandlesAfter, CandleStore, Held
 
