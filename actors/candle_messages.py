@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from actors.commands import BackfillAsk
 from desk.ids import Pair
+from desk.market.candles import Candle
 from desk.market.interval import Interval
 
 
@@ -16,6 +17,8 @@ class CandleClosed:
     interval: Interval
     open_ms: int
     trace_id: str
+    candle: Candle | None = None
+    """As whoever tells of it stored it; None: it did not. What is decided rests on the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -370,7 +370,11 @@ class CandlePoller:
             marking = self._listeners.mark({self._pair: close}, trace_id)
             await self._pass_on("mark", marking, trace_id)
         closed = CandleClosed(
-            pair=self._pair, interval=interval, open_ms=open_ms, trace_id=trace_id
+            pair=self._pair,
+            interval=interval,
+            open_ms=open_ms,
+            trace_id=trace_id,
+            candle=new.row(-1),
         )
         await self._pass_on("tell", self._listeners.tell(closed), trace_id)
         self._announced_ms[interval] = open_ms

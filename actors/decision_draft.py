@@ -45,9 +45,9 @@ class Draft:
         return ids.decision_id(run.run_id, closed.pair, closed.interval, closed.open_ms)
 
     @contextmanager
-    def stage(self, name: str) -> Generator[None]:
-        """Measure a stage in wall milliseconds."""
-        began_s = monotonic_s()
+    def stage(self, name: str, *, since_s: float | None = None) -> Generator[None]:
+        """Measure a stage in wall milliseconds; one that was begun before at `since_s`."""
+        began_s = monotonic_s() if since_s is None else since_s
         self.began(name, began_s)
         try:
             yield

@@ -10,6 +10,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.asked_ahead import Answers, AskedAhead, Question, ask_ahead
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
 from actors.decision_draft import POLICY_UNAVAILABLE, Draft
@@ -30,12 +31,21 @@ from actors.placement import Approver, Executor, Placement, place
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from desk import ids, runs
-from desk.errors import DeskError, IllegalTransition, LedgerMismatch, NotFound, VersionConflict
-from desk.learning.observation import observation
+from desk.errors import (
+    BadInput,
+    DeskError,
+    IllegalTransition,
+    LedgerMismatch,
+    NotFound,
+    VersionConflict,
+)
+from desk.learning.observation import SIGNS, observation
 from desk.learning.policy import NON_FINITE_LOGITS, NON_FINITE_OBSERVATION, PolicyAnswer
 from desk.market import features
+from desk.market.candles import Candles
 from desk.market.feature_stream import FeatureStream
 from desk.market.interval import interval_ms
+from desk.market.signal_features import NO_SIGNALS, Signals
 from desk.runs import Action, DecisionRecord, Run, RunStatus
 from desk.store import kinds
 from desk.store.candle_window import CandleWindow
@@ -46,6 +56,7 @@ from desk.trading import intents
 from desk.trading import ledger as books
 from desk.trading.intents import OrderIntent, Protection
 from desk.trading.risk import Refused
+from desk.wallclock import monotonic_s
 
 log = structlog.stdlib.get_logger()
 
@@ -70,6 +81,12 @@ class PolicyClient(Protocol):
     async def decide(
         self, version_id: str, values: list[float], threshold: float
     ) -> PolicyAnswer: ...
+
+    async def decide_each(
+        self, version_id: str, features: list[float], threshold: float
+    ) -> Answers:
+        """As `decide` for the features beside each sign of the position."""
+        ...
 
 
 async def nothing_to_warm(_version_id: str) -> None:
@@ -125,6 +142,9 @@ class DecisionLoop:
         self._unheard: tuple[int, float] = (0, 0.0)
         self._stream: FeatureStream | None = None
         self._window: CandleWindow | None = None
+        self._question: Question | None = None
+        """What the last decision asked the policy with."""
+        self._step_ms = 0
         self._loop = begin(lambda: keep_turning(self.turn, self._pulse))
 
     @ray.method(max_task_retries=0)
@@ -262,13 +282,37 @@ class DecisionLoop:
     async def _decide(self, closed: CandleClosed, known: Run) -> None:
         if self._window is None:
             self._window = CandleWindow(self._store, known.pair, known.interval)
+            self._step_ms = interval_ms(known.interval)
         window, before = self._window, self._window.read_whole
-        seen = await stored(lambda: self._look(closed, known, window))
-        self._pulse.count("windows_read", window.read_whole - before)
-        if seen is None:
-            self._pulse.count("passed_over")
-            return
-        run, scene = seen
+        began_s, ahead = monotonic_s(), self._ask_ahead(closed, window)
+        try:
+            seen = await stored(lambda: self._look(closed, known, window))
+            self._pulse.count("windows_read", window.read_whole - before)
+            if seen is None:
+                self._pulse.count("passed_over")
+            else:
+                await self._decide_on(closed, *seen, ahead, began_s)
+        finally:
+            if ahead is not None:
+                ahead.drop()
+
+    def _ask_ahead(self, closed: CandleClosed, window: CandleWindow) -> AskedAhead | None:
+        if self._question is None:
+            return None
+        try:
+            return ask_ahead(
+                self._question,
+                closed,
+                window,
+                lambda shown, candles: self._observe(shown, candles, NO_SIGNALS),
+                self._parts.policy.decide_each,
+            )
+        except BadInput:  # candles that cannot be: the gates say so of what is stored
+            return None
+
+    async def _decide_on(
+        self, closed: CandleClosed, run: Run, scene: Scene, ahead: AskedAhead | None, began_s: float
+    ) -> None:
         if len(scene.window) and not ends_at(scene.window, closed.open_ms):
             self._pulse.count("superseded")
             return
@@ -281,8 +325,8 @@ class DecisionLoop:
                 ),
             )
         limit = self._parts.feature_ood_zscore_limit
-        draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit)
-        legs = await self._think(draft)
+        draft = Draft(closed=closed, scene=scene, feature_ood_zscore_limit=limit, began_s=began_s)
+        legs = await self._think(draft, ahead)
         if legs:
             draft.legs = draft.client_order_ids = tuple(leg.client_order_id for leg in legs)
         self._may_have_claim = True  # what is cut off from here on, the next turn finishes
@@ -328,12 +372,17 @@ class DecisionLoop:
             raise PlacementUnfinished(str(away)) from away
         return True, placed
 
-    async def _think(self, draft: Draft) -> list[OrderIntent]:
+    async def _think(self, draft: Draft, ahead: AskedAhead | None) -> list[OrderIntent]:
         """Everything before the first order: returns the legs to place."""
-        if not await self._is_admitted(draft) or not self._is_observed(draft):
+        if ahead is not None and not ahead.has_seen(draft.scene):
+            ahead = None
+        if not await self._is_admitted(draft) or not self._is_observed(draft, ahead):
             return []
-        with draft.stage("policy"):
-            draft.answer = await self._ask_policy(draft)
+        self._question = Question.of(draft.scene)
+        if ahead is not None and not ahead.is_of(draft.scene.run):
+            ahead = None
+        with draft.stage("policy", since_s=None if ahead is None else ahead.began_s):
+            draft.answer = await self._ask_policy(draft, ahead)
         await self._tell_of_policy(draft)
         if draft.answer is None:
             draft.judge("policy", POLICY_UNAVAILABLE)
@@ -362,11 +411,15 @@ class DecisionLoop:
             await self._pause(admission.code, "data", admission.gates[-1].detail, trace_id)
         return False
 
-    def _is_observed(self, draft: Draft) -> bool:
+    def _is_observed(self, draft: Draft, ahead: AskedAhead | None) -> bool:
         """Gate 7: the features exist, are finite, in distribution and fresh."""
         scene, parts = draft.scene, self._parts
         with draft.stage("features"):
-            values = self._observe(scene)
+            values = (
+                self._observe(scene.features, scene.window, scene.signals)
+                if ahead is None
+                else ahead.features
+            )
             held = books.held_quantity(scene.ledger, scene.run.pair) if scene.ledger else 0
             draft.observation = observation(values, int(held > 0) - int(held < 0))
             closed_ms = draft.closed.open_ms + interval_ms(scene.run.interval)
@@ -379,26 +432,30 @@ class DecisionLoop:
             reason = "features_too_old"
         return draft.judge("features", reason, detail)
 
-    def _observe(self, scene: Scene) -> features.Features:
+    def _observe(
+        self, shown: features.FeatureSet, window: Candles, signals: Signals
+    ) -> features.Features:
         """Features of the newest candle; recursive ones go on from the last, or begin from the store."""
-        if scene.features.anchor is None:
-            return scene.features.observe(scene.window, scene.signals)
-        if self._stream is None or self._stream.feature_set_id != scene.features.feature_set_id:
-            self._stream = FeatureStream(scene.features, interval_ms(scene.run.interval))
+        if shown.anchor is None:
+            return shown.observe(window, signals)
+        if self._stream is None or self._stream.feature_set_id != shown.feature_set_id:
+            self._stream = FeatureStream(shown, self._step_ms)
         before = self._stream.reopened
-        values = self._stream.observe(scene.window, scene.signals)
+        values = self._stream.observe(window, signals)
         self._pulse.count("series_opened", self._stream.reopened - before)
         return values
 
-    async def _ask_policy(self, draft: Draft) -> PolicyAnswer | None:
+    async def _ask_policy(self, draft: Draft, ahead: AskedAhead | None) -> PolicyAnswer | None:
         """One deadline and one answer to every failure; the last action is never used again."""
         run, values = draft.scene.run, draft.observation
         assert values is not None, "observed before the policy is asked"
         try:
+            if ahead is not None:
+                self._pulse.count("asked_ahead")
+                answers = await asyncio.wait_for(ahead.answers, self._parts.policy_deadline_s)
+                return answers[SIGNS.index(float(values[-1]))]
             return await asyncio.wait_for(
-                self._parts.policy.decide(
-                    run.version_id, [float(value) for value in values], run.decision_threshold
-                ),
+                self._parts.policy.decide(run.version_id, values.tolist(), run.decision_threshold),
                 self._parts.policy_deadline_s,
             )
         except Exception as failed:  # noqa: BLE001 - whatever keeps the policy from answering means hold

@@ -41,11 +41,12 @@ class VenueWatch:
 
     async def _note(self, change: Callable[[VenueHealth], VenueHealth]) -> None:
         before, after = await retried(lambda: self._put(change))
-        if after.condition is before.condition:
-            return
-        log.warning("venue_turned", account=self._account, condition=after.condition.value)
-        if after.condition is not Condition.WELL:
+        condition = after.condition
+        if condition is not before.condition:
+            log.warning("venue_turned", account=self._account, condition=condition.value)
+        if condition is not Condition.WELL and not after.is_acted_on:
             await self._stop_trading(after)
+            await retried(lambda: self._put(lambda now: venue_health.acted_on(now, condition)))
 
     async def _put(
         self, change: Callable[[VenueHealth], VenueHealth]

@@ -4,6 +4,7 @@ The replicas hold no truth: which version is asked is said by the caller with ev
 that promotion and rollback need no change here and no two rows of a decision mix versions.
 """
 
+import asyncio
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from actors.parts.decisions import SERVE_DEPLOYMENT
 from actors.tally_book import SharedTally
 from desk.errors import DeskError
+from desk.learning.observation import SIGNS
 from desk.learning.policy import PolicyAnswer
 from desk.logs import configure_logs
 from desk.store.places import Home
@@ -41,6 +43,15 @@ class PolicyReplica:
     ) -> PolicyAnswer:
         """Answer for one observation float32[F + 1]; below `threshold` the answer is held."""
         return await self._shelf.answer(version_id, observation, threshold)
+
+    async def decide_each(
+        self, version_id: str, features: list[float], threshold: float = 0.0
+    ) -> tuple[PolicyAnswer, PolicyAnswer, PolicyAnswer]:
+        """Answer for float32[F] beside each sign of the position: short, flat, long. As `decide` would."""
+        short, flat, long = await asyncio.gather(
+            *(self._shelf.answer(version_id, [*features, sign], threshold) for sign in SIGNS)
+        )
+        return short, flat, long
 
     async def versions(self) -> list[str]:
         """Versions this replica has at hand."""

@@ -11,6 +11,7 @@ from actors.doors import ExecutorDoor, LedgerDoor
 from actors.parts.foundation import market_clock, open_store
 from actors.version_registry import policy_of, version_of
 from actors.wiring import PolicyMode, Wiring
+from desk.learning.observation import SIGNS
 from desk.learning.policy import MlpPolicy, PolicyAnswer
 from desk.store.feature_sets import feature_set_of
 from desk.store.places import Home
@@ -62,6 +63,12 @@ class ServePolicy:
         handle = self._handle or await self._connect()
         return await handle.decide.remote(version_id, values, threshold)
 
+    async def decide_each(
+        self, version_id: str, features: list[float], threshold: float
+    ) -> tuple[PolicyAnswer, PolicyAnswer, PolicyAnswer]:
+        handle = self._handle or await self._connect()
+        return await handle.decide_each.remote(version_id, features, threshold)
+
     async def warm(self, version_id: str) -> None:
         version = await asyncio.to_thread(version_of, self._store, version_id)
         features = await asyncio.to_thread(feature_set_of, self._store, version.feature_set_id)
@@ -85,6 +92,14 @@ class LocalPolicy:
         if version_id not in self._known:
             self._known[version_id] = await asyncio.to_thread(self._load, version_id)
         return self._known[version_id].answer(np.asarray(values, dtype=np.float32), threshold)
+
+    async def decide_each(
+        self, version_id: str, features: list[float], threshold: float
+    ) -> tuple[PolicyAnswer, PolicyAnswer, PolicyAnswer]:
+        short, flat, long = [
+            await self.decide(version_id, [*features, sign], threshold) for sign in SIGNS
+        ]
+        return short, flat, long
 
     async def warm(self, version_id: str) -> None:
         self._known[version_id] = await asyncio.to_thread(self._load, version_id)

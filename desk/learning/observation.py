@@ -11,6 +11,9 @@ from desk.market.features import Features
 type Observation = NDArray[np.float32]
 type Held = int | NDArray[np.integer] | NDArray[np.floating]
 
+SIGNS = (-1.0, 0.0, 1.0)
+"""What the last column may be: short, flat, long."""
+
 
 def observation(features: Features, held: Held) -> Observation:
     """Return float32[..., F + 1]: features, then the sign of the held position (-1, 0 or +1).

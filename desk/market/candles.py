@@ -75,6 +75,13 @@ class Candles:
         first, last = np.searchsorted(self.open_ms, [start_ms, end_ms])
         return self.take(slice(int(first), int(last)))
 
+    def equals(self, other: "Candles") -> bool:
+        """Whether all rows are the same, to the bit of their values."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("open_ms", "open", "high", "low", "close", "volume")
+        )
+
     @classmethod
     def of(cls, rows: Sequence[Candle]) -> Self:
         """Columns of a few rows."""

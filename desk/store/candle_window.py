@@ -3,8 +3,8 @@
 import threading
 
 from desk.ids import Pair
-from desk.market.candles import Candles
-from desk.market.interval import Interval
+from desk.market.candles import Candle, Candles
+from desk.market.interval import Interval, interval_ms
 from desk.store.layout import chunk_ms
 from desk.store.port import CandlesAfter, CandleStore, Held
 
@@ -47,6 +47,17 @@ class CandleWindow:
                 self._held = Candles.concat([self._held, fresh]).take(slice(-count, None))
             self._revision = seen.revision
             return self._held
+
+    def followed_by(self, candle: Candle) -> Candles | None:
+        """What `newest` would answer if just this candle had been stored since; None where that cannot
+        be told. It is not kept: whether it is so, the store says."""
+        with self._lock:
+            held = self._held
+            if not len(held) or len(held) != self._count:
+                return None
+            if candle.open_ms != int(held.open_ms[-1]) + interval_ms(self._interval):
+                return None
+            return Candles.concat([held, Candles.of([candle])]).take(slice(-self._count, None))
 
     def _look(self, store: CandleStore) -> CandlesAfter | None:
         """How the series stands; asked before it is read, so that what comes between is seen later."""

@@ -33,6 +33,8 @@ class VenueHealth:
     good_checks: int = 0
     bad_checks: int = 0
     detail: str = ""
+    is_acted_on: bool = False
+    """Whether the runs were paused and the operator told of this condition; a crash may come before."""
 
 
 def answered(before: VenueHealth, *, wall_ms: int) -> VenueHealth:
@@ -69,4 +71,11 @@ def objection(health: VenueHealth | None, *, wall_ms: int) -> tuple[str, str, st
 def _turned(health: VenueHealth, condition: Condition, detail: str, wall_ms: int) -> VenueHealth:
     if health.condition is condition:
         return health
-    return replace(health, condition=condition, since_wall_ms=wall_ms, detail=detail)
+    return replace(
+        health, condition=condition, since_wall_ms=wall_ms, detail=detail, is_acted_on=False
+    )
+
+
+def acted_on(health: VenueHealth, condition: Condition) -> VenueHealth:
+    """Note that what follows from a condition was done; nothing where another one has begun since."""
+    return replace(health, is_acted_on=True) if health.condition is condition else health

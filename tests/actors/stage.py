@@ -84,6 +84,12 @@ class FixedPolicy:
             version_id=version_id,
         )
 
+    async def decide_each(
+        self, version_id: str, features: list[float], threshold: float
+    ) -> tuple[PolicyAnswer, PolicyAnswer, PolicyAnswer]:
+        answer = await self.decide(version_id, [*features, 0.0], threshold)
+        return answer, answer, answer
+
 
 class Stage:
     """A paper account on one pair with 300 stored candles; `next_candle` lets the market go on."""
@@ -195,7 +201,9 @@ class Stage:
         asyncio.run(delivered)
         open_ms = int(batch.open_ms[-1])
         trace_id = ids.trace_id("candle", PAIR, "1m", open_ms)
-        return CandleClosed(pair=PAIR, interval="1m", open_ms=open_ms, trace_id=trace_id)
+        return CandleClosed(
+            pair=PAIR, interval="1m", open_ms=open_ms, trace_id=trace_id, candle=batch.row(-1)
+        )
 
     def next_candle(self) -> CandleClosed:
         """One candle closes, what waits for it is filled, the books are marked."""

@@ -162,7 +162,7 @@ def test_M05_a_decision_ends_with_the_version_it_began_whatever_is_rolled_back_m
     second = stage.decide(1.0)
 
     assert (first.version_id, second.version_id) == ("v1", "v2")
-    assert asked == ["v1", "v2"]
+    assert asked == ["v1", "v1", "v2"], "ahead as before, and anew"
     assert first.action is Action.TRADE
     [order] = [row for row in stage.orders() if row.decision_id == first.decision_id]
     assert order.trace_id == first.trace_id

@@ -72,6 +72,7 @@ def test_O22_after_a_ban_no_call_is_made_until_it_ends_not_even_by_a_new_process
             {"kind": "http", "status": 418, "body": body}, times=1, path="user/positions"
         )
         await desk.eventually(lambda: "exchange_ban" in desk.alerts(), "an alert")
+        await asyncio.sleep(0.5)  # what was on the wire when the ban came still arrives
         banned_at = desk.simulator.journal()[-1]["sequence"]
 
         refused = await desk.approve("d1")
