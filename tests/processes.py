@@ -1,12 +1,29 @@
 """Processes of a test's own session."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from desk.cli.processes import marked
 
 HEAD_PARTS = ("start\0--head", "gcs_server", "raylet/raylet", "ray::")
 """What the command lines of Ray's head and of all that it starts have in them."""
+
+
+def said_by(script: str, **started: Any) -> str:
+    """What a Python script prints in a process of its own; `started` is how, as `subprocess.run` has it."""
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        **started,
+    )
+    return ran.stdout
 
 
 def descendants(*pids: int) -> set[int]:

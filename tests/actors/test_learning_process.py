@@ -1,13 +1,12 @@
 """A learning process stands behind trading, whatever session and group it was started in."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from desk.engines.learning_process import AUTOGROUP, NICENESS, TURN_NS
+from tests.processes import said_by
 
 GIVES_WAY = """
 import os
@@ -31,17 +30,7 @@ print(group.read_text().split()[-1] if group.exists() else "")
 def test_a_learner_has_a_session_of_its_own_with_the_least_share(
     started: dict[str, object],
 ) -> None:
-    learner = subprocess.run(
-        [sys.executable, "-c", GIVES_WAY],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        **started,  # pyright: ignore[reportArgumentType, reportCallIssue] - how it is started
-    )
-
-    began_alone, has_session, niceness, *group = learner.stdout.split()
+    began_alone, has_session, niceness, *group = said_by(GIVES_WAY, **started).split()
 
     assert began_alone == str("start_new_session" in started)
     assert (has_session, niceness) == ("True", str(NICENESS))
@@ -71,13 +60,4 @@ print(found)
     reason="this kernel does not say how long a turn is",
 )
 def test_every_thread_of_a_learner_takes_the_shortest_turns() -> None:
-    learner = subprocess.run(
-        [sys.executable, "-c", TURNS],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-
-    assert learner.stdout.strip() == str([[str(TURN_NS)]] * 2)
+    assert said_by(TURNS).strip() == str([[str(TURN_NS)]] * 2)

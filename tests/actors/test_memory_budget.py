@@ -1,8 +1,6 @@
 """The memory budget of a learning process: what grows is refused there, and nowhere else."""
 
-import os
 import resource
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desk.engines.memory_budget import FRACTION, budget_bytes
+from tests.processes import said_by
 
 GROWS = """
 from desk.engines import learning_process, memory_budget
@@ -41,15 +40,8 @@ def test_the_budget_is_a_part_of_the_smaller_of_machine_and_container(
 def test_I16_a_process_beyond_its_budget_is_refused_and_the_others_are_not() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
 
-    learner = subprocess.run(
-        [sys.executable, "-c", GROWS],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    said = said_by(GROWS)
 
-    assert learner.stdout.split() == ["refused", "parts"]
+    assert said.split() == ["refused", "parts"]
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert len(bytearray(1 << 28)) == 1 << 28

@@ -24,6 +24,7 @@ from serve_apps.sse import StreamTimes
 from serve_apps.ui.assets import load_assets
 from tests.ui.fake_desk import CANDLES, NOW_MS, PAIR, START_MS, FakeDesk, a_run
 from tests.ui.filled_store import decide, fill_store, place, replace_times, rest, tell_job, trade
+from tests.ui.slow_answers import as_slow_as_asked
 
 __all__ = (
     "CANDLES",
@@ -128,7 +129,11 @@ class serve:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=self._port, log_level="error", timeout_graceful_shutdown=1
+            as_slow_as_asked(app),
+            host="127.0.0.1",
+            port=self._port,
+            log_level="error",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
