@@ -252,10 +252,11 @@ class BingxWire:
         return answer
 
     async def _learn_of_bans(self, known_s: float) -> None:
-        if self._bans is not None and monotonic_s() - self._bans_read_at_s > known_s:
-            self._bans_read_at_s = monotonic_s()
+        began_s = monotonic_s()
+        if self._bans is not None and began_s - self._bans_read_at_s > known_s:
             known_ms = await asyncio.to_thread(self._bans.until_wall_ms)
             self._banned_until_ms = max(self._banned_until_ms, known_ms)
+            self._bans_read_at_s = began_s  # only now: a call beside this one must not go on before
 
     async def _refuse_while_banned(self, endpoint: str, known_s: float) -> None:
         await self._learn_of_bans(known_s)

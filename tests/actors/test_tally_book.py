@@ -70,8 +70,9 @@ steps = st.lists(st.sampled_from(["count", "beat", "write", "die", "new supervis
 def test_over_any_deaths_the_sum_is_what_was_heard_and_never_more_than_was_counted(
     order: list[str],
 ) -> None:
-    store, process, truth = MemoryStore(), Process(), 0
+    store, truth = MemoryStore(), 0
     book = TallyBook(store, ManualClock())
+    process = Process()
     seen = [0.0]
 
     for step in [*order, "beat", "write"]:
@@ -110,8 +111,9 @@ def test_processes_of_one_role_add_up_and_a_beat_without_counts_changes_nothing(
 
 
 def test_a_store_that_is_away_costs_no_figure_and_holds_nobody_up() -> None:
-    store, process = Away(), Process(counted=5)
+    store = Away()
     book = TallyBook(store, ManualClock())
+    process = Process(counted=5)
     book.hear("worker", process.beat())
 
     with mock.patch.object(tally_book, "METRIC_PATIENCE_S", 0.05):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal
 
 import httpx2
@@ -180,9 +181,9 @@ def test_a_desk_that_is_killed_all_the_time_for_ten_minutes_keeps_its_books(
 def test_an_order_read_while_it_is_under_way_is_read_again_with_its_end(
     simulator: SimulatorProcess,
 ) -> None:
-    journal = OrderJournal(Simulator(simulator.control_url))
     simulator.fault({"kind": "delay", "ms": 1_000}, path="trade/order")
-    with ThreadPoolExecutor() as threads:
+    with closing(Simulator(simulator.control_url)) as control, ThreadPoolExecutor() as threads:
+        journal = OrderJournal(control)
         order = threads.submit(
             httpx2.post, f"{simulator.url}/openApi/swap/v2/trade/order", timeout=10.0
         )
@@ -192,7 +193,7 @@ def test_an_order_read_while_it_is_under_way_is_read_again_with_its_end(
         assert [entry["answer_ms"] for entry in seen] == [0], "under way"
         order.result()
 
-    [entry] = journal.after(0)
+        [entry] = journal.after(0)
 
-    assert (entry["answer_ms"] > 0, entry["status"]) == (True, 200)
-    assert journal.after(entry["sequence"]) == []
+        assert (entry["answer_ms"] > 0, entry["status"]) == (True, 200)
+        assert journal.after(entry["sequence"]) == []

@@ -5,11 +5,12 @@ import hashlib
 import hmac
 import json
 import pickle
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
-from typing import Any
+from typing import Any, override
 
 import pytest
 
@@ -390,6 +391,30 @@ def test_O22_ban_that_was_met_elsewhere_is_known_to_a_venue_that_got_ready(
         return canned.count(PLACE)
 
     assert _use(canned_venue, {}, use) == 0
+
+
+class SlowBans(KnownBans):
+    """A store that takes its time."""
+
+    @override
+    def until_wall_ms(self) -> int:
+        time.sleep(0.1)
+        return super().until_wall_ms()
+
+
+@pytest.mark.catalogue("O22")
+def test_O22_no_call_of_a_new_process_goes_out_while_another_one_still_reads_of_a_ban(
+    canned_venue: CannedVenue,
+) -> None:
+    async def use(venue: BingxVenue, canned: Any) -> tuple[list[type], int]:
+        bans = SlowBans()
+        bans.until_ms = wall_ms() + 60_000
+        fresh = BingxVenue(venue._config, bans=bans)
+        told = await asyncio.gather(fresh.balance(), fresh.positions(), return_exceptions=True)
+        await fresh.close()
+        return [type(one) for one in told], len(canned.requests)
+
+    assert _use(canned_venue, {}, use) == ([Banned, Banned], 0)
 
 
 @pytest.mark.catalogue("O22")
