@@ -10,6 +10,7 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
+from actors.approval import Expect
 from actors.asked_ahead import Answers, AskedAhead, Question, ask_ahead
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
@@ -93,9 +94,15 @@ async def nothing_to_warm(_version_id: str) -> None:
     """For collaborators that answer at once."""
 
 
+def nobody_expects(_ask: Expect) -> None:
+    """For a ledger that reads when it is asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopParts:
-    """Collaborators and settings. `warm` connects to whatever a first decision would wait for."""
+    """Collaborators and settings. `warm` connects to whatever a first decision would wait for;
+    `expect` tells the ledger of what may come, and does not wait.
+    """
 
     run_id: str
     store: Store
@@ -103,6 +110,7 @@ class LoopParts:
     policy: PolicyClient
     approver: Approver
     executor: Executor
+    expect: Callable[[Expect], None] = nobody_expects
     warm: Callable[[str], Awaitable[None]] = nothing_to_warm
     policy_deadline_s: float = 1.0
     feature_max_freshness_s: int = 180
@@ -379,6 +387,9 @@ class DecisionLoop:
         if not await self._is_admitted(draft) or not self._is_observed(draft, ahead):
             return []
         self._question = Question.of(draft.scene)
+        if not draft.scene.run.is_shadow:
+            # Told once the policy has been asked: the ledger reads while it thinks.
+            asyncio.get_running_loop().call_soon(self._foretell, draft)
         if ahead is not None and not ahead.is_of(draft.scene.run):
             ahead = None
         with draft.stage("policy", since_s=None if ahead is None else ahead.began_s):
@@ -504,6 +515,17 @@ class DecisionLoop:
             return []
         closed = draft.closed
         return _intend(scene, target, draft.decision_id, closed.open_ms, closed.trace_id)
+
+    def _foretell(self, draft: Draft) -> None:
+        run = draft.scene.run
+        self._parts.expect(
+            Expect(
+                decision_id=draft.decision_id,
+                run_id=run.run_id,
+                pair=run.pair,
+                limits_set_id=run.risk_limit_set_id,
+            )
+        )
 
     async def _place(self, legs: list[OrderIntent], run: Run, *, after: str = "") -> Placement:
         limits, parts = run.risk_limit_set_id, self._parts

@@ -202,7 +202,7 @@ class OrderStore(Protocol):
 
         Idempotent by client order id: an existing row is returned as it stands, nothing changes.
         Raises `VersionConflict` if the ledger moved past `ledger.version`, or one of the documents
-        that the limits came from past its reading (read them and check again), or while the change
+        that it was judged by past its reading (read them and check again), or while the change
         that was asked for under the request id `after` is not committed; `Fenced`; and
         `LimitReached("kill_switch")` for an order that is not reduce-only while a kill flag of its
         account or of all is set. Moves the ledger's version.
@@ -210,9 +210,19 @@ class OrderStore(Protocol):
         ...
 
     def move_order(
-        self, before: Order, after: Order, *, fence: Fence, request_id: str, event: Event
+        self,
+        before: Order,
+        after: Order,
+        *,
+        fence: Fence,
+        request_id: str,
+        event: Event,
+        created_by: str = "",
     ) -> Order:
         """Replace `before` (by version) with `after`; a terminal `after` releases its reservation.
+
+        With `created_by` only where the request of that id has created the order: `before` need not
+        have been read then. `VersionConflict` of `req:<created_by>` says that it has not.
 
         Returns `after` with version + 1. Raises `VersionConflict`, `Fenced`,
         `IllegalTransition` when from → to is not in the table of `desk.trading.orders`, and
