@@ -11,6 +11,8 @@ without a row; its event is in the streams all the same.
 """
 
 import json
+import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +27,11 @@ from desk.errors import VersionConflict
 from desk.runs import AuditEvent
 from desk.store.codec import to_json
 from desk.store.port import AuditStore, Event
+from desk.venues.limiter import full_jitter_s
 from desk.wallclock import wall_ms
+
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.0005, 0.02
+_RNG = random.Random()
 
 IN_EVENT = "audit"
 """The field of an event's data that holds what an actor did by itself."""
@@ -76,14 +82,16 @@ def append_row(store: AuditStore, row: AuditEvent, *, event: Event | None = None
     """Put a row at the end of the chain. Idempotent by `audit_id`; safe for several writers: one that
     comes second seals its row anew. Raises `VersionConflict` when others came first all the time."""
     plain = replace(row, before=_plain(row.before), after=_plain(row.after))
-    for left in reversed(range(CONFLICT_TRIES)):
+    for tried in range(CONFLICT_TRIES):
         head = store.audit_head()
         end = Link(seq=head.seq, sha256=head.sha256 or GENESIS)
         try:
             return store.append_audit(sealed(plain, end), event=event)
         except VersionConflict:
-            if not left:
+            if tried == CONFLICT_TRIES - 1:
                 raise
+            # Writers that go on at the same pace would meet again and again.
+            time.sleep(full_jitter_s(tried, _RNG, first_s=FIRST_PAUSE_S, most_s=MOST_PAUSE_S))
     raise AssertionError("the last try returns or raises")
 
 
