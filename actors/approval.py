@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 1_000
 """Runs of which it is remembered whose they are."""
-MOST_EXPECTED = 256
+MOST_EXPECTED = 8
+"""Every order moves the books: of many that come at once only the first find them as they were read."""
 EXPECTED_FOR_S = 1.0
 """As long as a policy may take; what is older has most likely moved, and would be read twice."""
 
@@ -104,8 +105,9 @@ class _Read(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expected:
     ask: Expect
-    seen: Seen
-    read_s: float
+    told_s: float
+    seen: Seen | None = None
+    """None: it is still being read."""
 
 
 class Approvals:
@@ -120,13 +122,21 @@ class Approvals:
         """By decision."""
 
     def expect(self, ask: Expect) -> None:
-        """Read ahead for one intent of a decision. Blocks. Raises `StoreUnavailable`, `NotFound`."""
-        read_s = monotonic_s()
+        """Read ahead for one intent of a decision, or not where many are expected. Blocks.
+
+        Raises `StoreUnavailable`, `NotFound`.
+        """
+        told_s, told = monotonic_s(), self._expected
+        for decision_id, known in list(told.items()):
+            if told_s - known.told_s > EXPECTED_FOR_S:
+                told.pop(decision_id, None)
+        if len(told) >= MOST_EXPECTED:
+            return
+        mine = told[ask.decision_id] = _Expected(ask=ask, told_s=told_s)
         seen = self._read(ask.run_id, ask.pair, ask.limits_set_id)
         assert not isinstance(seen, Order), "no order was asked for"
-        if len(self._expected) >= MOST_EXPECTED:
-            self._expected.clear()
-        self._expected[ask.decision_id] = _Expected(ask=ask, seen=seen, read_s=read_s)
+        if told.get(ask.decision_id) is mine:  # the books have not moved meanwhile
+            told[ask.decision_id] = replace(mine, seen=seen)
 
     def forget(self) -> None:
         """The books have moved: what was read ahead is worth nothing any more."""
@@ -135,7 +145,7 @@ class Approvals:
     def expected(self, ask: Approve) -> Seen | None:
         """What was read ahead for this intent, once."""
         found, intent = self._expected.pop(ask.intent.decision_id, None), ask.intent
-        if found is None or monotonic_s() - found.read_s > EXPECTED_FOR_S:
+        if found is None or monotonic_s() - found.told_s > EXPECTED_FOR_S:
             return None
         told = found.ask
         is_of = (told.run_id, told.pair, told.limits_set_id) == (

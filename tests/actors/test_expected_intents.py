@@ -194,6 +194,29 @@ def test_a_refusal_is_judged_by_what_stands_now(stage: Stage) -> None:
     assert isinstance(approved_after(stage, widen), Approved)
 
 
+def test_of_many_that_are_told_at_once_only_a_few_are_read_ahead(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read, most = stage.ledger._approvals._read, approval.MOST_EXPECTED
+
+    def counted(run_id: str, *rest: str) -> Any:
+        reads.append(run_id)
+        return read(run_id, *rest)
+
+    async def tell_many(first: int) -> None:
+        told = [foretold(f"d{number}") for number in range(first, first + 3 * most)]
+        await asyncio.gather(*(stage.ledger.expect(one) for one in told))
+
+    monkeypatch.setattr(stage.ledger._approvals, "_read", counted)
+    asyncio.run(tell_many(0))
+    assert len(reads) == most
+
+    monkeypatch.setattr(approval, "EXPECTED_FOR_S", -1.0)
+    asyncio.run(stage.ledger.expect(foretold("later")))
+    assert len(reads) == most + 1, "those that never came are forgotten"
+
+
 def test_a_mark_makes_the_ledger_forget_what_it_read(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
