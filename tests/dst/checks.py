@@ -325,7 +325,14 @@ class Witness:
         """Most and least that may come to be held, if every open order fills as badly as it can."""
         held = self.expected[pair]
         mine = [order for order in self.open.values() if order.pair == pair]
-        exits = sum((order.remaining_quantity for order in mine if order.reduce_only), Decimal(0))
+        exits = sum(
+            (
+                order.remaining_quantity
+                for order in mine
+                if order.reduce_only and order.side.sign * held < 0  # the others close nothing more
+            ),
+            Decimal(0),
+        )
         entries = {
             side: sum(
                 (
