@@ -10,7 +10,6 @@ import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
-from actors.approval import Expect
 from actors.asked_ahead import Answers, AskedAhead, Question, ask_ahead
 from actors.candle_messages import CandleClosed
 from actors.decision_book import DecisionBook, is_complete, with_outcome
@@ -32,6 +31,8 @@ from actors.placement import Approver, Executor, Placement, place
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from desk import ids, runs
+from desk.engines import standstill
+from desk.engines.standstill import Standstill
 from desk.errors import (
     BadInput,
     DeskError,
@@ -94,15 +95,9 @@ async def nothing_to_warm(_version_id: str) -> None:
     """For collaborators that answer at once."""
 
 
-def nobody_expects(_ask: Expect) -> None:
-    """For a ledger that reads when it is asked."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopParts:
-    """Collaborators and settings. `warm` connects to whatever a first decision would wait for;
-    `expect` tells the ledger of what may come, and does not wait.
-    """
+    """Collaborators and settings. `warm` connects to whatever a first decision would wait for."""
 
     run_id: str
     store: Store
@@ -110,7 +105,6 @@ class LoopParts:
     policy: PolicyClient
     approver: Approver
     executor: Executor
-    expect: Callable[[Expect], None] = nobody_expects
     warm: Callable[[str], Awaitable[None]] = nothing_to_warm
     policy_deadline_s: float = 1.0
     feature_max_freshness_s: int = 180
@@ -169,6 +163,7 @@ class DecisionLoop:
 
     async def turn(self) -> float:
         """Start, finish what a crash left, catch up with the newest candle, notice silence."""
+        standstill.resume()  # those whom a loop stopped that was killed then
         self._known = run = await self._runs.get(self._parts.run_id)
         if not self._is_warm:
             await self._warm(run)
@@ -247,12 +242,23 @@ class DecisionLoop:
                 if await self._finish_claim(run) == closed.open_ms:
                     return
             try:
-                await self._decide(closed, run)
+                await self._decide_in_peace(closed, run)
             except (IllegalTransition, LedgerMismatch) as wrong:
                 # The model is wrong: nothing may be traded on it.
                 self._pulse.count("model_errors")
                 log.exception("model_error", run_id=run.run_id, trace_id=closed.trace_id)
                 await self._pause("model_error", "ops", str(wrong), closed.trace_id)
+
+    async def _decide_in_peace(self, closed: CandleClosed, run: Run) -> None:
+        """Learners of this machine stand still meanwhile, or as long as a decision may take."""
+        still = Standstill()
+        still.begin()
+        most = asyncio.get_running_loop().call_later(standstill.MOST_S, still.end)
+        try:
+            await self._decide(closed, run)
+        finally:
+            most.cancel()
+            still.end()
 
     # --- one decision ---------------------------------------------------------------------------
 
@@ -387,9 +393,6 @@ class DecisionLoop:
         if not await self._is_admitted(draft) or not self._is_observed(draft, ahead):
             return []
         self._question = Question.of(draft.scene)
-        if not draft.scene.run.is_shadow:
-            # Told once the policy has been asked: the ledger reads while it thinks.
-            asyncio.get_running_loop().call_soon(self._foretell, draft)
         if ahead is not None and not ahead.is_of(draft.scene.run):
             ahead = None
         with draft.stage("policy", since_s=None if ahead is None else ahead.began_s):
@@ -515,17 +518,6 @@ class DecisionLoop:
             return []
         closed = draft.closed
         return _intend(scene, target, draft.decision_id, closed.open_ms, closed.trace_id)
-
-    def _foretell(self, draft: Draft) -> None:
-        run = draft.scene.run
-        self._parts.expect(
-            Expect(
-                decision_id=draft.decision_id,
-                run_id=run.run_id,
-                pair=run.pair,
-                limits_set_id=run.risk_limit_set_id,
-            )
-        )
 
     async def _place(self, legs: list[OrderIntent], run: Run, *, after: str = "") -> Placement:
         limits, parts = run.risk_limit_set_id, self._parts

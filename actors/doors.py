@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from actors.approval import Approve, Expect
+from actors.approval import Approve
 from actors.candle_messages import CandleClosed, Fetched, FetchRange, StartBackfill
 from actors.commands import BackfillAsk
 from actors.names import (
@@ -67,10 +67,6 @@ class LedgerDoor:
         ask = Approve(intent=intent, limits_set_id=limits_set_id, after=after)
         return await self._door.ask(lambda actor: actor.approve.remote(ask), within_s=MONEY_S)
 
-    def expect(self, ask: Expect) -> None:
-        """Returns at once, whether it is heard or not."""
-        self._door.tell(lambda actor: actor.expect.remote(ask))
-
     async def adjust(
         self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
     ) -> None:
@@ -98,9 +94,9 @@ class ExecutorDoor:
         ask = Execute(approved=approved)
         return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=MONEY_S)
 
-    async def hand_over(self, approved: Approved[Order], *, created_by: str = "") -> Order:
-        """As `execute`, for a ledger whose own caller waits for it; `created_by` as `Execute` has it."""
-        ask = Execute(approved=approved, created_by=created_by)
+    async def hand_over(self, approved: Approved[Order]) -> Order:
+        """As `execute`, for a ledger whose own caller waits for it."""
+        ask = Execute(approved=approved)
         return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=HAND_OVER_S)
 
     async def cancel(self, client_order_id: str, reason: str) -> Order:

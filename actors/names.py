@@ -108,11 +108,6 @@ class Door[T]:
                 raise cause from None
             raise
 
-    def tell[R](self, call: Callable[[ActorProxy[T]], ObjectRef[R]]) -> None:
-        """Call a method that nothing hangs on; whoever was never asked anything is not told either."""
-        if self._handle is not None:
-            call(self._handle)
-
     async def _call[R](self, call: Callable[[ActorProxy[T]], ObjectRef[R]]) -> R:
         if self._handle is None:
             # Asking the cluster for a name blocks for a millisecond: once per incarnation of ours.

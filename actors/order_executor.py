@@ -12,7 +12,7 @@ from actors.dead_man import DeadMan
 from actors.fill_books import FillBooks
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning
 from actors.killing import KILL_SWITCH, kill_reason_of
-from actors.order_rows import OrderRows, is_uncreated
+from actors.order_rows import OrderRows
 from actors.run_book import RunBook
 from actors.store_calls import rebuilt, stored
 from actors.venue_exits import BookExit, CancelExit, NoteExit, PlaceStop, VenueExits
@@ -72,9 +72,6 @@ class Execute:
     """Send an order that passed the check and is stored in state INTENT."""
 
     approved: Approved[Order]
-    created_by: str = ""
-    """Request id of its creation, which is on its way to the store: nothing is sent without it, nor what
-    another request has created under the same id. Empty: the order is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +171,7 @@ class OrderExecutor:
     async def execute(self, ask: Execute) -> Order:
         """Send the order once. Idempotent: one already under way is returned as it stands.
 
-        A fresh incarnation takes up what the last one left before it sends an entry. Raises
-        `VersionConflict` when the request that creates the order is not committed.
+        A fresh incarnation takes up what the last one left before it sends an entry.
         """
         if not ask.approved.value.reduce_only:
             await self._recover()
@@ -183,7 +179,7 @@ class OrderExecutor:
         order = ask.approved.value
         if order.state is not OrderState.INTENT:
             return await self._rows.load(order.client_order_id)
-        return await self._send_for_all(order, ask.created_by)
+        return await self._send_for_all(order)
 
     @ray.method(max_task_retries=0)
     async def cancel(self, ask: Cancel) -> Order:
@@ -316,55 +312,40 @@ class OrderExecutor:
 
     # --- sending --------------------------------------------------------------------------------
 
-    async def _send_for_all(self, order: Order, created_by: str) -> Order:
+    async def _send_for_all(self, order: Order) -> Order:
         """The loop asks too where the ledger had no answer: who comes second hears what the first hears."""
         cid = order.client_order_id
-        while (sending := self._sending.get(cid)) is not None:
-            try:
-                return await asyncio.shield(sending)
-            except VersionConflict:  # the first came before the order was there
-                continue
-
-        async def send() -> Order:
-            try:
-                return await self._send(order, created_by)
-            finally:
-                self._sending.pop(cid)  # by itself: nobody may wait for one that has ended
-
-        self._sending[cid] = sending = asyncio.ensure_future(send())
+        sending = self._sending.get(cid)
+        if sending is None:
+            self._sending[cid] = sending = asyncio.ensure_future(self._send(order))
+            sending.add_done_callback(lambda _: self._sending.pop(cid))
         return await asyncio.shield(sending)
 
-    async def _send(self, order: Order, created_by: str = "") -> Order:
+    async def _send(self, order: Order) -> Order:
         cid = order.client_order_id
         if not self._may_send():
             return order  # a newer executor takes it up, or this one after its next renewal
         # Of kill switches the commit below tells: a switch and a sending are never side by side.
         reason = DECISION_STALE if self._is_late(order) else await self._unprepared(order)
         if reason is not None:
-            return await self._conclude(order, orders.Abandoned(reason=reason), created_by)
+            return await self._conclude(order, orders.Abandoned(reason=reason))
         self._in_flight.add(cid)
         try:
             started = orders.SendStarted(sent_wall_ms=wall_ms())
-            sending, effects = await self._rows.commit(
-                order, started, created_by=created_by, within_s=SEND_COMMIT_S
-            )
+            sending, effects = await self._rows.commit(order, started, within_s=SEND_COMMIT_S)
             return await self._perform(sending, effects)
-        except VersionConflict as conflict:
-            if is_uncreated(conflict, created_by):
-                raise
+        except VersionConflict:
             return await self._rows.load(cid)  # somebody else moved it: it is theirs to send
         except LimitReached as switch:
             return await self._conclude(order, orders.Abandoned(reason=switch.limit))
         finally:
             self._in_flight.discard(cid)
 
-    async def _conclude(self, order: Order, event: OrderEvent, created_by: str = "") -> Order:
+    async def _conclude(self, order: Order, event: OrderEvent) -> Order:
         """Apply what was judged of exactly this version; a row that has moved on was not judged."""
         try:
-            moved = await self._rows.commit(order, event, created_by=created_by)
-        except VersionConflict as conflict:
-            if is_uncreated(conflict, created_by):
-                raise
+            moved = await self._rows.commit(order, event)
+        except VersionConflict:
             return await self._rows.load(order.client_order_id)
         return await self._perform(*moved)
 

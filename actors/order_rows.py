@@ -6,7 +6,7 @@ from actors.heartbeat import leave
 from actors.store_calls import PATIENCE_S, RequestIds, retried, stored
 from desk import meters
 from desk.clock import Clock
-from desk.errors import Fenced, IllegalTransition, NotFound, VersionConflict
+from desk.errors import Fenced, IllegalTransition, NotFound
 from desk.ids import Pair
 from desk.store import kinds
 from desk.store.port import Fence, Store
@@ -18,11 +18,6 @@ from desk.trading.risk import MARGIN_COOLDOWN_MS
 def cooldown_key(account: str, pair: Pair) -> str:
     """Name of the fact that a pair takes no entries until a market time."""
     return f"cooldown:{account}:{pair}"
-
-
-def is_uncreated(conflict: VersionConflict, created_by: str) -> bool:
-    """Whether a commit found that the request that creates its order was not carried out (yet)."""
-    return bool(created_by) and conflict.key == f"req:{created_by}"
 
 
 class OrderRows:
@@ -54,17 +49,9 @@ class OrderRows:
         return await retried(attempt)
 
     async def commit(
-        self,
-        order: Order,
-        event: OrderEvent,
-        *,
-        created_by: str = "",
-        within_s: float = PATIENCE_S,
+        self, order: Order, event: OrderEvent, *, within_s: float = PATIENCE_S
     ) -> tuple[Order, list[OrderEffect]]:
-        """Advance exactly this version of the row. Raises `VersionConflict` if it moved on.
-
-        `created_by` as `Store.move_order` has it.
-        """
+        """Advance exactly this version of the row. Raises `VersionConflict` if it moved on."""
         now_ms = self._clock.now_ms()
         try:
             moved, effects = orders.advance(order, event, now_ms=now_ms)
@@ -78,7 +65,6 @@ class OrderRows:
                     fence=self._fence,
                     request_id=request_id,
                     event=order_event(moved, at_ms=now_ms),
-                    created_by=created_by,
                 ),
                 within_s=within_s,
             )

@@ -1,16 +1,14 @@
 """The risk ledger of one account: approves intents, marks the books, watches the breaker."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Protocol
 
 import ray
 import structlog
 
 from actors.alerts import Cause, raise_alert, resolve_alert
-from actors.approval import Approvals, Approve, Expect, Passed
+from actors.approval import Approvals, Approve
 from actors.audit import Did, with_audit
 from actors.events import position_event, risk_event
 from actors.heartbeat import Heartbeat, Pulse, begin, keep_turning, leave
@@ -18,7 +16,7 @@ from actors.loss_watch import LossWatch
 from actors.market_time import MarketClock
 from actors.store_calls import RequestIds, rebuilt, retried, stored
 from desk import ids, meters
-from desk.errors import BadInput, DeskError, Fenced, NotFound, VersionConflict
+from desk.errors import BadInput, DeskError, Fenced, NotFound
 from desk.ids import Pair
 from desk.store import kinds
 from desk.store.port import Event, Store, Stream
@@ -64,15 +62,6 @@ class Adjust:
 # --- what it needs ------------------------------------------------------------------------------
 
 
-class HandOver(Protocol):
-    """Hands an approved order to the executor. Raises `DeskError` when it did not answer: whoever asked
-    for the approval then asks it again."""
-
-    async def __call__(self, approved: Approved[Order], *, created_by: str = "") -> Order:
-        """`created_by` as `actors.order_executor.Execute` has it, with its `VersionConflict`."""
-        ...
-
-
 async def nobody_to_greet() -> None:
     """Where orders are handed to nobody."""
 
@@ -90,7 +79,9 @@ class LedgerParts:
     leverage: Decimal = Decimal(1)
     min_liquidation_buffer_bps: Decimal = risk.MIN_LIQUIDATION_BUFFER_BPS
     max_mark_age_ms: int = 30_000
-    execute: HandOver | None = None
+    execute: Callable[[Approved[Order]], Awaitable[Order]] | None = None
+    """Where approved orders are handed to the executor. Raises `DeskError` when it did not answer:
+    whoever asked for the approval then asks it again."""
     greet_executor: Callable[[], Awaitable[None]] = nobody_to_greet
     """Connects to it, so that the first order does not wait for that. Raises `DeskError`."""
     heeds_venue: bool = False
@@ -103,11 +94,7 @@ class LedgerParts:
 
 
 class RiskLedger:
-    """Shell only: `risk.check` judges, the store reserves and creates the order in one call.
-
-    An order that passed is on its way to the executor while it is being stored: the executor sends only
-    what the store says this very approval has created.
-    """
+    """Shell only: `risk.check` judges, the store reserves and creates the order in one call."""
 
     def __init__(self, build: Callable[[], LedgerParts]) -> None:
         parts = rebuilt(build)
@@ -133,7 +120,7 @@ class RiskLedger:
         Idempotent by client order id: an order that exists is approved as it stands. Raises
         `VersionConflict` when the request that it comes after is not committed.
         """
-        verdict = await retried(lambda: self._approve(ask))
+        verdict = await retried(lambda: self._judge(ask))
         if isinstance(verdict, Refused):
             self._pulse.count("refused")
             meters.RISK_CHECKS.count(self._account, verdict.limit)
@@ -141,15 +128,8 @@ class RiskLedger:
         else:
             self._pulse.count("approved")
             meters.RISK_CHECKS.count(self._account, "approved")
+            verdict = await self._hand_over(verdict)
         return verdict
-
-    @ray.method(max_task_retries=0)
-    async def expect(self, ask: Expect) -> None:
-        """Read ahead what an intent will be judged by. Nobody waits for it, and nothing hangs on it."""
-        try:
-            await stored(lambda: self._approvals.expect(ask), within_s=0.0)
-        except DeskError as away:
-            log.info("not_read_ahead", run_id=ask.run_id, why=str(away))
 
     @ray.method(max_task_retries=0)
     async def greet(self) -> None:
@@ -260,57 +240,29 @@ class RiskLedger:
 
     # --- approving ------------------------------------------------------------------------------
 
-    async def _approve(self, ask: Approve) -> Approved[Order] | Refused:
+    async def _judge(self, ask: Approve) -> Approved[Order] | Refused:
         slow_ms = self._pace.slow_p99_ms(now_s=monotonic_s())
-        expected, passed = self._approvals.expected(ask), None
-        if expected is not None:
-            passed = self._approvals.judge(ask, expected, slow_commit_ms=slow_ms)
-        if passed is None or isinstance(passed, Refused):
-            # No commit proves a refusal: it is judged by what stands now.
-            seen = await stored(lambda: self._approvals.look(ask))
-            if isinstance(seen, Order):
-                known = Approved(value=seen, limits_set_id=ask.limits_set_id)
-                return await self._hand_over(known)
-            passed = self._approvals.judge(ask, seen, slow_commit_ms=slow_ms)
-        return passed if isinstance(passed, Refused) else await self._create(passed)
-
-    async def _create(self, passed: Passed) -> Approved[Order] | Refused:
-        """Store an order and hand it over, both at once."""
-        approved = Approved(value=passed.order, limits_set_id=passed.limits_set_id)
-        handing = asyncio.ensure_future(self._hand_over(approved, created_by=passed.request_id))
-        await asyncio.sleep(0)  # the message leaves before the order is written
         try:
-            created = await self._fenced(lambda: self._approvals.create(passed))
-        finally:
-            [handed] = await asyncio.gather(handing, return_exceptions=True)
-        if isinstance(created, Refused):
-            return created
-        if isinstance(handed, VersionConflict):  # it came before the order, or there was one before
-            self._pulse.count("handed_over_again")
-            return await self._hand_over(replace(approved, value=created))
-        if isinstance(handed, BaseException):
-            raise handed
-        return handed
+            judged = await stored(lambda: self._approvals.judge(ask, slow_commit_ms=slow_ms))
+        except Fenced as newer:
+            leave(str(newer))
+        if judged.commit_s is not None:
+            self._pace.took(judged.commit_s * 1000, now_s=monotonic_s())
+        return judged.verdict
 
-    async def _hand_over(
-        self, approved: Approved[Order], *, created_by: str = ""
-    ) -> Approved[Order]:
-        """One hop less than by way of whoever asked, who asks the executor where it did not answer.
-
-        `created_by` and its `VersionConflict` as `HandOver` has them.
-        """
-        execute, order = self._parts.execute, approved.value
-        if execute is None or order.state is not OrderState.INTENT:
+    async def _hand_over(self, approved: Approved[Order]) -> Approved[Order]:
+        """One hop less than by way of whoever asked, who asks the executor where it did not answer."""
+        execute = self._parts.execute
+        if execute is None or approved.value.state is not OrderState.INTENT:
             return approved
         began_s = monotonic_s()
         try:
-            sent = await execute(approved, created_by=created_by)
+            order = await execute(approved)
         except DeskError as away:
-            if created_by and isinstance(away, VersionConflict):
-                raise
-            log.warning("not_handed_over", client_order_id=order.client_order_id, why=str(away))
+            cid = approved.value.client_order_id
+            log.warning("not_handed_over", client_order_id=cid, why=str(away))
             return approved
-        return replace(approved, value=sent, executed_s=monotonic_s() - began_s)
+        return replace(approved, value=order, executed_s=monotonic_s() - began_s)
 
     async def _record_refusal(self, intent: OrderIntent, refused: Refused) -> None:
         event = Event(
@@ -350,13 +302,11 @@ class RiskLedger:
             before, now_ms = await self._ledger(), self._clock.now_ms()
             after = change(before, now_ms)
             event = risk_event(after, at_ms=now_ms)
-            moved = await self._fenced(
+            return await self._fenced(
                 lambda: self._store.move_ledger(
                     before, after, fence=self._fence, request_id=request_id, event=event
                 )
             )
-            self._approvals.forget()
-            return moved
 
         return await retried(attempt)
 

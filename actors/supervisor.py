@@ -20,6 +20,7 @@ from actors.tally_book import TallyBook
 from actors.watch import QUARANTINED, Watch
 from desk.clock import Clock
 from desk.counting import counted
+from desk.engines import standstill
 from desk.errors import DeskError
 from desk.ids import Pair
 from desk.runs import ActorStatus, Job, Run
@@ -163,6 +164,7 @@ class Supervisor:
         """Start what is missing, ask everybody for a beat, write down what is known."""
         if self._is_stopping:
             return self._parts.beat_every_s
+        standstill.resume()  # a loop that was killed while it decided has left them standing
         await self._follow_runs()
         await asyncio.gather(*(self._see_to(watch) for watch in list(self._watches.values())))
         await self._write_own()

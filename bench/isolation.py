@@ -1,8 +1,8 @@
 """Decisions while a sweep has every CPU, beside the same desk without it.
 
 A real `desk tune` runs on the desk's Ray, its trials placed as it places them: one CPU each, as many
-at once as the machine has. For the idle blocks they stand still (SIGSTOP), so that both kinds of block
-alternate and see the same machine. What is compared is the time from hearing of a candle to the bytes
+at once as the machine has. For the idle blocks they stand still, as they do for a decision, so that both
+kinds of block alternate and see the same machine. What is compared is the time from hearing of a candle to the bytes
 of its order at the simulator, as in `bench.decision_path`.
 """
 
@@ -20,6 +20,7 @@ import ray
 
 from bench.figures import Figure, quantile
 from bench.trading_desk import TradingDesk, next_order_s, trading
+from desk.engines.standstill import Standstill
 from desk.market.candles import Candles
 from desk.store import server
 from desk.store.valkey import ValkeyStore
@@ -30,7 +31,7 @@ from tests.sweeps.homes import command, furnish, small, write
 from actors.run_file import RunFile
 
 SPEED = 60.0
-BLOCKS = 8
+BLOCKS = 16
 """Of each kind."""
 BLOCK_CANDLES = 15
 WARM_UP = 5
@@ -77,14 +78,17 @@ def _measure(
     found: dict[bool, list[float]] = {False: [], True: []}
     free_s = {False: 0.0, True: 0.0}
     wall_s = {False: 0.0, True: 0.0}
-    trials_s = 0.0
+    trials_s = {False: 0.0, True: 0.0}
     open_ms = 0
+    standing = Standstill()
     for _ in range(WARM_UP):
         open_ms, _ = next_order_s(desk, open_ms)
     for block in range(2 * BLOCKS):
         is_loaded = block % 2 == 1
-        for pid in sweep:
-            os.kill(pid, signal.SIGCONT if is_loaded else signal.SIGSTOP)
+        if is_loaded:
+            standing.end()
+        else:
+            standing.begin()
         time.sleep(SETTLE_S)
         began_s, free_before_s, trials_before_s = time.monotonic(), _free_s(), _cpu_s(sweep)
         for _ in range(BLOCK_CANDLES):
@@ -93,12 +97,13 @@ def _measure(
                 found[is_loaded].append(seconds)
         wall_s[is_loaded] += time.monotonic() - began_s
         free_s[is_loaded] += _free_s() - free_before_s
-        trials_s += _cpu_s(sweep) - trials_before_s
+        trials_s[is_loaded] += _cpu_s(sweep) - trials_before_s
     cpus = os.cpu_count() or 1
     free = free_s[True] / wall_s[True] / cpus
     assert free <= MOST_FREE, f"{free:.0%} of the CPUs were free beside the sweep"
     facts = {
-        "cpus_of_trials": trials_s / wall_s[True],
+        "cpus_of_trials": trials_s[True] / wall_s[True],
+        "cpus_of_trials_when_idle": trials_s[False] / wall_s[False],
         "cpus_free_when_idle": free_s[False] / wall_s[False],
     }
     return found[False], found[True], facts

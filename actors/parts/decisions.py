@@ -36,7 +36,6 @@ def loop_parts(wiring: Wiring, run_id: str, account: str) -> LoopParts:
         policy=policy,
         approver=approver,
         executor=executor,
-        expect=approver.expect,
         warm=warm,
         policy_deadline_s=wiring.policy_deadline_s,
         feature_max_freshness_s=wiring.feature_max_freshness_s,

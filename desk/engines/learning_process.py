@@ -1,4 +1,4 @@
-"""What every learning process does first: it lets trading go first, and bounds its memory."""
+"""What every learning process does first: it stands behind trading, and bounds its memory."""
 
 import ctypes
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from desk.engines import standstill
 from desk.engines.memory_budget import limit_memory
 
 log = structlog.stdlib.get_logger()
@@ -34,6 +35,7 @@ def become_learner(shares: int = 1) -> int:
     For a process that does nothing else any more: it cannot be taken back.
     """
     give_way()
+    standstill.enlist()
     return limit_memory(shares)
 
 

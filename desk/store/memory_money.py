@@ -66,21 +66,13 @@ class MemoryOrders:
         return from_json(Order, answer[0])
 
     def move_order(
-        self,
-        before: Order,
-        after: Order,
-        *,
-        fence: Fence,
-        request_id: str,
-        event: Event,
-        created_by: str = "",
+        self, before: Order, after: Order, *, fence: Fence, request_id: str, event: Event
     ) -> Order:
         check_same_order(before, after)
         what = f"order_transition {before.client_order_id}"
         with self._state.lock:
             answer = self._state.stored_answer(what, request_id, fence)
             if answer is None:
-                self._state.expect_done(created_by)
                 self._expect_move(before, after)
                 if starts_entry(before, after):
                     _refuse_killed_agent(self._state, before.run_id)

@@ -210,19 +210,9 @@ class OrderStore(Protocol):
         ...
 
     def move_order(
-        self,
-        before: Order,
-        after: Order,
-        *,
-        fence: Fence,
-        request_id: str,
-        event: Event,
-        created_by: str = "",
+        self, before: Order, after: Order, *, fence: Fence, request_id: str, event: Event
     ) -> Order:
         """Replace `before` (by version) with `after`; a terminal `after` releases its reservation.
-
-        With `created_by` only where the request of that id has created the order: `before` need not
-        have been read then. `VersionConflict` of `req:<created_by>` says that it has not.
 
         Returns `after` with version + 1. Raises `VersionConflict`, `Fenced`,
         `IllegalTransition` when from → to is not in the table of `desk.trading.orders`, and

@@ -65,23 +65,15 @@ class ValkeyOrders:
         return from_json(Order, row)
 
     def move_order(
-        self,
-        before: Order,
-        after: Order,
-        *,
-        fence: Fence,
-        request_id: str,
-        event: Event,
-        created_by: str = "",
+        self, before: Order, after: Order, *, fence: Fence, request_id: str, event: Event
     ) -> Order:
         answer = self._connection.change(
             "order_transition",
             *envelope(request_id=request_id, fence=fence, event=event),
             *_move(before, after),
             before.run_id if starts_entry(before, after) else "",
-            created_by,
         )
-        expected = {f"ord:{before.client_order_id}": before.version, f"req:{created_by}": 1}
+        expected = {f"ord:{before.client_order_id}": before.version}
         [row] = accepted(answer, fence=fence, expected=expected) or []
         return from_json(Order, row)
 

@@ -37,9 +37,8 @@ class DirectDoors:
         )
         await self.ask("ledger", "adjust", message)
 
-    async def execute(self, approved: Approved[Order], *, created_by: str = "") -> Order:
-        message = Execute(approved=approved, created_by=created_by)
-        return await self.ask("executor", "execute", message)
+    async def execute(self, approved: Approved[Order]) -> Order:
+        return await self.ask("executor", "execute", Execute(approved=approved))
 
     async def cancel(self, client_order_id: str, reason: str) -> Order:
         message = Cancel(client_order_id=client_order_id, reason=reason)

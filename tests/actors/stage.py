@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 
 from actors import source_book
-from actors.approval import Approve, Expect
+from actors.approval import Approve
 from actors.candle_messages import CandleClosed
 from actors.decision_loop import DecisionLoop, LoopParts
 from actors.names import ActorAway
@@ -102,8 +102,6 @@ class Stage:
         self.next_open_ms = BEGIN_MS
         self.price = 40_000.0
         self.is_ledger_away = self.is_executor_away = self.is_hand_over_lost = False
-        self.reading: asyncio.Future[None] | None = None
-        """What the ledger reads ahead."""
         self._seed()
         self.ledger, self.executor, self.loop = (
             self.new_ledger(),
@@ -153,14 +151,9 @@ class Stage:
             policy=self.policy,
             approver=self,
             executor=self,
-            expect=self.expect,
             policy_deadline_s=0.05,
         )
         return DecisionLoop(lambda: parts)
-
-    def expect(self, ask: Expect) -> None:
-        if not self.is_ledger_away:
-            self.reading = asyncio.ensure_future(self.ledger.expect(ask))
 
     async def approve(
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
@@ -170,16 +163,16 @@ class Stage:
         ask = Approve(intent=intent, limits_set_id=limits_set_id, after=after)
         return await self.ledger.approve(ask)
 
-    async def hand_over(self, approved: Approved[Order], *, created_by: str = "") -> Order:
+    async def hand_over(self, approved: Approved[Order]) -> Order:
         """The ledger's own way to the executor."""
         if self.is_hand_over_lost:
             raise ActorAway("order_executor:paper", "cut off")
-        return await self.execute(approved, created_by=created_by)
+        return await self.execute(approved)
 
-    async def execute(self, approved: Approved[Order], *, created_by: str = "") -> Order:
+    async def execute(self, approved: Approved[Order]) -> Order:
         if self.is_executor_away:
             raise ActorAway("order_executor:paper", "killed")
-        return await self.executor.execute(Execute(approved=approved, created_by=created_by))
+        return await self.executor.execute(Execute(approved=approved))
 
     # --- the market ---------------------------------------------------------------------------
 

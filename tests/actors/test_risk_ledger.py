@@ -3,26 +3,31 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from actors import heartbeat
 from actors.approval import Approve
+from actors.order_rows import cooldown_key
 from actors.risk_ledger import Adjust, Mark
 from desk.errors import BadInput
 from desk.store import kinds
 from desk.store.port import Event
 from desk.trading import ledger as books
 from desk.trading import risk
-from desk.trading.breaker import BreakerState
+from desk.trading.breaker import Breaker, BreakerState
 from desk.trading.intents import OrderIntent
-from desk.trading.orders import Leg, OrderState, Side
+from desk.trading.orders import Leg, Order, OrderState, Side
 from desk.trading.risk import Approved, Refused
-from tests.actors.fakes import PAIR
+from tests.actors.fakes import BTC, PAIR
 from tests.actors.stage import Stage
+
+FAR_MS = 10**15
 
 
 def wish(decision: str = "d1", *, quantity: str = "0.0100", reduce_only: bool = False) -> Approve:
@@ -301,3 +306,87 @@ def test_R07_a_set_edited_while_orders_are_open_holds_for_the_next_entry_alone(
     assert opened[0] in stage.orders()
     assert reserved.items() <= still.items()
     assert len([amount for amount in still.values() if Decimal(amount)]) == 1 + passes
+
+
+# --- what moves between the ledger's look and its commit ----------------------------------------
+
+
+def _edit_limits(stage: Stage) -> None:
+    limits = replace(risk.default_limits(), max_position_size=Decimal(1))
+    stage.store.put(kinds.RISK_LIMITS, "default", limits, at_ms=0)
+
+
+def _edit_policy(stage: Stage) -> None:
+    policy = replace(risk.default_paper_policy("paper"), max_total_exposure=Decimal("0.0001"))
+    stage.store.put(kinds.ACCOUNT_POLICIES, "paper", policy, at_ms=0)
+
+
+def _trip(stage: Stage) -> None:
+    tripped = Breaker(account="paper", state=BreakerState.COOLDOWN, cooldown_until_ms=FAR_MS)
+    stage.store.put(kinds.BREAKERS, "paper", tripped, at_ms=0)
+
+
+def _cool_down(stage: Stage) -> None:
+    stage.store.put(kinds.STATE, cooldown_key("paper", PAIR), {"until_ms": FAR_MS}, at_ms=0)
+
+
+def _stop_agent(stage: Stage) -> None:
+    found = stage.store.get(kinds.AGENTS, "desk")
+    assert found is not None
+    stage.store.put(kinds.AGENTS, "desk", replace(found.value, kill_switch=True), at_ms=0)
+
+
+def _close_pair(stage: Stage) -> None:
+    stage.store.put(kinds.INSTRUMENTS, PAIR, replace(BTC, tradable=False), at_ms=0)
+
+
+def _fill_the_books(stage: Stage) -> None:
+    other = asyncio.run(stage.ledger.approve(wish("d0", quantity="0.0240")))
+    assert isinstance(other, Approved)
+
+
+@pytest.mark.catalogue("R07")
+@pytest.mark.parametrize(
+    ("edit", "limit"),
+    [
+        (_edit_limits, "max_position_size"),
+        (_edit_policy, "max_total_exposure"),
+        (_trip, "circuit_breaker"),
+        (_cool_down, "pair_cooldown"),
+        (_stop_agent, "kill_switch"),
+        (_close_pair, "pair_not_tradable"),
+        (_fill_the_books, "max_position_size"),
+    ],
+)
+def test_an_entry_is_judged_by_what_stands_when_it_is_stored(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Stage], None], limit: str
+) -> None:
+    create = stage.store.create_order
+
+    def edited_first(*row: Any, **more: Any) -> Order:
+        monkeypatch.setattr(stage.store, "create_order", create)
+        edit(stage)
+        return create(*row, **more)
+
+    monkeypatch.setattr(stage.store, "create_order", edited_first)
+    verdict = approve(stage, wish())
+
+    assert isinstance(verdict, Refused)
+    assert verdict.limit == limit
+    assert not [order for order in stage.orders() if order.decision_id == "d1"]
+
+
+def test_an_exit_waits_for_no_edit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold(stage)
+    create, tries = stage.store.create_order, list[str]()
+
+    def edited_first(*row: Any, **more: Any) -> Order:
+        tries.append("create")
+        for edit in (_edit_limits, _edit_policy, _trip, _cool_down, _stop_agent, _close_pair):
+            edit(stage)
+        return create(*row, **more)
+
+    monkeypatch.setattr(stage.store, "create_order", edited_first)
+
+    assert isinstance(approve(stage, wish(reduce_only=True)), Approved)
+    assert tries == ["create"]

@@ -217,21 +217,13 @@ class Books:
             **more,
         )
 
-    def move(
-        self,
-        before: Order,
-        state: OrderState,
-        request_id: str = "",
-        created_by: str = "",
-        **changes: Any,
-    ) -> Order:
+    def move(self, before: Order, state: OrderState, request_id: str = "", **changes: Any) -> Order:
         return self.store.move_order(
             before,
             replace(before, state=state, **changes),
             fence=self.fence,
             request_id=request_id or f"{before.client_order_id} {before.version} {state}",
             event=self.rows.event("order_moved", before.client_order_id, state=state.value),
-            created_by=created_by,
         )
 
     def opened(self, name: str = "c1", **changes: Any) -> Order:

@@ -248,21 +248,6 @@ def test_no_order_is_created_before_the_change_that_it_comes_after(books, rows):
     assert create("c1", "mine").version == 1
 
 
-def test_an_order_that_was_not_read_moves_only_where_that_very_request_created_it(books, rows):
-    presumed = replace(rows.order("c1"), version=1)
-    with pytest.raises(VersionConflict, match="req:mine"):
-        books.move(presumed, OrderState.SENDING, created_by="mine")
-    assert books.store.order("c1") is None
-
-    books.create(rows.order("c1", quantity=Decimal(9)), request_id="theirs")
-    assert books.create(rows.order("c1"), request_id="mine").quantity == 9, "it was there"
-    with pytest.raises(VersionConflict, match="req:mine"):
-        books.move(presumed, OrderState.SENDING, created_by="mine")
-
-    theirs = books.store.order("c1")
-    assert books.move(theirs, OrderState.SENDING, created_by="theirs").version == 2
-
-
 def test_a_kill_flag_stops_entries_but_not_exits(books, rows):
     books.store.set_kill("paper", on=True, reason="drill", event=rows.event("kill_set"))
 

@@ -87,7 +87,6 @@ CALLS: dict[str, Callable[[Dice], dict[str, Any]]] = {
         "behind": dice.some(0, -1),
         "epoch_off": dice.epoch_off(),
         "request": dice.request(),
-        "created_by": dice.some("", dice.request(), share=0.2),
     },
     "fill": lambda dice: {
         "name": dice.choice(NAMES),
@@ -267,7 +266,6 @@ class Player:
         behind: int,
         epoch_off: int,
         request: str,
-        created_by: str,
     ) -> object:
         before = self.store.order(name) or self.rows.order(name)
         before = replace(before, version=before.version + behind)
@@ -277,7 +275,6 @@ class Player:
             fence=self.fence(epoch_off),
             request_id=request,
             event=self.rows.event("moved", name),
-            created_by=created_by,
         )
 
     def fill(
@@ -562,12 +559,8 @@ MUTANTS = {
     "order_overwritten": ("  if existing then return", "  if false then return"),
     "created_in_any_state": ("if state ~= 'intent' then", "if false then"),
     "created_before_what_it_comes_after": (
-        "  local too_early = awaited(after)\n",
-        "  local too_early = nil\n",
-    ),
-    "moved_before_it_was_created": (
-        "local refusal = awaited(after) or move_refused",
-        "local refusal = move_refused",
+        "if after ~= '' and redis.call('EXISTS', 'req:' .. after) == 0 then",
+        "if false then",
     ),
     "kill_ignored_at_creation": (
         "if reduce_only == '0' and is_killed(account) then return",

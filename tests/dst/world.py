@@ -15,7 +15,6 @@ from unittest import mock
 import structlog
 
 from actors import heartbeat, store_calls
-from actors.approval import EXPECTED_FOR_S, Expect
 from actors.closing import Closer
 from actors.names import ActorAway
 from actors.order_executor import ExecutorParts, OrderExecutor
@@ -53,8 +52,6 @@ LOOK_S = 5.0
 MARK_EVERY_S = 8.0
 MONEY_S = 15.0
 EDIT_WITHIN_S = 0.04
-FORETOLD = 0.5
-"""Of the decisions; the others come to a ledger that has read nothing ahead."""
 """About as long as an approval takes from its first read to its row."""
 SPENT_S = (0.0, 0.0, 0.0, 0.001, 0.01)
 """What a call of the store takes."""
@@ -179,7 +176,6 @@ class World:
         self.wind = mix
         """The storm's mix, also after the storm."""
         self.rng, self.edits = Random(f"world:{seed}"), Random(f"limits:{seed}")
-        self.hints = Random(f"hints:{seed}")
         self.loop = VirtualLoop()
         self.store = MemoryStore()
         self.exchange = Exchange(self.loop, Random(f"venue:{seed}"), mix)
@@ -458,9 +454,6 @@ class World:
         )
         if self.mix.edits_limits:  # between what the ledger reads and what it creates
             self.loop.call_later(self.edits.uniform(0.0, EDIT_WITHIN_S), self._edit_limits)
-        if legs and self.hints.random() < FORETOLD:  # what is read ahead may move before they come
-            self._foretell(legs[0])
-            await asyncio.sleep(self.hints.uniform(0.0, EXPECTED_FOR_S))
         asks = 2 if self.rng.random() < self.mix.repeat_decision else 1
         await asyncio.gather(*(self._place(legs) for _ in range(asks)))
         for leg in legs:
@@ -470,15 +463,6 @@ class World:
         if self.rng.random() < self.mix.closes:
             await asyncio.sleep(self.rng.uniform(0.5, 3.0))
             await asyncio.gather(self._close(pair), self._close(pair))
-
-    def _foretell(self, leg: OrderIntent) -> None:
-        ask = Expect(
-            decision_id=leg.decision_id,
-            run_id=leg.run_id,
-            pair=leg.pair,
-            limits_set_id="default",
-        )
-        self.spawn(self._heard(self.doors.ask("ledger", "expect", ask)))
 
     async def _place(self, legs: list[OrderIntent]) -> None:
         for _ in range(4):

@@ -154,14 +154,6 @@ local function reserve(account, cid, reserved)
   end
 end
 
--- Returns an answer when a request that has to be done first is not.
-local function awaited(request)
-  if request and request ~= '' and redis.call('EXISTS', 'req:' .. request) == 0 then
-    return { 'CONFLICT', 'req:' .. request, '0' }
-  end
-  return nil
-end
-
 -- client order id, account, trade id, state, created_ms, reduce only, reserved, ledger v, row,
 -- request that has to be done or empty, then by document that it was judged by: kind/key, v
 -- -> OK row: of the new order, or of the one that was there
@@ -172,8 +164,9 @@ define('order_intent', function(args, what)
   local existing = redis.call('HGET', key, 'row')
   if existing then return { 'OK', existing } end
   if state ~= 'intent' then return { 'ILLEGAL', 'none', state } end
-  local too_early = awaited(after)
-  if too_early then return too_early end
+  if after ~= '' and redis.call('EXISTS', 'req:' .. after) == 0 then
+    return { 'CONFLICT', 'req:' .. after, '0' }
+  end
   if reduce_only == '0' and is_killed(account) then return { 'LIMIT', 'kill_switch' } end
   local ledger_key = 'led:' .. account
   local found_v = version_of(ledger_key)
@@ -227,11 +220,10 @@ local function move(epoch, cid, to, reserved, row)
   end
 end
 
--- client order id, v, to, reserved, row, run of an entry that is about to be sent or empty,
--- request that has to be done or empty -> OK row
+-- client order id, v, to, reserved, row, run of an entry that is about to be sent or empty -> OK row
 define('order_transition', function(args, what)
-  local cid, expected_v, to, reserved, row, run, after = unpack(args, OWN)
-  local refusal = awaited(after) or move_refused(cid, expected_v, to)
+  local cid, expected_v, to, reserved, row, run = unpack(args, OWN)
+  local refusal = move_refused(cid, expected_v, to)
   if refusal then return refusal end
   if run and run ~= '' and is_agent_killed(run) then return { 'LIMIT', 'kill_switch' } end
   move(args[4], cid, to, reserved, row)
