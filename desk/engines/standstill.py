@@ -39,6 +39,7 @@ def enlist() -> None:
     try:
         folder().mkdir(mode=0o700, exist_ok=True)
         if _is_ours():
+            list(_learners())  # where nobody decides nobody else takes away what the dead have left
             (folder() / str(os.getpid())).write_text(began)
     except OSError as refused:
         log.warning("learner_not_listed", why=str(refused))

@@ -120,6 +120,17 @@ def test_a_process_that_got_the_number_of_a_dead_learner_is_left_alone(start: St
     decision.end()
 
 
+def test_a_learner_that_begins_takes_away_what_dead_ones_have_left(start: Start) -> None:
+    dead = start(LEARNS)
+    dead.kill()
+    dead.wait()
+    learner = start(LEARNS)
+
+    listed = {file.name for file in standstill.folder().iterdir() if file.name.isdigit()}
+
+    assert listed == {str(learner.pid)}
+
+
 def test_a_folder_of_somebody_else_says_nothing(start: Start) -> None:
     learner = start(LEARNS)
     here = standstill.folder()
