@@ -58,17 +58,33 @@ class Watched:
 
     def slopes(self) -> dict[str, dict[str, float]]:
         """Of each name, the process that lived longest; without those that were never watched enough."""
-        found: dict[str, dict[str, float]] = {}
-        for (name, _pid), every in self.readings.items():
-            since_s = every[0][0] + WARM_UP_S
-            warm = [reading for reading in every if reading[0] >= since_s]
-            watched_s = warm[-1][0] - warm[0][0] if warm else 0.0
-            if watched_s < max(LEAST_S, found.get(name, {}).get("watched_s", 0.0)):
-                continue
-            found[name] = {
+        return {
+            name: {
                 "slope_mb_per_hour": slope_mb_per_hour(lowest(warm)),
-                "watched_s": watched_s,
+                "watched_s": _watched_s(warm),
                 "first_mb": warm[0][1] / MB,
                 "last_mb": warm[-1][1] / MB,
             }
+            for name, warm in self._longest().items()
+        }
+
+    def series_mb(self) -> dict[str, list[float]]:
+        """What the slopes were taken from: whether a process grows on or has grown once."""
+        return {
+            name: [round(size / MB, 2) for _, size in lowest(warm)]
+            for name, warm in self._longest().items()
+        }
+
+    def _longest(self) -> dict[str, list[Reading]]:
+        """By name the readings after its warm-up of the process that was watched longest."""
+        found: dict[str, list[Reading]] = {}
+        for (name, _pid), every in self.readings.items():
+            since_s = every[0][0] + WARM_UP_S
+            warm = [reading for reading in every if reading[0] >= since_s]
+            if warm and _watched_s(warm) >= max(LEAST_S, _watched_s(found.get(name, warm[:1]))):
+                found[name] = warm
         return found
+
+
+def _watched_s(readings: Sequence[Reading]) -> float:
+    return readings[-1][0] - readings[0][0]

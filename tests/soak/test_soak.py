@@ -126,6 +126,10 @@ def test_what_a_process_fills_at_first_is_no_growth_and_a_short_life_is_not_judg
     assert set(slopes) == {"filling", "leaking"}
     assert slopes["filling"]["slope_mb_per_hour"] == 0
     assert slopes["leaking"]["slope_mb_per_hour"] == pytest.approx(7, abs=0.01)
+    series = watched.series_mb()
+    assert set(series) == set(slopes)
+    assert set(series["filling"]) == {WARM_UP_S}
+    assert series["leaking"] == sorted(set(series["leaking"]))
 
 
 def moved(state: OrderState, filled: str = "0", cid: str = "rd1") -> Event:

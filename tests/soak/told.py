@@ -60,6 +60,7 @@ def report(found: Found, memory: Watched, moves: int, speed: float) -> dict[str,
         "looks": found.looks,
         "missed_looks": found.missed_looks,
         "memory": slopes,
+        "memory_every_two_minutes_mb": memory.series_mb(),
         "breaches": list(dict.fromkeys([*found.breaches, *grown])),
     }
 
