@@ -96,9 +96,9 @@ def _learners() -> Iterator[int]:
     """Processes that are listed and live; what the dead have left is taken away."""
     try:
         names = os.listdir(folder())
+        if not names or not _is_ours():
+            return
     except OSError:
-        return
-    if not names or not _is_ours():
         return
     for name in names:
         if not name.isdigit():
@@ -127,5 +127,5 @@ def _began(pid: int) -> str | None:
 
 def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):
             os.kill(pid, number)
