@@ -2,8 +2,8 @@
 
 A real `desk tune` runs on the desk's Ray, its trials placed as it places them: one CPU each, as many
 at once as the machine has. For the idle blocks they stand still, as they do for a decision, so that both
-kinds of block alternate and see the same machine. What is compared is the time from hearing of a candle to the bytes
-of its order at the simulator, as in `bench.decision_path`.
+kinds of block alternate and see the same machine. What is compared is the time from hearing of a candle
+to the bytes of its order at the simulator, as in `bench.decision_path`.
 """
 
 import contextlib

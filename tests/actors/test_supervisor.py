@@ -16,6 +16,7 @@ from actors.supervisor import Child, Release, Supervisor, SupervisorParts
 from actors.tally_book import sums
 from actors.watch import MAX_RESTARTS, START_PATIENCE_S
 from desk.counting import Counts
+from desk.engines import standstill
 from desk.runs import ActorStatus, Run, RunStatus
 from desk.store import kinds
 from tests.actors.stage import RUN_ID, Stage
@@ -272,6 +273,13 @@ def test_a_start_by_us_counts_as_one_restart(nursery: Nursery) -> None:
     nursery.turn(2)
 
     assert nursery.row("order_executor:paper").restarts == 2
+
+
+def test_every_turn_lets_learners_go_on_whom_a_killed_loop_has_stopped(nursery: Nursery) -> None:
+    with mock.patch.object(standstill, "resume") as resume:
+        nursery.turn(2)
+
+    assert resume.call_count == 2
 
 
 def test_a_quarantine_outlives_the_supervisor_until_it_is_released(nursery: Nursery) -> None:
