@@ -20,6 +20,8 @@ from desk.runs import Run
 from desk.store.candle_window import CandleWindow
 from desk.wallclock import monotonic_s
 
+HEAD_START_S = 0.001
+
 type Answers = tuple[PolicyAnswer, PolicyAnswer, PolicyAnswer]
 """For a short position, for none, for a long one."""
 
@@ -63,6 +65,13 @@ class AskedAhead:
         """Whether that is what the run would ask now."""
         asked = self.question
         return (asked.version_id, asked.threshold) == (run.version_id, run.decision_threshold)
+
+    async def leave(self) -> None:
+        """Let the question leave the process before this one is busy with reading the answers of the store.
+
+        A thread that decodes them would hold the interpreter for as long as it takes.
+        """
+        await asyncio.wait({self.answers}, timeout=HEAD_START_S)
 
     def drop(self) -> None:
         """Nobody waits for it any more. Does nothing to one that was answered."""

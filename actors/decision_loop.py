@@ -300,6 +300,8 @@ class DecisionLoop:
         window, before = self._window, self._window.read_whole
         began_s, ahead = monotonic_s(), self._ask_ahead(closed, window)
         try:
+            if ahead is not None:
+                await ahead.leave()
             seen = await stored(lambda: self._look(closed, known, window))
             self._pulse.count("windows_read", window.read_whole - before)
             if seen is None:

@@ -19,7 +19,8 @@ from desk import ids, meters
 from desk.errors import BadInput, DeskError, Fenced, NotFound
 from desk.ids import Pair
 from desk.store import kinds
-from desk.store.port import Event, Store, Stream
+from desk.store.port import Doc, Event, Store, Stream
+from desk.store.read_ahead import read_ahead
 from desk.trading import breaker as breakers
 from desk.trading import ledger as books
 from desk.trading import risk
@@ -141,11 +142,14 @@ class RiskLedger:
         """Value the books at these prices: a loss between two decisions trips the breaker, pauses
         the runs whose limit it reaches, and may have the account flattened.
         """
-        before = await stored(lambda: self._store.ledger(self._account))
-        if before is None:
+        ahead = await stored(lambda: self._approvals.look_ahead(ask.prices))
+        if ahead.ledger is None:
             return  # the account is being opened; the next candle marks it
-        ledger = await self._move(lambda ledger, at_ms: books.mark(ledger, ask.prices, at_ms))
-        await self._watch(ledger, ask.trace_id)
+        ledger = await self._move(
+            ahead.ledger, lambda ledger, at_ms: books.mark(ledger, ask.prices, at_ms)
+        )
+        await self._watch(ledger, ask.trace_id, seen=ahead.store)
+        self._approvals.keep(ahead, ledger)
 
     @ray.method(max_task_retries=0)
     async def adjust(self, ask: Adjust) -> None:
@@ -294,12 +298,13 @@ class RiskLedger:
 
     # --- books ----------------------------------------------------------------------------------
 
-    async def _move(self, change: Callable[[Ledger, int], Ledger]) -> Ledger:
+    async def _move(self, known: Ledger, change: Callable[[Ledger, int], Ledger]) -> Ledger:
         """Move the ledger by a pure change, however often another writer comes first."""
-        request_id = self._requests.fresh("move")
+        request_id, at_first = self._requests.fresh("move"), [known]
 
         async def attempt() -> Ledger:
-            before, now_ms = await self._ledger(), self._clock.now_ms()
+            before = at_first.pop() if at_first else await self._ledger()
+            now_ms = self._clock.now_ms()
             after = change(before, now_ms)
             event = risk_event(after, at_ms=now_ms)
             return await self._fenced(
@@ -316,20 +321,34 @@ class RiskLedger:
             raise NotFound("ledger", self._account)
         return ledger
 
-    async def _policy(self) -> AccountPolicy:
-        found = await stored(lambda: self._store.get(kinds.ACCOUNT_POLICIES, self._account))
-        return found.value if found else self._parts.default_policy
+    async def _watch(
+        self, ledger: Ledger, trace_id: str = "", *, seen: Store | None = None
+    ) -> None:
+        """Let the breaker see the books, then the limits of losses; a trip or a breach is an alert.
 
-    async def _watch(self, ledger: Ledger, trace_id: str = "") -> None:
-        """Let the breaker see the books, then the limits of losses; a trip or a breach is an alert."""
-        await retried(lambda: self._observe(ledger, trace_id))
-        await self._losses.look(ledger, await self._policy(), trace_id=trace_id)
+        `seen` answers for breaker and policy as they were just read.
+        """
+        rows = [seen or await stored(self._read_rows)]
+        policy_row = rows[0].get(kinds.ACCOUNT_POLICIES, self._account)
+        policy = policy_row.value if policy_row else self._parts.default_policy
 
-    async def _observe(self, ledger: Ledger, trace_id: str) -> None:
-        found = await stored(lambda: self._store.get(kinds.BREAKERS, self._account))
+        async def attempt() -> None:
+            store = rows.pop() if rows else await stored(self._read_rows)
+            await self._observe(store.get(kinds.BREAKERS, self._account), policy, ledger, trace_id)
+
+        await retried(attempt)
+        await self._losses.look(ledger, policy, trace_id=trace_id)
+
+    def _read_rows(self) -> Store:
+        wanted = ((kinds.BREAKERS, self._account), (kinds.ACCOUNT_POLICIES, self._account))
+        return read_ahead(self._store, self._account, wanted)
+
+    async def _observe(
+        self, found: Doc[Breaker] | None, policy: AccountPolicy, ledger: Ledger, trace_id: str
+    ) -> None:
         before = found.value if found else Breaker(account=self._account)
         now_ms = self._clock.now_ms()
-        after = breakers.observe(before, ledger=ledger, policy=await self._policy(), now_ms=now_ms)
+        after = breakers.observe(before, ledger=ledger, policy=policy, now_ms=now_ms)
         if after == before:
             return
         moved = after.state is not before.state

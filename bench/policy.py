@@ -65,8 +65,8 @@ def figures() -> Iterator[Figure]:
 
 async def _gathered(policy: MlpPolicy, rows: np.ndarray, limits: list[float]) -> list[PolicyAnswer]:
     batch = PolicyBatch(policy)
-    asked = (batch.answer(row, limit) for row, limit in zip(rows, limits, strict=True))
-    return list(await asyncio.gather(*asked))
+    asked = (batch.answers(row[None], limit) for row, limit in zip(rows, limits, strict=True))
+    return [answer for [answer] in await asyncio.gather(*asked)]
 
 
 def _policy() -> MlpPolicy:

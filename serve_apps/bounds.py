@@ -15,6 +15,3 @@ WRITE_DEADLINE_S = 30.0
 MAX_CONNECTIONS = 1_024
 MAX_CONNECTIONS_OF_ONE = 256
 """From one address: an operator's browser needs a dozen, a proxy in front some dozens."""
-
-INGRESS_LAYERS = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_apps.ingress.layers"}
-"""Into the environment of the process that starts Ray: Serve's HTTP server inherits it."""

@@ -3,7 +3,7 @@
 Serve's proxy reads a body without bound and hands it on before the application sees it, obeys
 headers with which a client switches its timeouts and its check for a client that left, answers
 `/-/routes` to everybody, and writes errors of its own without our headers. Its one door for layers
-is a function named in the environment of Ray (`bounds.INGRESS_LAYERS`), called where it starts.
+is a function named in the environment of Ray (`environment.SERVE_ENVIRONMENT`), called where it starts.
 """
 
 import re

@@ -4,7 +4,6 @@ The replicas hold no truth: which version is asked is said by the caller with ev
 that promotion and rollback need no change here and no two rows of a decision mix versions.
 """
 
-import asyncio
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -48,9 +47,8 @@ class PolicyReplica:
         self, version_id: str, features: list[float], threshold: float = 0.0
     ) -> tuple[PolicyAnswer, PolicyAnswer, PolicyAnswer]:
         """Answer for float32[F] beside each sign of the position: short, flat, long. As `decide` would."""
-        short, flat, long = await asyncio.gather(
-            *(self._shelf.answer(version_id, [*features, sign], threshold) for sign in SIGNS)
-        )
+        rows = [[*features, sign] for sign in SIGNS]
+        short, flat, long = await self._shelf.answers(version_id, rows, threshold)
         return short, flat, long
 
     async def versions(self) -> list[str]:
@@ -78,6 +76,8 @@ def application(
         health_check_period_s=2,
         health_check_timeout_s=3,
         graceful_shutdown_timeout_s=5,
+        # What it answered is in the record of the decision.
+        logging_config={"enable_access_log": False},
         ray_actor_options={"num_cpus": 0, "resources": dict(resources or {})},
     )
     return deployment.bind(store_url, home)

@@ -44,7 +44,14 @@ class PolicyShelf:
     async def answer(
         self, version_id: str, observation: list[float], threshold: float
     ) -> PolicyAnswer:
-        """Decide on one observation; numbers that are not finite give a hold, never an action.
+        """Decide on one observation, as `answers` does."""
+        [answer] = await self.answers(version_id, [observation], threshold)
+        return answer
+
+    async def answers(
+        self, version_id: str, observations: list[list[float]], threshold: float
+    ) -> list[PolicyAnswer]:
+        """Decide on each observation; numbers that are not finite give a hold, never an action.
 
         Raises `NotFound`, `ArtifactRefused`, and `BadInput` for an observation of another size.
         """
@@ -53,14 +60,15 @@ class PolicyShelf:
             version_id in self._policies
         ):  # else it went meanwhile, and is still good for this answer
             self._policies.move_to_end(version_id)
-        with np.errstate(over="ignore"):  # a number too large for float32 is held as not finite
-            values = np.asarray(observation, dtype=np.float32)
         size = batch.policy.observation_size
-        if values.shape != (size,):
-            raise BadInput(
-                "observation", f"had shape {values.shape}, {version_id} expects {size} values"
-            )
-        return await batch.answer(values, threshold)
+        for observation in observations:
+            if len(observation) != size:
+                raise BadInput(
+                    "observation", f"had {len(observation)} values, {version_id} expects {size}"
+                )
+        with np.errstate(over="ignore"):  # a number too large for float32 is held as not finite
+            values = np.asarray(observations, dtype=np.float32)
+        return await batch.answers(values, threshold)
 
     async def _load(self, version_id: str) -> PolicyBatch:
         async with self._loading:

@@ -25,7 +25,7 @@ from desk.market.candles import Candles
 from desk.market.interval import interval_ms
 from desk.store import server
 from desk.store.valkey import ValkeyStore
-from serve_apps.bounds import INGRESS_LAYERS
+from serve_apps.environment import SERVE_ENVIRONMENT
 from tests.desk.store.disk import built_shim
 
 if TYPE_CHECKING:  # only the browser tests load playwright
@@ -42,7 +42,7 @@ os.environ |= {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
-    **INGRESS_LAYERS,
+    **SERVE_ENVIRONMENT,
 }
 
 DATA = Path(os.environ.get("RAYDESK_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))

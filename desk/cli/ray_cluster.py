@@ -11,7 +11,7 @@ from pathlib import Path
 from desk.errors import SettingsError
 from desk.settings import Settings, host_and_port
 from desk.wallclock import monotonic_s
-from serve_apps.bounds import INGRESS_LAYERS
+from serve_apps.environment import SERVE_ENVIRONMENT
 
 TRADING_PLACES = {"trading": 1000}
 """Of a node that trades: each actor takes one, so that any number fits and none lands elsewhere."""
@@ -97,7 +97,7 @@ def node_environment(token_file: Path) -> dict[str, str]:
         # Ray's agent keeps the series of every process that ever lived until somebody scrapes them,
         # which nobody here does: the desk has its own.
         "RAY_enable_metrics_collection": "0",
-        **INGRESS_LAYERS,
+        **SERVE_ENVIRONMENT,
         # Serve's HTTP server would take X-Forwarded-For from every local process.
         "FORWARDED_ALLOW_IPS": "",
         "OMP_NUM_THREADS": "1",

@@ -345,19 +345,19 @@ def _fill_the_books(stage: Stage) -> None:
     assert isinstance(other, Approved)
 
 
-@pytest.mark.catalogue("R07")
-@pytest.mark.parametrize(
-    ("edit", "limit"),
-    [
-        (_edit_limits, "max_position_size"),
-        (_edit_policy, "max_total_exposure"),
-        (_trip, "circuit_breaker"),
-        (_cool_down, "pair_cooldown"),
-        (_stop_agent, "kill_switch"),
-        (_close_pair, "pair_not_tradable"),
-        (_fill_the_books, "max_position_size"),
-    ],
+EDITS = (
+    (_edit_limits, "max_position_size"),
+    (_edit_policy, "max_total_exposure"),
+    (_trip, "circuit_breaker"),
+    (_cool_down, "pair_cooldown"),
+    (_stop_agent, "kill_switch"),
+    (_close_pair, "pair_not_tradable"),
+    (_fill_the_books, "max_position_size"),
 )
+
+
+@pytest.mark.catalogue("R07")
+@pytest.mark.parametrize(("edit", "limit"), EDITS)
 def test_an_entry_is_judged_by_what_stands_when_it_is_stored(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Stage], None], limit: str
 ) -> None:
@@ -390,3 +390,108 @@ def test_an_exit_waits_for_no_edit(stage: Stage, monkeypatch: pytest.MonkeyPatch
 
     assert isinstance(approve(stage, wish(reduce_only=True)), Approved)
     assert tries == ["create"]
+
+
+# --- what a mark reads ahead ---------------------------------------------------------------------
+
+
+class Looks:
+    """Counts what the ledger's approvals read."""
+
+    def __init__(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self._glance = 0, stage.store.glance
+        monkeypatch.setattr(stage.store, "glance", self._counted)
+
+    def _counted(self, *asked: Any, **more: Any) -> Any:
+        self.count += 1
+        return self._glance(*asked, **more)
+
+
+def mark(stage: Stage) -> None:
+    asyncio.run(stage.ledger.mark(Mark(prices={PAIR: Decimal("40000")})))
+
+
+@pytest.fixture
+def marked(stage: Stage) -> Stage:
+    """An intent of the run was judged before, and its pair has been marked since."""
+    approve(stage, wish("d-1", quantity="0.0010"))
+    mark(stage)
+    return stage
+
+
+def test_what_a_mark_has_read_is_not_read_again_for_the_next_intent_and_only_for_that(
+    marked: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(marked, monkeypatch)
+
+    first = approve(marked, wish("d1", quantity="0.0010"))
+    by_the_mark = looks.count
+    second = approve(marked, wish("d2", quantity="0.0010"))
+
+    assert isinstance(first, Approved)
+    assert isinstance(second, Approved)
+    assert (by_the_mark, looks.count) == (0, 1)
+
+
+@pytest.mark.catalogue("R07")
+@pytest.mark.parametrize(("edit", "limit"), EDITS)
+def test_an_entry_after_a_mark_is_judged_by_what_stands_when_it_is_stored(
+    marked: Stage, edit: Callable[[Stage], None], limit: str
+) -> None:
+    edit(marked)
+
+    verdict = approve(marked, wish())
+
+    assert isinstance(verdict, Refused)
+    assert verdict.limit == limit
+    assert not [order for order in marked.orders() if order.decision_id == "d1"]
+
+
+def test_what_a_mark_saw_refuses_nothing_that_is_allowed_by_now(stage: Stage) -> None:
+    approve(stage, wish("d-1", quantity="0.0010"))
+    _edit_limits(stage)
+    mark(stage)
+    stage.store.put(kinds.RISK_LIMITS, "default", risk.default_limits(), at_ms=0)
+
+    assert isinstance(approve(stage, wish()), Approved)
+
+
+def test_an_exit_after_a_mark_passes_whatever_was_edited_since(stage: Stage) -> None:
+    hold(stage)
+    approve(stage, wish("d-1", quantity="0.0010"))
+    mark(stage)
+    for edit in (_edit_limits, _edit_policy, _trip, _cool_down, _stop_agent, _close_pair):
+        edit(stage)
+
+    assert isinstance(approve(stage, wish(reduce_only=True)), Approved)
+
+
+def test_a_position_that_moved_after_the_mark_counts(marked: Stage) -> None:
+    hold(marked, "0.0240")
+
+    verdict = approve(marked, wish())
+
+    assert isinstance(verdict, Refused)
+    assert verdict.limit == "max_position_size"
+
+
+def test_books_that_another_moved_during_the_mark_are_read_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(stage, wish("d-1", quantity="0.0010"))
+    move = stage.store.move_ledger
+
+    def moved_first(*row: Any, **more: Any) -> Any:
+        monkeypatch.setattr(stage.store, "move_ledger", move)
+        _fill_the_books(stage)
+        return move(*row, **more)
+
+    monkeypatch.setattr(stage.store, "move_ledger", moved_first)
+    mark(stage)
+    looks = Looks(stage, monkeypatch)
+
+    verdict = approve(stage, wish())
+
+    assert isinstance(verdict, Refused), "the order that came in between is counted"
+    assert verdict.limit == "max_position_size"
+    assert looks.count == 1

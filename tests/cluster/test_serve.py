@@ -1,5 +1,6 @@
 """The deployments on a real Ray Serve: pages stay alive beside open streams, the policy answers."""
 
+import asyncio
 import os
 import socket
 import zlib
@@ -16,6 +17,7 @@ from actors.seed import seed
 from actors.wiring import Wiring
 from desk.cli.processes import marked
 from desk.learning.baseline import BASELINE_VERSION_ID
+from desk.learning.policy import PolicyAnswer
 from desk.market.features import FEATURES_V1
 from desk.settings import load_settings
 from desk.store import kinds
@@ -219,9 +221,12 @@ def test_the_policy_application_answers_by_handle(deployed: Deployed) -> None:
 
     values = [0.0] * (FEATURES_V1.size + 1)
     values[FEATURES_V1.index("trend_60_240")] = 2.0
-    handle: Any = serve.get_deployment_handle("Policy", "policy")
 
-    answer = handle.decide.remote(BASELINE_VERSION_ID, values, 0.35).result(timeout_s=20)
+    async def ask() -> PolicyAnswer:
+        handle: Any = serve.get_deployment_handle("Policy", "policy")
+        return await asyncio.wait_for(handle.decide.remote(BASELINE_VERSION_ID, values, 0.35), 20)
+
+    answer = asyncio.run(ask())
 
     assert (answer.target, answer.held) == (1.0, False)
     assert answer.version_id == BASELINE_VERSION_ID

@@ -157,6 +157,26 @@ def test_what_waits_at_once_is_answered_in_one_pass_as_it_would_be_alone(
     assert together[7].reason == "observation_non_finite"
 
 
+def test_what_is_asked_about_together_is_answered_together_beside_others(
+    shelf: PolicyShelf,
+) -> None:
+    rng = np.random.default_rng(5)
+    groups = [rng.normal(0.0, 2.0, (rows, SIZE)).astype(np.float32) for rows in (3, 1, 61, 3)]
+
+    async def story() -> tuple[list[list[PolicyAnswer]], int]:
+        await shelf.answer(BASELINE_VERSION_ID, up(), 0.0)
+        batch = shelf._policies[BASELINE_VERSION_ID]
+        before = batch.passes
+        asked = [shelf.answers(BASELINE_VERSION_ID, rows.tolist(), 0.4) for rows in groups]
+        return await asyncio.gather(*asked), batch.passes - before
+
+    together, passes = asyncio.run(story())
+
+    policy = shelf._policies[BASELINE_VERSION_ID].policy
+    assert together == [[policy.answer(row, 0.4) for row in rows] for rows in groups]
+    assert passes == 2, "no caller's rows are torn apart: 3 and 1, then 61 and 3"
+
+
 def test_a_caller_that_gave_up_takes_nobody_elses_answer_away(shelf: PolicyShelf) -> None:
     async def story() -> list[object]:
         await shelf.answer(BASELINE_VERSION_ID, up(), 0.0)
