@@ -249,16 +249,23 @@ class DecisionLoop:
                 log.exception("model_error", run_id=run.run_id, trace_id=closed.trace_id)
                 await self._pause("model_error", "ops", str(wrong), closed.trace_id)
 
-    async def _decide_in_peace(self, closed: CandleClosed, run: Run) -> None:
-        """Learners of this machine stand still meanwhile, or as long as a decision may take."""
+    async def _decide_in_peace(self, closed: CandleClosed, known: Run) -> None:
+        """Learners of this machine stand still as soon as the policy is asked, or as long as a
+        decision may take."""
+        window = self._window_of(known)
+        began_s, ahead = monotonic_s(), self._ask_ahead(closed, window)
         still = Standstill()
-        still.begin()
         most = asyncio.get_running_loop().call_later(standstill.MOST_S, still.end)
         try:
-            await self._decide(closed, run)
+            if ahead is not None:
+                await ahead.leave()
+            still.begin()
+            await self._decide(closed, known, window, ahead, began_s)
         finally:
             most.cancel()
             still.end()
+            if ahead is not None:
+                ahead.drop()
 
     # --- one decision ---------------------------------------------------------------------------
 
@@ -293,24 +300,27 @@ class DecisionLoop:
         )
         return found.value, scene
 
-    async def _decide(self, closed: CandleClosed, known: Run) -> None:
+    async def _decide(
+        self,
+        closed: CandleClosed,
+        known: Run,
+        window: CandleWindow,
+        ahead: AskedAhead | None,
+        began_s: float,
+    ) -> None:
+        before = window.read_whole
+        seen = await stored(lambda: self._look(closed, known, window))
+        self._pulse.count("windows_read", window.read_whole - before)
+        if seen is None:
+            self._pulse.count("passed_over")
+        else:
+            await self._decide_on(closed, *seen, ahead, began_s)
+
+    def _window_of(self, known: Run) -> CandleWindow:
         if self._window is None:
             self._window = CandleWindow(self._store, known.pair, known.interval)
             self._step_ms = interval_ms(known.interval)
-        window, before = self._window, self._window.read_whole
-        began_s, ahead = monotonic_s(), self._ask_ahead(closed, window)
-        try:
-            if ahead is not None:
-                await ahead.leave()
-            seen = await stored(lambda: self._look(closed, known, window))
-            self._pulse.count("windows_read", window.read_whole - before)
-            if seen is None:
-                self._pulse.count("passed_over")
-            else:
-                await self._decide_on(closed, *seen, ahead, began_s)
-        finally:
-            if ahead is not None:
-                ahead.drop()
+        return self._window
 
     def _ask_ahead(self, closed: CandleClosed, window: CandleWindow) -> AskedAhead | None:
         if self._question is None:

@@ -26,6 +26,7 @@ from desk.errors import DeskError
 from desk.ids import Pair
 from desk.market.interval import Interval
 from desk.store import kinds
+from desk.store.codec import to_json
 from desk.store.port import Store
 from desk.trading.intents import OrderIntent
 from desk.trading.orders import Order, Side, VenueOrder
@@ -65,7 +66,8 @@ class LedgerDoor:
         self, intent: OrderIntent, limits_set_id: str, *, after: str = ""
     ) -> Approved[Order] | Refused:
         ask = Approve(intent=intent, limits_set_id=limits_set_id, after=after)
-        return await self._door.ask(lambda actor: actor.approve.remote(ask), within_s=MONEY_S)
+        text = to_json(Approve, ask)
+        return await self._door.ask(lambda actor: actor.approve_text.remote(text), within_s=MONEY_S)
 
     async def adjust(
         self, pair: Pair, ours: Decimal, quantity: Decimal, price: Decimal, adjustment_id: str
@@ -91,13 +93,17 @@ class ExecutorDoor:
         await self._door.ask(lambda actor: actor.heartbeat.remote(), within_s=HAND_OVER_S)
 
     async def execute(self, approved: Approved[Order]) -> Order:
-        ask = Execute(approved=approved)
-        return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=MONEY_S)
+        return await self._execute(approved, within_s=MONEY_S)
 
     async def hand_over(self, approved: Approved[Order]) -> Order:
         """As `execute`, for a ledger whose own caller waits for it."""
-        ask = Execute(approved=approved)
-        return await self._door.ask(lambda actor: actor.execute.remote(ask), within_s=HAND_OVER_S)
+        return await self._execute(approved, within_s=HAND_OVER_S)
+
+    async def _execute(self, approved: Approved[Order], *, within_s: float) -> Order:
+        text = to_json(Execute, Execute(approved=approved))
+        return await self._door.ask(
+            lambda actor: actor.execute_text.remote(text), within_s=within_s
+        )
 
     async def cancel(self, client_order_id: str, reason: str) -> Order:
         ask = Cancel(client_order_id=client_order_id, reason=reason)

@@ -38,6 +38,7 @@ from desk.errors import (
 )
 from desk.ids import Pair
 from desk.store import kinds
+from desk.store.codec import from_json
 from desk.store.port import Store
 from desk.trading import ledger as books
 from desk.trading import orders, protection
@@ -173,7 +174,15 @@ class OrderExecutor:
 
         A fresh incarnation takes up what the last one left before it sends an entry.
         """
-        if not ask.approved.value.reduce_only:
+        return await self._execute(ask)
+
+    @ray.method(max_task_retries=0)
+    async def execute_text(self, text: bytes) -> Order:
+        """`execute` for an `Execute` in JSON, as `RiskLedger.approve_text`."""
+        return await self._execute(from_json(Execute, text))
+
+    async def _execute(self, ask: Execute) -> Order:
+        if not (self._is_recovered or ask.approved.value.reduce_only):
             await self._recover()
         # Not read again: the commit before the sending proves that it is still the stored row.
         order = ask.approved.value

@@ -77,7 +77,11 @@ class ServePolicy:
     async def _connect(self) -> Any:
         # Serve costs 80 MB and a second: only a process that uses it loads it.
         serve: Any = await asyncio.to_thread(importlib.import_module, "ray.serve")
-        self._handle = serve.get_deployment_handle(SERVE_DEPLOYMENT, SERVE_APP)
+        handle: Any = serve.get_deployment_handle(SERVE_DEPLOYMENT, SERVE_APP)
+        # Numbers and plain dataclasses: nothing that the slower cloudpickle would be needed for.
+        self._handle = handle.options(
+            request_serialization="pickle", response_serialization="pickle"
+        )
         return self._handle
 
 

@@ -4,7 +4,7 @@ Serving, replay and evaluation all go through `MlpPolicy.forward` and `decide`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -89,35 +89,50 @@ class MlpPolicy:
         is_finite = np.isfinite(observations).all(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
             logits = self.forward(observations[is_finite])
-        rows = iter(logits)
-        found = (
-            decide(next(rows), self.levels, threshold, self.version_id)
-            if fine
-            else _hold(NON_FINITE_OBSERVATION, (), self.version_id)
-            for fine, threshold in zip(is_finite.tolist(), thresholds, strict=True)
-        )
-        return [replace(answer, artifact_sha256=self.artifact_sha256) for answer in found]
+        limits = [limit for fine, limit in zip(is_finite, thresholds, strict=True) if fine]
+        found = iter(decide_all(logits, self.levels, limits, self.version_id, self.artifact_sha256))
+        held = _hold(NON_FINITE_OBSERVATION, (), self.version_id, self.artifact_sha256)
+        return [next(found) if fine else held for fine in is_finite]
 
 
 def decide(
     logits: NDArray[np.float32], levels: Sequence[float], threshold: float, version_id: str = ""
 ) -> PolicyAnswer:
     """Read one row of logits: the likeliest level, or hold below `threshold` or on non-finite numbers."""
-    values = tuple(float(logit) for logit in logits)
-    if not np.isfinite(logits).all():  # first: argmax would take a NaN for the largest
-        return _hold(NON_FINITE_LOGITS, values, version_id)
-    chances = probabilities(logits)
-    best = int(np.argmax(chances))
-    confidence = float(chances[best])
-    held = confidence < threshold
-    return PolicyAnswer(
-        target=float(levels[best]),
-        confidence=confidence,
-        held=held,
-        reason=LOW_CONFIDENCE if held else "",
-        logits=values,
-        version_id=version_id,
-    )
+    return decide_all(logits[None, :], levels, (threshold,), version_id)[0]
+
+
+def decide_all(
+    logits: NDArray[np.float32],
+    levels: Sequence[float],
+    thresholds: Sequence[float],
+    version_id: str = "",
+    artifact_sha256: str = "",
+) -> list[PolicyAnswer]:
+    """`decide` of each row of float32[N, K]."""
+    is_finite: list[bool] = np.isfinite(logits).all(axis=1).tolist()
+    with np.errstate(invalid="ignore", over="ignore"):  # rows that are not finite are not read
+        chances: list[list[float]] = probabilities(logits).tolist()
+    answers: list[PolicyAnswer] = []
+    rows: list[list[float]] = logits.tolist()
+    for values, row, fine, threshold in zip(rows, chances, is_finite, thresholds, strict=True):
+        if not fine:
+            answers.append(_hold(NON_FINITE_LOGITS, tuple(values), version_id, artifact_sha256))
+            continue
+        confidence = max(row)
+        held = confidence < threshold
+        answers.append(
+            PolicyAnswer(
+                target=float(levels[row.index(confidence)]),
+                confidence=confidence,
+                held=held,
+                reason=LOW_CONFIDENCE if held else "",
+                logits=tuple(values),
+                version_id=version_id,
+                artifact_sha256=artifact_sha256,
+            )
+        )
+    return answers
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -138,9 +153,17 @@ def _sum_in_order(products: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.add.reduce(products, axis=1)
 
 
-def _hold(reason: str, logits: tuple[float, ...], version_id: str) -> PolicyAnswer:
+def _hold(
+    reason: str, logits: tuple[float, ...], version_id: str, artifact_sha256: str
+) -> PolicyAnswer:
     return PolicyAnswer(
-        target=0.0, confidence=0.0, held=True, reason=reason, logits=logits, version_id=version_id
+        target=0.0,
+        confidence=0.0,
+        held=True,
+        reason=reason,
+        logits=logits,
+        version_id=version_id,
+        artifact_sha256=artifact_sha256,
     )
 
 

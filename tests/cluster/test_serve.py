@@ -1,6 +1,5 @@
 """The deployments on a real Ray Serve: pages stay alive beside open streams, the policy answers."""
 
-import asyncio
 import os
 import socket
 import zlib
@@ -216,17 +215,24 @@ def rss_kb(pid: int) -> int:
     return next(int(row.split()[1]) for row in rows if row.startswith("VmRSS"))
 
 
+class Asker:
+    """As a decision loop asks: from the event loop of an actor, which the handle lives on."""
+
+    async def ask(self, *asked: Any) -> PolicyAnswer:
+        from ray import serve
+
+        return await serve.get_deployment_handle("Policy", "policy").decide.remote(*asked)
+
+
 def test_the_policy_application_answers_by_handle(deployed: Deployed) -> None:
-    from ray import serve
+    import ray
 
     values = [0.0] * (FEATURES_V1.size + 1)
     values[FEATURES_V1.index("trend_60_240")] = 2.0
+    asker: Any = ray.remote(num_cpus=0)(Asker).remote()
 
-    async def ask() -> PolicyAnswer:
-        handle: Any = serve.get_deployment_handle("Policy", "policy")
-        return await asyncio.wait_for(handle.decide.remote(BASELINE_VERSION_ID, values, 0.35), 20)
-
-    answer = asyncio.run(ask())
+    answer = ray.get(asker.ask.remote(BASELINE_VERSION_ID, values, 0.35), timeout=60)
+    ray.kill(asker)
 
     assert (answer.target, answer.held) == (1.0, False)
     assert answer.version_id == BASELINE_VERSION_ID
