@@ -67,9 +67,9 @@ class AskedAhead:
         return (asked.version_id, asked.threshold) == (run.version_id, run.decision_threshold)
 
     async def leave(self) -> None:
-        """Let the question leave the process before this one is busy with what it reads meanwhile.
+        """Let the question leave the process before this one is busy with reading the answers of the store.
 
-        A thread that decodes would hold the interpreter for as long as it takes.
+        A thread that decodes them would hold the interpreter for as long as it takes.
         """
         await asyncio.wait({self.answers}, timeout=HEAD_START_S)
 

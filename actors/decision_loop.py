@@ -53,7 +53,7 @@ from desk.store import kinds
 from desk.store.candle_window import CandleWindow
 from desk.store.places import Home
 from desk.store.port import Store
-from desk.store.read_ahead import read_ahead_later
+from desk.store.read_ahead import read_ahead
 from desk.trading import intents
 from desk.trading import ledger as books
 from desk.trading.intents import OrderIntent, Protection
@@ -256,12 +256,11 @@ class DecisionLoop:
         began_s, ahead = monotonic_s(), self._ask_ahead(closed, window)
         still = Standstill()
         most = asyncio.get_running_loop().call_later(standstill.MOST_S, still.end)
-        reading = asyncio.ensure_future(stored(lambda: self._read(known, window)))
         try:
             if ahead is not None:
                 await ahead.leave()
             still.begin()
-            await self._decide(closed, window, await reading, ahead, began_s)
+            await self._decide(closed, known, window, ahead, began_s)
         finally:
             most.cancel()
             still.end()
@@ -270,28 +269,24 @@ class DecisionLoop:
 
     # --- one decision ---------------------------------------------------------------------------
 
-    def _read(self, known: Run, window: CandleWindow) -> Callable[[], Store]:
-        """Read what a decision looks at, as it stands now, in one trip, and decode it when called.
+    def _look(
+        self, closed: CandleClosed, known: Run, window: CandleWindow
+    ) -> tuple[Run, Scene] | None:
+        """The run and its scene as they stand now, in one trip; None: there is nothing to decide.
 
         What was known of the run and of its candles says only where to look.
         """
         held = window.held
-        return read_ahead_later(
+        store = read_ahead(
             self._store,
             known.account,
             looked_at(known),
             listed=((kinds.GAPS, held.first_ms),),
             held=held,
         )
-
-    def _look(
-        self, closed: CandleClosed, run_id: str, window: CandleWindow, read: Callable[[], Store]
-    ) -> tuple[Run, Scene] | None:
-        """The run and its scene as they were read; None: there is nothing to decide."""
-        store = read()
-        found = store.get(kinds.RUNS, run_id)
+        found = store.get(kinds.RUNS, known.run_id)
         if found is None:
-            raise NotFound("run", run_id)
+            raise NotFound("run", known.run_id)
         if not _is_due(found.value, closed):
             return None
         scene = read_scene(
@@ -308,13 +303,13 @@ class DecisionLoop:
     async def _decide(
         self,
         closed: CandleClosed,
+        known: Run,
         window: CandleWindow,
-        read: Callable[[], Store],
         ahead: AskedAhead | None,
         began_s: float,
     ) -> None:
         before = window.read_whole
-        seen = await stored(lambda: self._look(closed, self._parts.run_id, window, read))
+        seen = await stored(lambda: self._look(closed, known, window))
         self._pulse.count("windows_read", window.read_whole - before)
         if seen is None:
             self._pulse.count("passed_over")

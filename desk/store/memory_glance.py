@@ -1,6 +1,6 @@
 """What a decision on an account rests on, read at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from desk.store.memory_state import MemoryState
@@ -11,18 +11,6 @@ class MemoryGlance:
     """The single reads, with nothing in between."""
 
     _state: MemoryState
-
-    def glance_later(
-        self,
-        account: str,
-        wanted: Sequence[Wanted] = (),
-        *,
-        order_id: str = "",
-        listed: Sequence[Listed] = (),
-        held: Held | None = None,
-    ) -> Callable[[], Glance]:
-        seen = self.glance(account, wanted, order_id=order_id, listed=listed, held=held)
-        return lambda: seen
 
     def glance(
         self,

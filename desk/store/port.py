@@ -7,7 +7,7 @@ Every method raises `StoreUnavailable` when the outcome is unknown, and `BadInpu
 was used for another change.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -593,18 +593,6 @@ class Store(
 
         In that order: what is committed against the ledger's version was read after it.
         """
-        ...
-
-    def glance_later(
-        self,
-        account: str,
-        wanted: Sequence[Wanted] = (),
-        *,
-        order_id: str = "",
-        listed: Sequence[Listed] = (),
-        held: Held | None = None,
-    ) -> Callable[[], Glance]:
-        """`glance` in two steps: read now, and decode what was read when the answer is called."""
         ...
 
     def ping(self) -> None: ...

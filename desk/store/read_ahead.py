@@ -1,6 +1,6 @@
 """What a reader is about to ask for one by one, read in one round trip."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,22 +38,9 @@ def read_ahead(
     """
     if isinstance(store, _ReadAhead) and store.has(account, wanted, order_id):
         return cast("Store", store)
-    return read_ahead_later(store, account, wanted, order_id=order_id, listed=listed, held=held)()
-
-
-def read_ahead_later(
-    store: Store,
-    account: str,
-    wanted: Sequence[Wanted],
-    *,
-    order_id: str = "",
-    listed: Sequence[Listed] = (),
-    held: Held | None = None,
-) -> Callable[[], Store]:
-    """`read_ahead` in two steps: read now, decode when the answer is called. Raises `StoreUnavailable`."""
     also = _Also(order_id=order_id, listed=listed, held=held)
-    seen = store.glance_later(account, wanted, order_id=order_id, listed=listed, held=held)
-    return lambda: cast("Store", _ReadAhead(store, account, wanted, also, seen()))
+    seen = store.glance(account, wanted, order_id=order_id, listed=listed, held=held)
+    return cast("Store", _ReadAhead(store, account, wanted, also, seen))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a decision on an account rests on, in one round trip to the Redis-protocol store."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any
 
@@ -33,17 +33,6 @@ class ValkeyGlance:
         listed: Sequence[Listed] = (),
         held: Held | None = None,
     ) -> Glance:
-        return self.glance_later(account, wanted, order_id=order_id, listed=listed, held=held)()
-
-    def glance_later(
-        self,
-        account: str,
-        wanted: Sequence[Wanted] = (),
-        *,
-        order_id: str = "",
-        listed: Sequence[Listed] = (),
-        held: Held | None = None,
-    ) -> Callable[[], Glance]:
         reads: list[tuple[str, list[Argument]]] = [
             ("HMGET", [f"ord:{order_id}", "row"]),
             ("HMGET", [f"led:{account}", "v", "row"]),
@@ -55,15 +44,6 @@ class ValkeyGlance:
         if held is not None:
             reads.append(("candles_after", after_arguments(held)))
         answers: list[Any] = self._connection.read("reads", *_flat(reads))
-        return lambda: self._decode(answers, wanted, listed, held)
-
-    def _decode(
-        self,
-        answers: list[Any],
-        wanted: Sequence[Wanted],
-        listed: Sequence[Listed],
-        held: Held | None,
-    ) -> Glance:
         [order], (version, row), active, *rest = answers
         reasons, rows, rest = rest[:2], rest[2 : 2 + len(wanted)], rest[2 + len(wanted) :]
         return Glance(

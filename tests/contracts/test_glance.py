@@ -36,18 +36,6 @@ def test_a_glance_answers_as_the_single_reads_do(any_store: Store) -> None:
     assert seen.docs == [any_store.get(kinds.STATE, "known"), None]
 
 
-def test_a_glance_that_is_decoded_later_shows_what_stood_when_it_was_read(
-    any_store: Store,
-) -> None:
-    furnished(any_store, Rows())
-    before = any_store.glance("paper", WANTED, order_id="c1")
-
-    later = any_store.glance_later("paper", WANTED, order_id="c1")
-    any_store.put(kinds.STATE, "known", {"is": "another"}, at_ms=9)
-
-    assert later() == before != any_store.glance("paper", WANTED, order_id="c1")
-
-
 def test_a_glance_at_nothing_finds_nothing(any_store: Store) -> None:
     seen = any_store.glance("nobody")
 
