@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from actors.heartbeat import settle_collector
 from actors.parts.decisions import SERVE_DEPLOYMENT
 from actors.tally_book import SharedTally
 from desk.errors import DeskError
@@ -36,6 +37,7 @@ class PolicyReplica:
         store = ValkeyStore(store_url)
         self._shelf = PolicyShelf(home, store)
         self._tally = SharedTally(store, "policy")
+        settle_collector()
 
     async def decide(
         self, version_id: str, observation: list[float], threshold: float = 0.0

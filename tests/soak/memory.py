@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WARM_UP_S = 300.0
-"""Of a process's life: what it fills once is no leak."""
+WARM_UP_FRACTION = 1 / 3
+"""Of a process's life so far, whichever is more: what it fills once is no leak, and a leak shows in
+what follows as well."""
 LEAST_S = 600.0
 """Of watching after the warm-up: over less a slope says nothing."""
 MOST_POINTS = 240
@@ -79,7 +81,7 @@ class Watched:
         """By name the readings after its warm-up of the process that was watched longest."""
         found: dict[str, list[Reading]] = {}
         for (name, _pid), every in self.readings.items():
-            since_s = every[0][0] + WARM_UP_S
+            since_s = every[0][0] + max(WARM_UP_S, _watched_s(every) * WARM_UP_FRACTION)
             warm = [reading for reading in every if reading[0] >= since_s]
             if warm and _watched_s(warm) >= max(LEAST_S, _watched_s(found.get(name, warm[:1]))):
                 found[name] = warm

@@ -132,6 +132,18 @@ def test_what_a_process_fills_at_first_is_no_growth_and_a_short_life_is_not_judg
     assert series["leaking"] == sorted(set(series["leaking"]))
 
 
+def test_what_grew_in_the_first_third_of_a_long_life_and_then_no_more_is_no_leak() -> None:
+    watched, grown_s = Watched(), 900.0
+    for at_s in range(0, 2_800, 10):
+        watched.read("filling", 1, at_s, round(min(at_s, grown_s) / 3_600 * 40 * MB))
+        watched.read("leaking", 2, at_s, round(at_s / 3_600 * 6 * MB))
+
+    slopes = watched.slopes()
+
+    assert slopes["filling"]["slope_mb_per_hour"] == pytest.approx(0, abs=0.01)
+    assert slopes["leaking"]["slope_mb_per_hour"] == pytest.approx(6, abs=0.01)
+
+
 def moved(state: OrderState, filled: str = "0", cid: str = "rd1") -> Event:
     data = {"client_order_id": cid, "state": state.value, "filled_quantity": filled}
     return Event(
