@@ -231,7 +231,7 @@ def test_the_policy_application_answers_by_handle(deployed: Deployed) -> None:
     values[FEATURES_V1.index("trend_60_240")] = 2.0
     asker: Any = ray.remote(num_cpus=0)(Asker).remote()
 
-    answer = ray.get(asker.ask.remote(BASELINE_VERSION_ID, values, 0.35), timeout=60)
+    answer: Any = ray.get(asker.ask.remote(BASELINE_VERSION_ID, values, 0.35), timeout=60)
     ray.kill(asker)
 
     assert (answer.target, answer.held) == (1.0, False)
