@@ -229,6 +229,30 @@ def test_a_run_tells_how_its_state_moved_and_who_moved_it(page: Page, served: An
     page.wait_for_url(f"**/insights?pair=BTC-USDT&*at={START_MS}*")
 
 
+ESCAPE_AT_ONCE = """() => new MutationObserver((_, watcher) => {
+  if (!document.querySelector('aside[aria-label="Trace"]')) return;
+  watcher.disconnect();
+  document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true, cancelable: true }));
+}).observe(document.body, { childList: true, subtree: true })"""
+
+
+def test_escape_in_the_moment_a_drawer_appears_closes_it_and_not_the_one_below(
+    page: Page, served: Any
+) -> None:
+    opened(page, served.url, "/rl-ops?tab=runs")
+    panel(page, "Run history").locator("tbody tr").first.click()
+    drawer = page.get_by_role("complementary", name="Run")
+    step = drawer.get_by_role("listitem").nth(1).get_by_role("button")
+    expect(step).to_be_visible()
+    page.evaluate(ESCAPE_AT_ONCE)
+
+    step.click()
+
+    expect(page).not_to_have_url(re.compile("trace="))
+    expect(page.get_by_role("complementary", name="Trace")).to_have_count(0)
+    expect(drawer).to_be_visible()
+
+
 def test_the_drawer_of_a_run_is_closed_by_its_button(page: Page, served: Any) -> None:
     opened(page, served.url, "/rl-ops?tab=runs")
     panel(page, "Run history").locator("tbody tr").first.click()

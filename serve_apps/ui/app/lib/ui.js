@@ -1,6 +1,6 @@
 // The few pieces every page is made of: html, panels with all their states, tables, dialogs, toasts.
 
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { computed, signal } from '@preact/signals';
 import { newKey, Problem } from './api.js';
 import { brief, clockText, local, utc } from './format.js';
@@ -79,7 +79,7 @@ export function Drawer({ label, title, actions, onClose, children }) {
   const box = useRef(null);
   const close = useRef(onClose);
   close.current = onClose;
-  useEffect(() => {
+  useLayoutEffect(() => { // before it can be seen: Esc pressed at once would close the drawer below
     const opener = document.activeElement;
     const me = {};
     drawers.push(me);
